@@ -1,0 +1,108 @@
+"""A checkpoint is a folder: model.safetensors and config.json. No pickle anywhere, so loading one runs no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from rnnkit.errors import UserError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], *, dtype: torch.dtype | None = None) -> None:
+    """Write a checkpoint folder.
+
+    Both files are written beside their final names and then renamed; each carries the other's mark, so a pair left
+    half-replaced by a crash is recognised when it is loaded.
+
+    Args:
+        dtype: floating-point tensors are stored in this type; None keeps theirs.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {name: _storable(tensor, dtype) for name, tensor in tensors.items()}
+    digest = weights_hash(stored)
+    weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
+    save_file(stored, weights, metadata={"weights_hash": digest})
+    text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(weights, folder / WEIGHTS)
+    os.replace(text, folder / CONFIG)
+
+
+def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a checkpoint folder onto the CPU, whatever it was trained on.
+
+    Args:
+        kind: what the config's "kind" must be ("captioner", "charlm"), so one network's folder is not loaded as the other's.
+        version: the newest format version this code reads.
+
+    Returns: (tensors by name, in the type they were stored in; the config).
+    Raises: UserError naming the folder, if it is missing, damaged, of another kind or too new.
+    """
+    config = read_config(folder, kind=kind, version=version)
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt", device="cpu") as file:
+            digest = (file.metadata() or {}).get("weights_hash")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise UserError(f"no {WEIGHTS} in '{folder}': copy both files of the checkpoint") from None
+    except SafetensorError as error:
+        raise UserError(f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again") from None
+    if digest != config.get("weights_hash"):
+        raise UserError(f"the two files in '{folder}' are not of one checkpoint: copy or train it again")
+    return tensors, config
+
+
+def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
+    """The config of a checkpoint folder; see `load_checkpoint` for arguments and errors."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}") from None
+    except (ValueError, NotADirectoryError) as error:
+        raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
+    if not isinstance(config, dict) or config.get("kind") != kind:
+        found = config.get("kind") if isinstance(config, dict) else None
+        raise UserError(f"'{folder}' is not a {kind} checkpoint (its kind is {found!r})")
+    if not isinstance(config.get("version"), int) or config["version"] > version:
+        raise UserError(f"'{folder}' has format version {config.get('version')!r}, this program reads up to {version}: update show-and-spell")
+    return config
+
+
+def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, source: object) -> None:
+    """Copy stored tensors into a module after comparing names and shapes.
+
+    Raises: UserError naming the source and the first tensors that do not fit.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if expected != found:
+        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise UserError(f"the weights in '{source}' do not fit its config: {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}")
+    own = module.state_dict()
+    module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A short fingerprint of named tensors: names, shapes, types and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _storable(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    tensor = tensor.detach().cpu()
+    if dtype is not None and tensor.is_floating_point():
+        tensor = tensor.to(dtype)
+    return tensor.clone().contiguous()

@@ -1,0 +1,51 @@
+"""Errors for people: one sentence that names the value and says what to do, and how a command prints it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UserError(Exception):
+    """Something the user can mend. The message is one sentence: what was wrong, with which value, what to do."""
+
+
+def run_command(name: str, command: Callable[[], object]) -> None:
+    """Run a command line and turn whatever goes wrong into one line on stderr and an exit code; never a traceback.
+
+    Args:
+        name: the command's name, printed in front of the message.
+        command: a call without arguments, for example a typer application; SystemExit passes through.
+
+    Set SHOW_AND_SPELL_DEBUG=1 to see the traceback of an unexpected error.
+    """
+    if os.environ.get("SHOW_AND_SPELL_DEBUG"):
+        command()
+        return
+    try:
+        command()
+    except UserError as error:
+        _leave(name, str(error), WRONG_USAGE)
+    except KeyboardInterrupt:
+        _leave(name, "interrupted; what was written so far is whole", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) went away: nobody is left to tell, and Python's own flush at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _leave(name, f"the disk is full ({error.filename or 'while writing'}); what was written before is whole", SOME_FAILED)
+        _leave(name, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", WRONG_USAGE)
+    except Exception as error:
+        kind = type(error).__name__
+        _leave(name, f"unexpected {kind}: {error} (set SHOW_AND_SPELL_DEBUG=1 for the traceback)", SOME_FAILED)
+
+
+def _leave(name: str, message: str, code: int) -> None:
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
