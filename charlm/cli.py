@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.training import TrainingSettings  # the settings are the flags
+from charlm.settings import SETTINGS, TrainingSettings  # the settings are the flags
 from rnnkit.errors import ALL_DONE, INTERRUPTED, run_command
 from rnnkit.settings import settings_from, with_flags
 
@@ -38,6 +38,8 @@ def train(
     from charlm.training import train as run_training
     from rnnkit.devices import resolve_device
 
+    if resume and config is None and (output / SETTINGS).exists():
+        config = output / SETTINGS
     settings = settings_from(TrainingSettings, config, flags)
     text = "".join(read_text(path) for path in corpus)
     finished = run_training(text, output, settings, device=resolve_device(device), resume=resume, console=Console(stderr=True))

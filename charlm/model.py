@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from charlm.corpus import Vocabulary
+from charlm.corpus import UnknownPolicy, Vocabulary
 from charlm.network import Architecture, Network
+from charlm.sampling import Choice, StopStrings, generate
+from charlm.stepper import Precision, Stepper, prepare
 from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
@@ -30,6 +32,7 @@ class CharLM:
 
     def __init__(self, network: Network, vocabulary: Vocabulary, about: Mapping[str, Any] | None = None) -> None:
         self.network, self.vocabulary, self.about = network.eval(), vocabulary, dict(about or {})
+        self._prepared: dict[tuple[int, Precision], Callable[[], Stepper]] = {}
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, device: str = "cpu") -> CharLM:
@@ -76,10 +79,72 @@ class CharLM:
             logits: torch.Tensor = self.network(ids[:, None])[0][:, 0]  # (T, V)
             return logits.float().log_softmax(-1).cpu()
 
-    def sample(self, prompt: str = "", **options: Any) -> Iterator[str]:
-        from charlm.sampling import sample
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 200,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        unknown: UnknownPolicy = "error",
+        precision: Precision = "auto",
+    ) -> Iterator[str]:
+        """Text that goes on from a prompt, character by character.
 
-        return sample(self, prompt, **options)
+        Args:
+            prompt: may be empty; it is not given out again.
+            length: how many characters to draw.
+            temperature: below 1 likelier, above 1 wilder, 0 always the likeliest character.
+            top_k: only the k likeliest characters; 0 is all.
+            top_p: only the likeliest characters that together have this probability.
+            stop: a string, or some, before which the text ends.
+            seed: the same seed, model and settings give the same text on the same device; None is another each time.
+            unknown: "skip" leaves out characters of the prompt that the model does not know; "error" refuses them.
+            precision: of the weights that each step reads: "float32", "int8", or "auto" (int8 where it runs).
+
+        Yields: pieces of text, one character each unless some were held back as the possible start of a stop string.
+        Raises: UserError for a setting out of its range or an unknown character; at the call, not later.
+        """
+        choice = Choice(temperature, top_k, top_p)
+        pieces = self.sample_many([prompt], length=length, choice=choice, stop=stop, seed=seed, unknown=unknown, precision=precision)
+        return (piece for (piece,) in pieces)
+
+    def sample_many(
+        self,
+        prompts: Sequence[str],
+        *,
+        length: int = 200,
+        choice: Choice = Choice(),
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        unknown: UnknownPolicy = "error",
+        precision: Precision = "auto",
+    ) -> Iterator[list[str]]:
+        """Several texts at once, as one batch. The settings are those of `sample`; temperature, top-k and top-p make a `Choice`.
+
+        Yields: a list with a piece of text for each prompt; "" for one that has nothing new at this step.
+        """
+        if length < 0:
+            raise UserError(f"length must be 0 or more, not {length}")
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        StopStrings(stops)  # refuses an empty one now, not at the first character
+        ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
+        if not ids or length == 0:
+            return iter(())
+        return generate(self.stepper(len(ids), precision), self.vocabulary, ids, length=length, choice=choice, stop=stops, seed=seed)
+
+    def stepper(self, batch_size: int = 1, precision: Precision = "auto") -> Stepper:
+        """A new one-character stepper with a zero state; its weights are laid out once for each batch size and precision.
+
+        The weights are those of the first call: after changing the network, make a new CharLM.
+        """
+        key = (batch_size, precision)
+        if key not in self._prepared:
+            self._prepared[key] = prepare(self.network, batch_size, precision)
+        return self._prepared[key]()
 
 
 def _with_tied(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from charlm.cells import Weights
 from rnnkit.errors import UserError
 
 LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -115,9 +115,9 @@ class Network(nn.Module):
             nn.init.zeros_(bias_hh[hidden : 2 * hidden])
 
 
-def layer_weights(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A recurrent layer's weights in torch's order: input to hidden, hidden to hidden, and their two biases."""
-    return cast("tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]", tuple(layer.parameters()))
+def layer_weights(layer: nn.Module) -> Weights:
+    """The weights of one of the network's recurrent layers, the very tensors."""
+    return Weights(*layer.parameters())
 
 
 def run_layer(layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dropout: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:

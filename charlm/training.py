@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
 import signal
 import threading
@@ -11,89 +12,25 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
 from charlm.corpus import Vocabulary, streams
 from charlm.distillation import Teachers
 from charlm.evaluation import score_stream, score_windows
 from charlm.model import CharLM
-from charlm.network import Architecture, Dropout, Network
+from charlm.network import Network
+from charlm.progress import Meter
+from charlm.settings import SETTINGS, TrainingSettings, learning_rate
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
-from rnnkit.settings import setting
 
 PANELS = (("nats per character", ("loss", "held_out_stream")), ("gradient norm before clipping", ("gradient_norm",)))
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that shapes a run. The defaults suit a megabyte of text."""
-
-    cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.")
-    hidden_size: int = setting(512, "Units of each recurrent layer.")
-    num_layers: int = setting(2, "Recurrent layers.")
-    embedding_size: int = setting(128, "Numbers that stand for an input character.")
-    tied: bool = setting(False, "The output layer uses the embedding's matrix (sizes must be equal).")
-    min_count: int = setting(1, "Characters seen less often become one unknown symbol.")
-    max_vocabulary: int = setting(5000, "At most so many characters, the most frequent; the rest become the unknown symbol.")
-    held_out: float = setting(
-        0.1, "Fraction of the text, its last part, kept for choosing the best weights; 0 trains on all and keeps the last."
-    )
-    sequence_length: int = setting(128, "Characters in a chunk: how far back gradients flow.")
-    batch_size: int = setting(64, "Parallel streams.")
-    random_start: bool = setting(True, "Start the streams at another place of the text each epoch.")
-    reset_chance: float = setting(0.0, "Chance, at each chunk and stream, that the state starts from zero instead of carrying over.")
-    epochs: int = setting(30, "Passes over the text.")
-    max_minutes: float = setting(0.0, "Shorten the schedule so that it ends within this time; 0 is no limit.")
-    learning_rate: float = setting(0.002, "Peak learning rate of AdamW.")
-    final_learning_rate: float = setting(0.00002, "Where the cosine ends.")
-    warmup_steps: int = setting(200, "Steps over which the learning rate rises to its peak.")
-    weight_decay: float = setting(0.01, "AdamW's weight decay; biases have none.")
-    clip_norm: float = setting(1.0, "Gradients of a larger norm are scaled down to this norm.")
-    label_smoothing: float = setting(0.0, "Share of the target spread over all characters.")
-    average_decay: float = setting(
-        0.0, "Decay of an exponential moving average of the weights, which is what is kept; 0 keeps the weights themselves."
-    )
-    dropout_token: float = setting(0.0, "Chance of blanking a whole input character.")
-    dropout_input: float = setting(0.0, "Dropout on the embedding.")
-    dropout_hidden: float = setting(0.0, "Dropout between layers.")
-    dropout_output: float = setting(0.0, "Dropout on the last hidden state.")
-    dropout_weight: float = setting(0.0, "Dropout of hidden-to-hidden weights.")
-    teachers: str = setting("", "Folders of models, separated by commas, whose mean prediction is learned beside the text.")
-    teacher_weight: float = setting(0.5, "Share of the teachers' prediction in the target.")
-    precision: str = setting("float32", "float32 or bfloat16 (mixed precision).")
-    evaluate_every: int = setting(1, "Epochs between scores on the held-out part.")
-    save_minutes: float = setting(2.0, "Minutes between saves of the state from which --resume goes on.")
-    log_every: int = setting(20, "Steps between records in metrics.jsonl.")
-    seed: int = setting(1, "Seed of weights, masks and starts.")
-
-    def __post_init__(self) -> None:
-        for name in ("min_count", "max_vocabulary", "sequence_length", "batch_size", "epochs", "evaluate_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("held_out", "reset_chance", "label_smoothing", "average_decay", "teacher_weight"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise UserError(f"precision must be float32 or bfloat16, not {self.precision!r}")
-        self.architecture(1), self.dropout()
-
-    def architecture(self, vocabulary_size: int) -> Architecture:
-        return Architecture(vocabulary_size, self.cell, self.hidden_size, self.num_layers, self.embedding_size, self.tied)
-
-    def dropout(self) -> Dropout:
-        return Dropout(self.dropout_token, self.dropout_input, self.dropout_hidden, self.dropout_output, self.dropout_weight)
 
 
 def train(
@@ -109,6 +46,8 @@ def train(
     trainer = Trainer(text, run, settings, device, console)
     with trainer.accelerator.main_process_first():
         going_on = run.start(resume=resume or not trainer.accelerator.is_main_process)
+        if not going_on:
+            (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
     if going_on:
         trainer.restore()
     return trainer.run_to_end()
@@ -243,8 +182,10 @@ class Trainer:
         meter.tell_scores(scores, best, self.sample())
 
     def model(self, about: dict[str, Any] | None = None) -> CharLM:
-        """The model as it stands: the averaged weights."""
-        return CharLM(self.average, self.vocabulary, about)
+        """The model as it stands: the averaged weights, on the CPU."""
+        network = Network(self.average.architecture)
+        network.load_state_dict(self.average.state_dict())
+        return CharLM(network, self.vocabulary, about)
 
     def sample(self) -> str:
         """Some text by the model as it stands."""
@@ -332,83 +273,6 @@ def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[st
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     biases = [p for p in network.parameters() if p.ndim < 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
-
-
-def learning_rate(settings: TrainingSettings, step: int, total_steps: int) -> float:
-    """Linear warm-up, then a cosine from the peak to the final learning rate (Loshchilov and Hutter 2017, equation 5, one period)."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = min(1.0, (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps))
-    low, high = settings.final_learning_rate, settings.learning_rate
-    return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
-
-
-class Meter:
-    """Means of loss and gradient norm since the last record, and the progress bar."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]:.1f}"),
-            BarColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}, {task.fields[speed]:,.0f} chars/s, left"),
-            TimeRemainingColumn(),
-            console=trainer.console,
-            disable=not trainer.accelerator.is_main_process,
-        )
-        self.task = self.progress.add_task("", total=trainer.total_steps, completed=trainer.step, epoch=0.0, loss=math.nan, speed=0.0)
-        self.started = time.monotonic() - trainer.elapsed
-        self._restart()
-
-    def _restart(self) -> None:
-        self.losses: list[torch.Tensor] = []
-        self.norms: list[torch.Tensor] = []
-        self.characters, self.since = 0, time.monotonic()
-
-    def elapsed(self) -> float:
-        """Seconds of training so far, earlier sessions of the run included."""
-        self.trainer.elapsed = time.monotonic() - self.started
-        return self.trainer.elapsed
-
-    def count(self, loss: torch.Tensor, norm: torch.Tensor, characters: int) -> None:
-        # Nothing is read off the device here: that would make it wait at every step.
-        self.losses.append(loss)
-        self.norms.append(norm)
-        self.characters += characters
-
-    def report(self) -> None:
-        """Write one record. Raises: UserError if the loss is not finite."""
-        trainer = self.trainer
-        loss, norm = (torch.stack(values).mean().item() for values in (self.losses, self.norms))
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm ('{trainer.run.path}' keeps the best)"
-            )
-        speed = self.characters / (time.monotonic() - self.since)
-        epoch = trainer.step / trainer.steps_per_epoch
-        if trainer.accelerator.is_main_process:
-            rate = learning_rate(trainer.settings, trainer.step - 1, trainer.total_steps)
-            trainer.run.log(
-                {
-                    "step": trainer.step,
-                    "epoch": epoch,
-                    "loss": loss,
-                    "gradient_norm": norm,
-                    "learning_rate": rate,
-                    "chars_per_second": speed,
-                }
-            )
-        self.progress.update(self.task, completed=trainer.step, total=trainer.total_steps, epoch=epoch, loss=loss, speed=speed)
-        self._restart()
-
-    def tell_scores(self, scores: dict[str, Any], best: bool, sample: str) -> None:
-        told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()) or "nothing held out"
-        epoch = self.trainer.step / self.trainer.steps_per_epoch
-        minutes = self.elapsed() / 60
-        self.trainer.console.print(
-            f"epoch {epoch:.1f}, {minutes:.1f} min: {told}{' (kept)' if best else ''}\n  {sample!r}", markup=False, highlight=False
-        )
-        self.since = time.monotonic()
 
 
 @contextmanager

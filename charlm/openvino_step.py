@@ -1,0 +1,117 @@
+"""The one-character step as an OpenVINO graph, for CPUs: all layers in one call, the state kept inside, weights in eight bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+from numpy.typing import NDArray
+from openvino import opset13 as op
+from openvino.op.util import Variable, VariableInfo
+
+from charlm.folding import Folded, FoldedLayer
+
+# Products take the activations in eight bits too, with a scale for each group of so many of them.
+ACTIVATION_GROUP = 128
+
+
+class OpenVINOStepper:
+    """See `charlm.stepper.Stepper`."""
+
+    def __init__(self, compiled: Any, batch_size: int, vocabulary_size: int) -> None:
+        self.batch_size = batch_size
+        self.ids, self.logits = np.zeros(batch_size, np.int64), np.zeros((batch_size, vocabulary_size), np.float32)
+        self.request = compiled.create_infer_request()
+        # The engine reads and writes these two arrays in place.
+        self.request.set_input_tensor(0, ov.Tensor(self.ids, shared_memory=True))
+        self.request.set_output_tensor(0, ov.Tensor(self.logits, shared_memory=True))
+        self.infer = self.request.infer
+
+    def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        self.ids[:] = ids
+        self.infer()
+        return self.logits
+
+    def reset(self) -> None:
+        self.request.reset_state()
+
+
+def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[], OpenVINOStepper]:
+    """Build and compile the graph; each call of what is returned gives a stepper with a state of its own."""
+    config = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # what is not eight-bit stays in 32 bits, also where bfloat16 would be faster
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": ACTIVATION_GROUP if int8 else 0,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    compiled = ov.Core().compile_model(build_step(folded, batch_size, int8=int8), "CPU", config)
+    return partial(OpenVINOStepper, compiled, batch_size, len(folded.table))
+
+
+def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
+    """The graph: ids (batch,) in, logits (batch, vocabulary) out, the state in variables that start at zero."""
+    ids = op.parameter([batch_size], np.int64, name="ids")
+    sinks = []
+    x = None
+    for index, layer in enumerate(folded.layers):
+        names = [f"layer{index}.part{part}" for part in range(folded.parts)]
+        variables = [_variable(name, batch_size, folded.hidden_size) for name in names]
+        state = [op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable) for variable in variables]
+        row = op.gather(_constant(folded.table), ids, op.constant(np.int64(0))) if x is None else None  # (B, gates * H)
+        state = _layer(folded.cell, layer, row, x, state, int8)
+        sinks += [op.assign(value, variable) for value, variable in zip(state, variables, strict=True)]
+        x = state[0]
+    logits = op.add(op.matmul(x, _constant(folded.output_weight), False, True), _constant(folded.output_bias[None]))
+    return ov.Model([op.result(logits)], sinks, [ids], "charlm_step")
+
+
+def _layer(cell: str, layer: FoldedLayer, row: Any, x: Any, state: list[Any], int8: bool) -> list[Any]:
+    """One layer's new state; the equations are those of `charlm.cells`, whose steps the tests compare with these."""
+    h = state[0]
+    if cell == "gru":
+        from_input = row if layer.input_weight is None else _product(x, layer.input_weight, layer.input_bias, int8)
+        return [_gru(from_input, _product(h, layer.weight, layer.bias, int8), h)]
+    joined = _product(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias, int8)  # (B, gates * H)
+    if row is not None:
+        joined = op.add(joined, row)
+    return [op.tanh(joined)] if cell == "rnn" else _lstm(joined, state[1])
+
+
+def _gru(from_input: Any, from_hidden: Any, h: Any) -> Any:
+    x_r, x_z, x_n = op.split(from_input, 1, 3).outputs()
+    h_r, h_z, h_n = op.split(from_hidden, 1, 3).outputs()
+    r, z = op.sigmoid(op.add(x_r, h_r)), op.sigmoid(op.add(x_z, h_z))
+    n = op.tanh(op.add(x_n, op.multiply(r, h_n)))
+    return op.add(n, op.multiply(z, op.subtract(h, n)))
+
+
+def _lstm(joined: Any, c: Any) -> list[Any]:
+    i, f, g, o = op.split(joined, 1, 4).outputs()
+    c = op.add(op.multiply(op.sigmoid(f), c), op.multiply(op.sigmoid(i), op.tanh(g)))
+    return [op.multiply(op.sigmoid(o), op.tanh(c)), c]
+
+
+def _product(x: Any, weight: torch.Tensor, bias: torch.Tensor | None, int8: bool) -> Any:
+    product = op.matmul(x, _eight_bits(weight) if int8 else _constant(weight), False, True)
+    return product if bias is None or not bias.any() else op.add(product, _constant(bias[None]))
+
+
+def _eight_bits(weight: torch.Tensor) -> Any:
+    """Each row in whole numbers from -127 to 127 and one scale; the engine keeps it so in memory."""
+    scale = (weight.abs().amax(dim=1, keepdim=True) / 127).clamp_min(1e-12)
+    quantized = (weight / scale).round().to(torch.int8)
+    return op.multiply(op.convert(op.constant(quantized.numpy()), "f32"), _constant(scale))
+
+
+def _constant(values: torch.Tensor | NDArray[Any]) -> Any:
+    return op.constant(np.asarray(values, dtype=np.float32))
+
+
+def _variable(name: str, batch_size: int, hidden_size: int) -> Any:
+    info = VariableInfo()
+    info.variable_id, info.data_type, info.data_shape = name, ov.Type.f32, ov.PartialShape([batch_size, hidden_size])
+    return Variable(info)

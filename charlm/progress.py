@@ -1,0 +1,84 @@
+"""What a training run says of itself: records in metrics.jsonl, the progress bar, scores and samples."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from charlm.settings import learning_rate
+from rnnkit.errors import UserError
+
+if TYPE_CHECKING:
+    from charlm.training import Trainer
+
+
+class Meter:
+    """Means of loss and gradient norm since the last record, and the progress bar."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]:.1f}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}, {task.fields[speed]:,.0f} chars/s, left"),
+            TimeRemainingColumn(),
+            console=trainer.console,
+            disable=not trainer.accelerator.is_main_process,
+        )
+        self.task = self.progress.add_task("", total=trainer.total_steps, completed=trainer.step, epoch=0.0, loss=math.nan, speed=0.0)
+        self.started = time.monotonic() - trainer.elapsed
+        self._restart()
+
+    def _restart(self) -> None:
+        self.losses: list[torch.Tensor] = []
+        self.norms: list[torch.Tensor] = []
+        self.characters, self.since = 0, time.monotonic()
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, earlier sessions of the run included."""
+        self.trainer.elapsed = time.monotonic() - self.started
+        return self.trainer.elapsed
+
+    def count(self, loss: torch.Tensor, norm: torch.Tensor, characters: int) -> None:
+        # Nothing is read off the device here: that would make it wait at every step.
+        self.losses.append(loss)
+        self.norms.append(norm)
+        self.characters += characters
+
+    def report(self) -> None:
+        """Write one record. Raises: UserError if the loss is not finite."""
+        trainer = self.trainer
+        loss, norm = (torch.stack(values).mean().item() for values in (self.losses, self.norms))
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm ('{trainer.run.path}' keeps the best)"
+            )
+        speed = self.characters / (time.monotonic() - self.since)
+        epoch = trainer.step / trainer.steps_per_epoch
+        if trainer.accelerator.is_main_process:
+            rate = learning_rate(trainer.settings, trainer.step - 1, trainer.total_steps)
+            trainer.run.log(
+                {
+                    "step": trainer.step,
+                    "epoch": epoch,
+                    "loss": loss,
+                    "gradient_norm": norm,
+                    "learning_rate": rate,
+                    "chars_per_second": speed,
+                }
+            )
+        self.progress.update(self.task, completed=trainer.step, total=trainer.total_steps, epoch=epoch, loss=loss, speed=speed)
+        self._restart()
+
+    def tell_scores(self, scores: dict[str, Any], best: bool, sample: str) -> None:
+        told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()) or "nothing held out"
+        epoch = self.trainer.step / self.trainer.steps_per_epoch
+        minutes = self.elapsed() / 60
+        self.trainer.console.print(
+            f"epoch {epoch:.1f}, {minutes:.1f} min: {told}{' (kept)' if best else ''}\n  {sample!r}", markup=False, highlight=False
+        )
+        self.since = time.monotonic()
