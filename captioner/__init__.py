@@ -1,0 +1,12 @@
+"""Photo in, sentence out: a pretrained CNN encoder and an attention-LSTM decoder.
+
+>>> from captioner import Captioner
+>>> captioner = Captioner.load()  # doctest: +SKIP
+>>> captioner.caption("dog.jpg").text  # doctest: +SKIP
+'a dog runs through the snow'
+"""
+
+from captioner.images import ImageError
+from captioner.model import Caption, Captioner, Decoding
+
+__all__ = ["Caption", "Captioner", "Decoding", "ImageError"]

@@ -1,0 +1,202 @@
+"""The attention LSTM that writes a sentence about a grid of regions (after Xu et al. 2015, "Show, Attend and Tell").
+
+One step, with word embedding e_t, region values V = (v_1 .. v_R) and state (h, c):
+
+    a_t,i  = softmax_i( w . tanh(W_k v_i + W_q h_{t-1}) )           additive attention (Bahdanau et al. 2015; Xu eq. 4-6)
+    z_t    = sigmoid(W_b h_{t-1}) * sum_i a_t,i v_i                  gated context (Xu section 4.2.1)
+    h_t,c_t = LSTM([e_t; z_t], h_{t-1}, c_{t-1})                     (Hochreiter & Schmidhuber 1997)
+    y_t    = softmax(E tanh(W_h h_t + W_z z_t + W_e e_t))            deep output (Xu eq. 7), E tied to the embedding
+                                                                     (Press & Wolf 2017) or a matrix of its own
+
+With `adaptive` a sentinel s_t joins the regions, so that the network can choose to look at nothing (Lu et al. 2017);
+it is computed from the state before the step, because attention comes before the LSTM here. With attention "none" the
+image is seen once, as the first state (Vinyals et al. 2015, "Show and Tell").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ATTENTIONS = ("additive", "none")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes and choices of a decoder; stored in the checkpoint."""
+
+    vocabulary_size: int
+    channels: int  # of a region's features
+    embedding_size: int = 512  # of a word
+    hidden_size: int = 512  # of the LSTM
+    attention_size: int = 512  # of the additive attention's inner layer
+    attention: str = "additive"
+    adaptive: bool = False  # a sentinel among the regions
+    tied: bool = True  # the output layer's matrix is the embedding's
+    dropout: float = 0.5  # on embeddings, region values and the output layer's input
+
+
+class State(NamedTuple):
+    """What changes along a sentence; K sentences an image."""
+
+    hidden: Tensor  # (B, K, H)
+    cell: Tensor  # (B, K, H)
+
+
+class Memory(NamedTuple):
+    """What a sentence looks at and what does not change along it."""
+
+    keys: Tensor  # (B, R, A)
+    values: Tensor  # (B, R, H)
+
+
+class Decoder(nn.Module):
+    """The attention LSTM. Shapes: B images, K sentences each, T words, R regions, H hidden, E embedding, A attention, V vocabulary."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        if config.attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}, not {config.attention!r}")
+        self.config = config
+        hidden, embedding = config.hidden_size, config.embedding_size
+        self.embedding = nn.Embedding(config.vocabulary_size, embedding)
+        self.value = nn.Linear(config.channels, hidden)
+        self.initial = nn.Linear(hidden, 2 * hidden)
+        self.attends = config.attention != "none"
+        self.word_gates = nn.Linear(embedding, 4 * hidden)  # gates in torch.nn.LSTM's order: input, forget, cell, output
+        # One product with h_{t-1} gives its share of the gates, the query, the context's gate and the sentinel's.
+        self._shares = [4 * hidden] + [config.attention_size, hidden] * self.attends + [hidden] * (self.attends and config.adaptive)
+        self.from_hidden = nn.Linear(hidden, sum(self._shares))
+        if self.attends:
+            self.key = nn.Linear(hidden, config.attention_size, bias=False)
+            self.energy = nn.Linear(config.attention_size, 1, bias=False)
+            self.context_gates = nn.Linear(hidden, 4 * hidden, bias=False)
+            self.output_context = nn.Linear(hidden, embedding, bias=False)
+        self.output_hidden = nn.Linear(hidden, embedding)
+        self.output_word = nn.Linear(embedding, embedding, bias=False)
+        self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        self.output_weight = None if config.tied else nn.Parameter(torch.empty(config.vocabulary_size, embedding))
+        self.dropout = nn.Dropout(config.dropout)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        # A tied matrix serves as embedding and output layer; at this scale both start sensibly.
+        nn.init.normal_(self.embedding.weight, std=self.config.embedding_size**-0.5)
+        if self.output_weight is not None:
+            nn.init.normal_(self.output_weight, std=self.config.embedding_size**-0.5)
+        hidden = self.config.hidden_size
+        for gate in self.from_hidden.weight[: 4 * hidden].split(hidden):
+            nn.init.orthogonal_(gate)
+        nn.init.zeros_(self.from_hidden.bias)
+        nn.init.zeros_(self.word_gates.bias)
+        nn.init.ones_(self.word_gates.bias[hidden : 2 * hidden])  # the forget gate starts open (Jozefowicz et al. 2015)
+
+    def start(self, features: Tensor) -> tuple[State, Memory]:
+        """First state, from the mean region, and what attention will look at.
+
+        Args:
+            features: (B, R, channels)
+        Returns: state with K = 1, memory.
+        """
+        values = self.dropout(F.relu(self.value(features)))  # (B, R, H)
+        hidden, cell = torch.tanh(self.initial(values.mean(dim=1, keepdim=True))).chunk(2, dim=-1)  # (B, 1, H)
+        keys = self.key(values) if self.attends else values[..., :0]  # (B, R, A)
+        return State(hidden, cell), Memory(keys, values)
+
+    def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
+        """One word in, the next word's logits out.
+
+        Args:
+            words: ids (B, K).
+        Returns: logits (B, K, V), state, attention (B, K, R); without attention the last is (B, K, 0).
+        """
+        embedded = self.embedding(words)  # (B, K, E)
+        state, context, attention = self._recur(self.word_gates(embedded), state, memory)
+        return self.project(self._output(embedded, state.hidden, context)), state, attention
+
+    def forward(self, words: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher-forced logits (B, K, T, V) and attention (B, K, T, R); arguments as for `read`."""
+        outputs, attention = self.read(words, features)
+        return self.project(outputs), attention
+
+    def read(self, words: Tensor, features: Tensor, *, sampling_rate: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Teacher-forced outputs, one projection short of logits: that is computed at once for all words that matter.
+
+        Args:
+            words: ids (B, K, T): K sentences an image, each from <start> on, filled with <pad>. Columns beyond the
+                last one that still has words are not computed, so sentences sorted by length, longest first, save time.
+            features: (B, R, channels).
+            sampling_rate: chance that a word after the first is replaced by one drawn from the model's own prediction
+                (scheduled sampling, Bengio et al. 2015).
+
+        Returns: outputs (B, K, T, E) for `project`, attention (B, K, T, R).
+        """
+        state, memory = self.start(features)
+        state = State(*(part.expand(-1, words.shape[1], -1) for part in state))  # (B, K, H)
+        embedded = self.dropout(self.embedding(words))  # (B, K, T, E)
+        gates = self.word_gates(embedded)  # (B, K, T, 4 H)
+        outputs, attentions, output = [], [], None
+        for position, columns in enumerate(_columns(words)):
+            given, share = embedded[:, :columns, position], gates[:, :columns, position]  # (B, k, E), (B, k, 4 H)
+            if sampling_rate and output is not None:
+                given = self._own_word(given, output[:, :columns], sampling_rate)
+                share = self.word_gates(given)
+            state, context, attention = self._recur(share, State(*(part[:, :columns] for part in state)), memory)
+            output = self._output(given, state.hidden, context)  # (B, k, E)
+            missing = words.shape[1] - columns
+            outputs.append(F.pad(output, (0, 0, 0, missing)))
+            attentions.append(F.pad(attention, (0, 0, 0, missing)))
+        return torch.stack(outputs, 2), torch.stack(attentions, 2)
+
+    def project(self, outputs: Tensor) -> Tensor:
+        """Logits (..., V) of outputs (..., E)."""
+        weight = self.embedding.weight if self.output_weight is None else self.output_weight
+        return F.linear(outputs, weight, self.output_bias)
+
+    def _recur(self, word_gates: Tensor, state: State, memory: Memory) -> tuple[State, Tensor, Tensor]:
+        """Attention and the LSTM for one step: state, gated context (B, K, H), attention (B, K, R)."""
+        gates, *rest = self.from_hidden(state.hidden).split(self._shares, dim=-1)
+        gates = gates + word_gates  # (B, K, 4 H)
+        context = attention = gates[..., :0]
+        if self.attends:
+            context, attention = self._attend(*rest, state=state, memory=memory)
+            gates = gates + self.context_gates(context)
+        enter, forget, candidate, leave = gates.float().chunk(4, dim=-1)  # (B, K, H) each, in full precision for the sum over time
+        cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(candidate)
+        return State(torch.sigmoid(leave) * torch.tanh(cell), cell), context, attention
+
+    def _attend(self, query: Tensor, gate: Tensor, *sentinel: Tensor, state: State, memory: Memory) -> tuple[Tensor, Tensor]:
+        inner = torch.tanh(memory.keys.unsqueeze(1) + query.unsqueeze(2))  # (B, K, R, A)
+        energies = self.energy(inner).squeeze(-1)  # (B, K, R)
+        if not sentinel:
+            attention = energies.float().softmax(dim=-1)
+            context = attention.to(memory.values.dtype) @ memory.values  # (B, K, H)
+            return torch.sigmoid(gate) * context, attention
+        visual = torch.sigmoid(sentinel[0]) * torch.tanh(state.cell).to(gate.dtype)  # (B, K, H)
+        energy = self.energy(torch.tanh(self.key(visual) + query))  # (B, K, 1)
+        attention = torch.cat([energies, energy], dim=-1).float().softmax(dim=-1)  # (B, K, R + 1)
+        weights = attention.to(memory.values.dtype)
+        context = weights[..., :-1] @ memory.values + weights[..., -1:] * visual
+        return torch.sigmoid(gate) * context, attention[..., :-1]
+
+    def _output(self, embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        combined = self.output_hidden(self.dropout(hidden)) + self.output_word(embedded)
+        if self.attends:
+            combined = combined + self.output_context(context)
+        return self.dropout(torch.tanh(combined))
+
+    def _own_word(self, given: Tensor, output: Tensor, rate: float) -> Tensor:
+        with torch.no_grad():
+            own = torch.rand(given.shape[:-1], device=given.device) < rate  # (B, K)
+            drawn = torch.distributions.Categorical(logits=self.project(output).float()).sample()  # (B, K)
+        return torch.where(own.unsqueeze(-1), self.dropout(self.embedding(drawn)), given)
+
+
+def _columns(words: Tensor) -> list[int]:
+    """For each position of words (B, K, T), how many of the K columns must be computed: up to the last with a word there."""
+    present = (words != 0).any(dim=0).flip(0).int()  # (K, T); <pad> is 0
+    return (present.shape[0] - present.argmax(dim=0)).tolist()

@@ -1,0 +1,288 @@
+"""BLEU-1..4, ROUGE-L and CIDEr-D as coco-caption defines them, on tokens like those of its Stanford PTB tokeniser.
+
+Every metric takes tokenised captions: predictions as a list of token lists, one an image, and references as a list
+of lists of token lists, in the same order. Scores are fractions (CIDEr-D runs from 0 to 10); papers print them times 100.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Tokens = Sequence[str]
+Ngrams = dict[tuple[str, ...], float]
+
+ORDERS = 4
+# What coco-caption drops after tokenising. Its tokeniser writes brackets in lower case, so those four names never
+# match and brackets stay: kept so, because scores are compared across programs.
+PUNCTUATION = frozenset(("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_CONTRACTIONS = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "gimme": "gim me", "lemme": "lem me"}
+# Abbreviations that keep their full stop.
+_ABBREVIATIONS = (
+    r"(?:mr|mrs|ms|dr|prof|st|ave|blvd|rd|jr|sr|vs|etc|inc|ltd|co|corp|dept|mt|ft|lt|col|gen|capt|sgt|rev|no|u\.s|u\.k|a\.m|p\.m|d\.c|e\.g|i\.e)\."
+)
+_CLITIC = r"'(?:[snmd]|ll|re|ve)(?!\w)"
+_INNER = rf"\w|[-/](?=\w)|\.(?=[a-z0-9])|(?!{_CLITIC})'(?=\w)"  # what goes on a word: hyphens, slashes, o'clock
+_TOKEN = re.compile(
+    rf"""
+      {_ABBREVIATIONS}(?!\w)
+    | (?:[a-z]\.){{2,}}                                            # u.s.a.
+    | (?<![\w'])[b-hj-z]\.                                         # an initial
+    | \d+(?:[.,:/]\d+)+(?=[ap]m\b)                                 # 5:54pm is two tokens
+    | \d+(?:[.,:/]\d+)*(?:st|nd|rd|th|s)?(?!\w|-\w)                # 1,000  1:20  1/2  80s
+    | {_CLITIC} | n't(?!\w)
+    | \w(?:{_INNER})*?(?=n't(?!\w))                                # the word before n't
+    | \w(?:{_INNER})*
+    | \.{{2,}} | -{{2,}} | \S
+    """,
+    re.VERBOSE,
+)
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-case tokens without punctuation, as coco-caption's Java tokeniser leaves them for caption-like English.
+
+    Clitics stand apart ("dog 's", "does n't"), hyphenated words stay whole, numbers keep their inner signs.
+    """
+    text = text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').lower()
+    found = []
+    for token in _TOKEN.findall(text):
+        token = _BRACKETS.get(token, token)
+        if token not in PUNCTUATION and token.strip('."-'):
+            found.extend(_CONTRACTIONS.get(token, token).split(" "))
+    return found
+
+
+# --- BLEU -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BleuCounts:
+    """What corpus BLEU is made of, one row an image; sums over any choice of images give that corpus' BLEU."""
+
+    matches: np.ndarray  # (images, 4) clipped n-gram matches
+    totals: np.ndarray  # (images, 4) n-grams in the predictions
+    lengths: np.ndarray  # (images, 2) tokens of the prediction, of the closest reference
+
+
+def bleu_counts(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> BleuCounts:
+    """Clipped matches (clip: the most in any one reference) and lengths (closest reference; the shorter where two are equally close)."""
+    matches = np.zeros((len(predictions), ORDERS), dtype=np.int64)
+    totals = np.zeros_like(matches)
+    lengths = np.zeros((len(predictions), 2), dtype=np.int64)
+    for row, (prediction, group) in enumerate(zip(predictions, references, strict=True)):
+        size = len(prediction)
+        lengths[row] = size, min((abs(len(reference) - size), len(reference)) for reference in group)[1]
+        counted = [ngram_counts(reference) for reference in group]
+        for ngram, count in ngram_counts(prediction).items():
+            order = len(ngram) - 1
+            totals[row, order] += count
+            most = max(reference.get(ngram, 0) for reference in counted)
+            matches[row, order] += min(count, most)
+    return BleuCounts(matches, totals, lengths)
+
+
+def bleu(counts: BleuCounts, images: np.ndarray | None = None) -> np.ndarray:
+    """Corpus BLEU-1..4 (Papineni et al. 2002), with coco-caption's tiny terms instead of smoothing.
+
+    Args:
+        images: row indices of the corpus, repeats allowed; None takes all.
+    Returns: (4,)
+    """
+    rows = slice(None) if images is None else images
+    matches, totals = counts.matches[rows].sum(axis=0), counts.totals[rows].sum(axis=0)
+    length, closest = counts.lengths[rows].sum(axis=0)
+    precisions = (matches + 1e-15) / (totals + 1e-9)
+    ratio = (length + 1e-15) / (closest + 1e-9)
+    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
+    return np.cumprod(precisions) ** (1 / np.arange(1, ORDERS + 1)) * brevity
+
+
+# --- ROUGE-L ----------------------------------------------------------------------------------------------------------
+
+
+def rouge_l(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]], *, beta: float = 1.2) -> np.ndarray:
+    """ROUGE-L of each image (Lin 2004), precision and recall maximised over references separately.
+
+    An empty caption counts as one token that matches nothing but another empty caption, as in coco-caption.
+    Returns: (images,)
+    """
+    scores = np.zeros(len(predictions))
+    for row, (prediction, group) in enumerate(zip(predictions, references, strict=True)):
+        prediction = prediction or [""]
+        common = [(longest_common_subsequence(prediction, reference or [""]), len(reference) or 1) for reference in group]
+        precision = max(length for length, _ in common) / len(prediction)
+        recall = max(length / size for length, size in common)
+        if precision and recall:
+            scores[row] = (1 + beta**2) * precision * recall / (recall + beta**2 * precision)
+    return scores
+
+
+def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
+    """Length of the longest common subsequence, by bit-parallel dynamic programming (Hyyrö 2004): one big integer is a row of the table."""
+    places: dict[str, int] = {}
+    for index, token in enumerate(first):
+        places[token] = places.get(token, 0) | 1 << index
+    everything = (1 << len(first)) - 1
+    row = everything
+    for token in second:
+        match = row & places.get(token, 0)
+        row = ((row + match) | (row - match)) & everything
+    return len(first) - row.bit_count()
+
+
+# --- CIDEr-D ----------------------------------------------------------------------------------------------------------
+
+
+def ngram_counts(tokens: Tokens) -> dict[tuple[str, ...], int]:
+    """How often each n-gram of one to four tokens occurs."""
+    counts: dict[tuple[str, ...], int] = {}
+    for order in range(1, ORDERS + 1):
+        for ngram in zip(*(tokens[offset:] for offset in range(order)), strict=False):
+            counts[ngram] = counts.get(ngram, 0) + 1
+    return counts
+
+
+@dataclass(frozen=True)
+class _Vector:
+    weights: Ngrams  # tf-idf
+    norms: tuple[float, ...]  # one an order
+    length: int  # in bigrams, as coco-caption counts it
+
+
+class CiderD:
+    """CIDEr-D (Vedantam et al. 2015, section 3 and its "-D" variant) with document frequencies from a set of references.
+
+    Args:
+        references: tokenised references, one group an image; coco-caption takes those of the images evaluated.
+        sigma: width of the Gaussian penalty on the difference in length.
+
+    Raises: ValueError for fewer than two images, where every idf is zero and so is every score.
+    """
+
+    def __init__(self, references: Iterable[Sequence[Tokens]], *, sigma: float = 6.0) -> None:
+        documents: Counter[tuple[str, ...]] = Counter()
+        images = 0
+        for group in references:
+            documents.update({ngram for reference in group for ngram in ngram_counts(reference)})
+            images += 1
+        if images < 2:
+            raise ValueError(f"CIDEr needs the references of at least two images, not {images}: with one, every weight is log 1 = 0")
+        self._most = math.log(images)
+        self._idf = {ngram: self._most - math.log(count) for ngram, count in documents.items()}
+        self._sigma = sigma
+
+    def vector(self, tokens: Tokens) -> _Vector:
+        """The tf-idf vector of a caption; references that are scored against again and again may keep theirs."""
+        weights, squares = {}, [0.0] * ORDERS
+        for ngram, count in ngram_counts(tokens).items():
+            weight = count * self._idf.get(ngram, self._most)
+            weights[ngram] = weight
+            squares[len(ngram) - 1] += weight * weight
+        return _Vector(weights, tuple(math.sqrt(square) for square in squares), max(len(tokens) - 1, 0))
+
+    def score(self, prediction: _Vector, references: Sequence[_Vector]) -> float:
+        """CIDEr-D of one caption against its references, 0 to 10."""
+        total = 0.0
+        for reference in references:
+            dots = [0.0] * ORDERS
+            theirs = reference.weights
+            for ngram, weight in prediction.weights.items():
+                other = theirs.get(ngram)
+                if other is not None:
+                    dots[len(ngram) - 1] += (weight if weight < other else other) * other
+            cosine = 0.0
+            for dot, ours, other in zip(dots, prediction.norms, reference.norms, strict=True):
+                if ours and other:
+                    cosine += dot / (ours * other)
+            total += cosine * math.exp(-((prediction.length - reference.length) ** 2) / (2 * self._sigma**2))
+        return 10 * total / ORDERS / len(references)
+
+    def scores(self, predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
+        """CIDEr-D of each image (images,)."""
+        return np.array(
+            [
+                self.score(self.vector(prediction), [self.vector(reference) for reference in group])
+                for prediction, group in zip(predictions, references, strict=True)
+            ]
+        )
+
+
+# --- all of them ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a set of captions, with what a reader needs to judge them."""
+
+    images: int
+    values: dict[str, float]  # metric -> score as a fraction; CIDEr-D 0..10
+    intervals: dict[str, tuple[float, float]]  # 95 % bootstrap over images; empty when not asked for
+    matches: list[int]  # clipped n-gram matches, n = 1..4
+    totals: list[int]  # n-grams in the predictions, n = 1..4
+    prediction_length: int  # tokens
+    reference_length: int  # tokens of the closest references
+    per_image: dict[str, np.ndarray]  # ROUGE-L and CIDEr-D of each image, in the order given
+
+
+def score_captions(
+    predictions: Mapping[str, str] | Sequence[Tokens],
+    references: Mapping[str, Sequence[str]] | Sequence[Sequence[Tokens]],
+    *,
+    bootstrap: int = 0,
+    seed: int = 0,
+) -> Scores:
+    """Score captions against references.
+
+    Args:
+        predictions, references: by image, as text (tokenised here), or token lists in the same order.
+        bootstrap: resamples of the images for the intervals, 0 for none; 1000 is usual.
+
+    Raises: ValueError for fewer than two images, a prediction without references or the reverse.
+    """
+    if isinstance(predictions, Mapping) and isinstance(references, Mapping):
+        if predictions.keys() != references.keys():
+            raise ValueError("predictions and references are not of the same images")
+        keys = list(predictions)
+        predictions, references = [tokenize(predictions[key]) for key in keys], [[tokenize(text) for text in references[key]] for key in keys]
+    assert not isinstance(predictions, Mapping) and not isinstance(references, Mapping)
+    cider = CiderD(references).scores(predictions, references)
+    rouge = rouge_l(predictions, references)
+    counts = bleu_counts(predictions, references)
+
+    def values(images: np.ndarray | None = None) -> dict[str, float]:
+        rows = slice(None) if images is None else images
+        named = {f"bleu_{order + 1}": float(value) for order, value in enumerate(bleu(counts, images))}
+        return named | {"rouge_l": float(rouge[rows].mean()), "cider_d": float(cider[rows].mean())}
+
+    return Scores(
+        images=len(predictions),
+        values=values(),
+        intervals=_intervals(values, len(predictions), bootstrap, seed),
+        matches=counts.matches.sum(axis=0).tolist(),
+        totals=counts.totals.sum(axis=0).tolist(),
+        prediction_length=int(counts.lengths[:, 0].sum()),
+        reference_length=int(counts.lengths[:, 1].sum()),
+        per_image={"rouge_l": rouge, "cider_d": cider},
+    )
+
+
+def _intervals(values, images: int, resamples: int, seed: int) -> dict[str, tuple[float, float]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    if not resamples:
+        return {}
+    generator = np.random.default_rng(seed)
+    drawn = [values(generator.integers(0, images, images)) for _ in range(resamples)]
+    return {
+        name: tuple(float(edge) for edge in np.percentile([sample[name] for sample in drawn], (2.5, 97.5)))  # type: ignore[misc]
+        for name in drawn[0]
+    }

@@ -1,0 +1,227 @@
+"""The captioner whole: encoder, decoder, vocabulary and search behind one method, `caption`; and its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captioner.decoder import Decoder, DecoderConfig, Memory, State
+from captioner.encoder import Encoder, create_encoder
+from captioner.engines import choose_engine
+from captioner.images import Source, open_image
+from captioner.search import Hypothesis, beam_search, sample
+from captioner.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
+from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from rnnkit.devices import resolve_device
+from rnnkit.errors import UserError
+
+KIND, VERSION = "captioner", 1
+FORBIDDEN = (PAD, START, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How sentences are chosen; the defaults are the command line's."""
+
+    beam_size: int = 3  # 1 is greedy
+    num_captions: int = 1  # candidates returned for a photo, best first
+    max_length: int = 20  # words
+    length_penalty: float | None = None  # None: the checkpoint's own, chosen on validation photos
+    sample: bool = False  # draw words instead of searching
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None  # None draws anew each time
+
+    def check(self) -> None:
+        """Raises: UserError naming a value that is out of range."""
+        for name in ("beam_size", "num_captions", "max_length"):
+            if not 1 <= getattr(self, name) <= 100:
+                raise UserError(f"{name.replace('_', '-')} must be from 1 to 100, not {getattr(self, name)}")
+        if self.temperature <= 0 or not 0 < self.top_p <= 1:
+            raise UserError(f"temperature must be above 0 and top-p in (0, 1], not {self.temperature} and {self.top_p}")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about a photo."""
+
+    text: str
+    score: float  # natural-log probability / (words + 1) ** length_penalty; of a sampled one, per word
+    words: tuple[str, ...]
+    attention: np.ndarray | None = None  # (words, rows, columns) of the region grid, each sums to 1 or less; only when asked for
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Captioner:
+    """Photos in, sentences out. `Captioner.load()` gives the one that comes with the package."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        vocabulary: Vocabulary,
+        *,
+        info: dict[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+        backend: str = "torch",
+        weights: str | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.encoder, self.vocabulary = encoder, vocabulary
+        self.decoder = decoder.to(self.device).eval()
+        self.info = info or {}
+        self.engine = choose_engine(backend, encoder, self.device, weights=weights)
+
+    # --- checkpoints ---
+
+    @classmethod
+    def load(cls, folder: str | Path | None = None, *, device: str = "auto", backend: str = "auto") -> Captioner:
+        """Load a checkpoint folder; None loads the bundled one.
+
+        Args:
+            device: auto, cpu, cuda or cuda:N.
+            backend: what runs the encoder: auto (OpenVINO on a CPU where it is there), torch or openvino.
+
+        Raises: UserError if the folder is no captioner, or the device or backend is not there.
+        """
+        if folder is None:
+            with as_file(files("captioner") / "pretrained") as bundled:
+                return cls.load(bundled, device=device, backend=backend)
+        where = resolve_device(device)
+        tensors, config = load_checkpoint(Path(folder), kind=KIND, version=VERSION)
+        try:
+            encoder = create_encoder(config["encoder"]["name"], pretrained=False)
+            vocabulary = Vocabulary(config["vocabulary"])
+            decoder = Decoder(DecoderConfig(**config["decoder"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
+        for part, module in (("encoder", encoder), ("decoder", decoder)):
+            load_weights(module, {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}, source=folder)
+        info = {key: value for key, value in config.items() if key not in ("encoder", "decoder", "vocabulary")}
+        return cls(encoder, decoder, vocabulary, info=info, device=where, backend=backend, weights=config["weights_hash"])
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16) -> None:
+        """Write a checkpoint folder, in half precision unless told otherwise."""
+        save_captioner(Path(folder), self.encoder, self.decoder, self.vocabulary, self.info, dtype=dtype)
+
+    # --- captioning ---
+
+    @overload
+    def caption(self, images: Source, *, attention: bool = ..., batch_size: int = ..., **decoding: Any) -> Any: ...
+    @overload
+    def caption(self, images: Sequence[Source], *, attention: bool = ..., batch_size: int = ..., **decoding: Any) -> list[Any]: ...
+
+    def caption(self, images: Source | Sequence[Source], *, attention: bool = False, batch_size: int = 32, **decoding: Any) -> Any:
+        """Caption one picture or several.
+
+        Args:
+            images: paths, encoded bytes, binary files or Pillow pictures; one, or a list of them.
+            attention: also return where the network looked for each word.
+            batch_size: pictures computed at once.
+            decoding: fields of `Decoding`, such as beam_size=5 or sample=True, seed=1.
+
+        Returns: a Caption for one picture, a list for several; with num_captions above 1 each is itself a list, best first.
+        Raises: ImageError for a picture that cannot be used, UserError for a value out of range.
+        """
+        choice = Decoding(**decoding)
+        if isinstance(images, list | tuple):
+            found: list[list[Caption]] = []
+            for start in range(0, len(images), batch_size):
+                found += self.caption_pixels(np.stack([self.prepare(image) for image in images[start : start + batch_size]]), choice, attention=attention)
+            return found if choice.num_captions > 1 else [captions[0] for captions in found]
+        captions = self.caption_pixels(self.prepare(images)[None], choice, attention=attention)[0]  # type: ignore[arg-type]
+        return captions if choice.num_captions > 1 else captions[0]
+
+    def prepare(self, image: Source) -> np.ndarray:
+        """A picture as the encoder wants it: (size, size, 3) uint8. Safe to call from several threads."""
+        size = self.encoder.preprocessing.size
+        return self.encoder.preprocessing.pixels(open_image(image, size=(size, size)))
+
+    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
+        """Captions of prepared pictures (B, size, size, 3): for each up to num_captions, best first."""
+        return self.caption_features(self.engine.run(pixels), decoding, attention=attention)
+
+    def caption_features(self, features: Tensor, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
+        """Captions from region features (B, regions, channels): for each up to num_captions, best first."""
+        decoding = decoding or Decoding()
+        decoding.check()
+        if decoding.length_penalty is None:
+            decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
+        with torch.inference_mode():
+            found = generate(self.decoder, features, decoding)
+            grids = self._attention(features, found) if attention else [[None] * len(group) for group in found]
+        return [
+            [self._caption(hypothesis, grid) for hypothesis, grid in zip(group, shown, strict=True)]
+            for group, shown in zip(found, grids, strict=True)
+        ]
+
+    @property
+    def length_penalty(self) -> float:
+        """The length penalty chosen for this checkpoint."""
+        return float(self.info.get("decoding", {}).get("length_penalty", 0.9))
+
+    def _caption(self, hypothesis: Hypothesis, attention: np.ndarray | None) -> Caption:
+        return Caption(self.vocabulary.decode(hypothesis.ids), hypothesis.score, tuple(self.vocabulary.tokens(hypothesis.ids)), attention)
+
+    def _attention(self, features: Tensor, found: list[list[Hypothesis]]) -> list[list[np.ndarray | None]]:
+        """Attention of finished sentences, by reading them to the decoder once more."""
+        side = round(self.encoder.regions**0.5)
+        if not self.decoder.attends:
+            raise UserError("this captioner has no attention (it was trained with --attention none)")
+        if side * side != self.encoder.regions:
+            raise UserError(f"the {self.encoder.regions} regions of '{self.encoder.name}' are no square grid")
+        grids: list[list[np.ndarray | None]] = []
+        for row, group in zip(features, found, strict=True):
+            longest = max(len(hypothesis.ids) for hypothesis in group)
+            words = torch.tensor([[START, *hypothesis.ids, *[END] * (longest - len(hypothesis.ids))] for hypothesis in group], device=self.device)
+            _, attention = self.decoder(words.unsqueeze(0), row.unsqueeze(0))  # (1, K, T, R)
+            grids.append([attention[0, index, : len(h.ids)].reshape(-1, side, side).float().cpu().numpy() for index, h in enumerate(group)])
+        return grids
+
+
+def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[list[Hypothesis]]:
+    """Sentences as ids from region features (B, R, channels): for each image up to num_captions, best first."""
+    state, memory = decoder.start(features)
+    penalty = 0.9 if decoding.length_penalty is None else decoding.length_penalty
+    common: dict[str, Any] = {"start": START, "end": END, "forbidden": FORBIDDEN, "max_length": decoding.max_length}
+
+    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state, _ = decoder.step(words, state, memory)
+        return logits.float().log_softmax(dim=-1), state
+
+    if not decoding.sample:
+        beam = max(decoding.beam_size, decoding.num_captions)
+        found = beam_search(step, state, memory, beam_size=beam, length_penalty=penalty, **common)
+        return [group[: decoding.num_captions] for group in found]
+    generator = torch.Generator(features.device)
+    if decoding.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(decoding.seed)
+    count = decoding.num_captions
+    ids, totals = sample(step, state, memory, num_samples=count, temperature=decoding.temperature, top_p=decoding.top_p, generator=generator, **common)
+    return [_ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)]
+
+
+def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
+    cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
+    found = [Hypothesis(ids, total, total / (len(ids) + 1)) for ids, total in zip(cut, totals, strict=True)]
+    return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+
+def save_captioner(
+    folder: Path, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, info: dict[str, Any], *, dtype: torch.dtype | None = torch.float16
+) -> None:
+    """Write a checkpoint folder: everything that is needed to caption, the encoder's weights too."""
+    tensors = {f"{part}.{name}": tensor for part, module in (("encoder", encoder), ("decoder", decoder)) for name, tensor in module.state_dict().items()}
+    config = {"kind": KIND, "version": VERSION, "encoder": encoder.config(), "decoder": asdict(decoder.config), **info, "vocabulary": list(vocabulary.words)}
+    save_checkpoint(folder, tensors, config, dtype=dtype)

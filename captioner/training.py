@@ -1,0 +1,548 @@
+"""Training a captioner: cross-entropy with teacher forcing, then self-critical sequence training; exact to resume.
+
+All randomness of an epoch comes from the seed and the epoch's number, and the state is saved after every epoch: a run
+that was killed goes on from there and ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from captioner.datasets import Dataset, Example
+from captioner.decoder import Decoder, DecoderConfig, Memory, State
+from captioner.encoder import DEFAULT, Encoder, create_encoder
+from captioner.features import PhotoRows, photo_views
+from captioner.metrics import CiderD, score_captions, tokenize
+from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, save_captioner
+from captioner.search import sample
+from captioner.vocabulary import END, PAD, START, Vocabulary
+from rnnkit.cache import cache_folder
+from rnnkit.checkpoint import load_checkpoint, load_weights
+from rnnkit.errors import UserError
+from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.settings import setting
+
+logger = logging.getLogger(__name__)
+
+PANELS = (("loss", ("loss", "reward")), ("validation CIDEr-D", ("cider_d",)), ("validation BLEU-4", ("bleu_4",)), ("gradient norm", ("gradient_norm",)))
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Every choice of a training run; each field is also a flag of `captioner train`."""
+
+    # The network
+    encoder: str = setting(DEFAULT, "CNN: efficientnet-lite0|1|2, timm:NAME or torchvision:NAME")
+    embedding_size: int = setting(512, "size of a word embedding")
+    hidden_size: int = setting(512, "size of the LSTM's state")
+    attention_size: int = setting(512, "size of the additive attention's inner layer")
+    attention: str = setting("additive", "additive, or none for the plain Show-and-Tell decoder")
+    adaptive: bool = setting(False, "add a sentinel to the attention, so it can look at nothing")
+    tied: bool = setting(True, "one matrix for word embeddings and output layer")
+    min_count: int = setting(5, "words seen less often in the training captions become <unk>")
+    init: str = setting("", "start from this checkpoint's weights and vocabulary")
+    # Regularisation
+    dropout: float = setting(0.5, "on embeddings, region values and the output layer")
+    label_smoothing: float = setting(0.1, "share of the target spread over all words")
+    attention_penalty: float = setting(0.0, "weight of the doubly stochastic penalty (Xu et al. 2015, eq. 14)")
+    weight_decay: float = setting(0.01, "AdamW's decoupled weight decay")
+    sampling_rate: float = setting(0.0, "scheduled sampling: chance of feeding the model's own word, reached linearly by the last epoch")
+    ema_decay: float = setting(0.998, "moving average of the weights that is validated and kept; 0 switches it off")
+    mirror: bool = setting(True, "mirror photos at random, except where a caption says left or right")
+    crops: int = setting(0, "random crops of each photo that are cached and learnt from, beside the photo and its mirror image")
+    crop_scale: float = setting(0.6, "smallest share of a photo's area that a crop keeps")
+    # Cross-entropy phase
+    epochs: int = setting(12, "epochs of cross-entropy")
+    batch_size: int = setting(32, "photos a step, over all processes")
+    captions_per_photo: int = setting(5, "captions drawn for each photo of a batch")
+    learning_rate: float = setting(1e-3, "AdamW's peak for the decoder")
+    warmup_steps: int = setting(200, "steps of linear warm-up before the cosine decay")
+    clip_norm: float = setting(1.0, "the gradient's norm is clipped to this")
+    # Fine-tuning the encoder
+    fine_tune_stages: int = setting(0, "last stages of the CNN that are trained too; what the ones before give is cached")
+    fine_tune_from: int = setting(1, "epoch at which the CNN begins to learn")
+    encoder_learning_rate: float = setting(1e-4, "AdamW's peak for the CNN")
+    stochastic_depth: float = setting(0.0, "chance of skipping a residual block of the CNN in training")
+    # Self-critical phase (Rennie et al. 2017; baseline of Luo 2020)
+    self_critical_epochs: int = setting(0, "epochs of self-critical training after the best cross-entropy checkpoint")
+    self_critical_learning_rate: float = setting(2e-5, "AdamW's peak in this phase, for the decoder; the CNN is frozen")
+    self_critical_samples: int = setting(5, "captions sampled for each photo; the others' mean reward is the baseline")
+    cross_entropy_share: float = setting(0.1, "weight of the cross-entropy loss beside the self-critical one")
+    # Validation and running
+    beam_size: int = setting(3, "beam of the validation captions")
+    max_length: int = setting(20, "longest caption in words, when validating and sampling")
+    length_penalty: float = setting(0.9, "exponent of the length that beam scores are divided by")
+    validation_photos: int = setting(0, "validate on so many photos of each data set; 0 takes all")
+    mixed_precision: str = setting("bf16", "bf16 or no")
+    seed: int = setting(1, "source of all randomness")
+
+    def check(self) -> None:
+        """Raises: UserError naming a value that makes no sense."""
+        for name in ("batch_size", "captions_per_photo", "beam_size", "max_length", "min_count", "hidden_size", "embedding_size", "attention_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("dropout", "label_smoothing", "sampling_rate", "stochastic_depth", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.epochs + self.self_critical_epochs < 1:
+            raise UserError("nothing to do: epochs and self_critical_epochs are both 0")
+        if self.self_critical_epochs and self.self_critical_samples < 2:
+            raise UserError("self_critical_samples must be at least 2: the baseline is the mean of the others")
+        if self.mixed_precision not in ("bf16", "no"):
+            raise UserError(f"mixed_precision must be bf16 or no, not '{self.mixed_precision}'")
+        if not 0 < self.crop_scale <= 1:
+            raise UserError(f"crop_scale must be in (0, 1], not {self.crop_scale}")
+
+
+# --- the network under training ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Batch:
+    """What one process computes in one step: B photos with K sentences each."""
+
+    inputs: Tensor  # (B, R, channels) features, or (B, h, w, C) what the CNN's frozen stages gave
+    words: Tensor  # (B, K, T + 1) ids from <start> to <end>, then <pad>
+    weights: Tensor  # (B, K, T) of each target word's loss: 1, or an advantage; 0 on padding
+    normalizer: float  # loss terms are divided by it: the number of target words over all processes / processes
+
+
+class CaptionModel(nn.Module):
+    """Encoder and decoder with the loss inside: what DistributedDataParallel wraps.
+
+    Args:
+        trained: how many last stages of the encoder are run, and trained; the inputs are what the ones before give.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, trained: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.trained = encoder, decoder, trained
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """(B, R, channels) of the frozen stages' output (B, h, w, C), or of what is such features already."""
+        return inputs.float() if inputs.dim() == 3 else self.encoder.back(inputs.float(), self.trained)
+
+    def forward(self, batch: Batch, *, label_smoothing: float, attention_penalty: float, sampling_rate: float) -> Tensor:
+        """The loss of a batch: weighted negative log-likelihood, and the doubly stochastic penalty.
+
+        The penalty asks that over a whole sentence every region be looked at about once.
+        """
+        targets, counted = batch.words[..., 1:], batch.weights != 0  # (B, K, T)
+        given = batch.words[..., :-1].masked_fill(targets == PAD, PAD)  # nothing follows the end
+        outputs, attention = self.decoder.read(given, self.features(batch.inputs), sampling_rate=sampling_rate)
+        logits = self.decoder.project(outputs[counted])  # (N, V) of words that count
+        losses = F.cross_entropy(logits.float(), targets[counted], reduction="none", label_smoothing=label_smoothing)
+        loss: Tensor = (losses * batch.weights[counted]).sum() / batch.normalizer
+        if attention_penalty and self.decoder.attends:
+            looked = (attention * counted.unsqueeze(-1)).sum(dim=2)  # (B, K, R)
+            loss = loss + attention_penalty * (1 - looked).square().mean()
+        return loss
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+class Photos:
+    """Training or validation photos with encoded captions, and their cached rows."""
+
+    def __init__(self, examples: Sequence[Example], rows: PhotoRows, indices: Sequence[int], vocabulary: Vocabulary, longest: int) -> None:
+        self.examples, self.rows, self.indices = list(examples), rows, np.asarray(indices)
+        self.tokens = [[tokenize(caption) for caption in example.captions] for example in examples]
+        self.ids = [[vocabulary.encode(tokens[:longest]) for tokens in captions] for captions in self.tokens]
+        # Mirroring a photo whose caption says "left" would make the caption wrong.
+        self.mirrorable = np.array([not any({"left", "right"} & set(tokens) for tokens in captions) for captions in self.tokens])
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def inputs(self, chosen: np.ndarray, views: np.ndarray | None = None) -> Tensor:
+        """Rows of chosen photos, (B, R, channels) or (B, h, w, C), in the given views (B,); None takes the photo as it is."""
+        seen = np.zeros(len(chosen), dtype=int) if views is None else views
+        return torch.from_numpy(np.stack([self.rows.rows[index, view] for index, view in zip(self.indices[chosen], seen, strict=True)]))
+
+    def draw_views(self, chosen: np.ndarray, generator: np.random.Generator, mirror: bool) -> np.ndarray:
+        """A random view (B,) of each photo; odd ones are mirrored."""
+        views = generator.integers(0, self.rows.rows.shape[1], len(chosen))
+        return np.where(self.mirrorable[chosen] & mirror, views, views - views % 2)
+
+
+def epoch_batches(photos: Photos, config: TrainingConfig, epoch: int, rank: int, world: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
+    """One process's share of an epoch.
+
+    Yields: chosen photos (B,), their inputs, words (B, K, T + 1) with each photo's longest sentence first, and the
+    number of target words in the whole step. Every process draws the same order, captions and views and takes every
+    world-th photo, so one process with the whole batch and several with a share each see the same data.
+    """
+    generator = np.random.default_rng((config.seed, epoch))
+    order = generator.permutation(len(photos))
+    size = min(config.batch_size, len(order))
+    mine = slice(rank, None, world)
+
+    def drawn() -> Iterator[tuple[np.ndarray, list[list[list[int]]], np.ndarray]]:
+        for start in range(0, len(order) - size + 1, size):
+            chosen = order[start : start + size]
+            picks = [_pick(generator, len(photos.ids[photo]), config.captions_per_photo) for photo in chosen]
+            sentences = [sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True) for photo, pick in zip(chosen, picks, strict=True)]
+            yield chosen, sentences, photos.draw_views(chosen, generator, config.mirror)
+
+    def build(chosen: np.ndarray, sentences: list[list[list[int]]], views: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor, int]:
+        targets = sum(len(ids) - 1 for group in sentences for ids in group)
+        longest = max(len(group[0]) for group in sentences)
+        words = torch.tensor([[ids + [PAD] * (longest - len(ids)) for ids in group] for group in sentences[mine]])
+        return chosen[mine], photos.inputs(chosen[mine], views[mine]), words, targets
+
+    yield from _ahead(build, drawn())
+
+
+def _pick(generator: np.random.Generator, available: int, wanted: int) -> np.ndarray:
+    if available >= wanted:
+        return generator.choice(available, wanted, replace=False)
+    return np.concatenate([np.arange(available), generator.integers(0, available, wanted - available)])
+
+
+def _ahead(build: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+    """Results of build(*arguments), each computed by a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for argument in arguments:
+            following = pool.submit(build, *argument)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+def train(datasets: Sequence[Dataset], output: Path, config: TrainingConfig, *, device: str = "auto", resume: bool = False, cache: Path | None = None) -> dict[str, Any]:
+    """Train a captioner; the best checkpoint by validation CIDEr-D lies in the run folder.
+
+    Args:
+        datasets: their train splits are learnt from, their val splits judge; CIDEr-D is averaged over data sets.
+        output: the run folder: checkpoint, metrics.jsonl, metrics.png, state to resume from.
+        device: auto, cpu, cuda or cuda:N; under torchrun each process takes its own.
+        resume: go on with the run in `output`, with its settings.
+        cache: where computed rows are kept.
+
+    Returns: the record of the best epoch.
+    Raises: UserError if the run cannot start.
+    """
+    config.check()
+    run = RunFolder(output)
+    accelerator = _accelerator(device, config)
+    resuming = False
+    if accelerator.is_main_process:
+        resuming = run.start(resume=resume)
+    accelerator.wait_for_everyone()
+    resuming = resuming or (resume and (output / "state.safetensors").exists())
+    return _Trainer(datasets, run, config, accelerator, cache or cache_folder() / "features", resuming).run_epochs()
+
+
+def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
+    if device not in ("auto", "cpu") and "LOCAL_RANK" not in os.environ:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = device
+    # In the self-critical phase a fine-tuned CNN gets no gradient, which DistributedDataParallel must be told.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=bool(config.fine_tune_stages and config.self_critical_epochs))
+    cpu = device == "cpu" or not torch.cuda.is_available()
+    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused])
+
+
+class _Trainer:
+    """The state of a run: model, average, optimiser, data; methods in the order in which a run goes through them."""
+
+    def __init__(self, datasets: Sequence[Dataset], run: RunFolder, config: TrainingConfig, accelerator: Accelerator, cache: Path, resuming: bool) -> None:
+        self.run, self.config, self.accelerator, self.datasets = run, config, accelerator, datasets
+        self.state, self.progress = run.load_state() if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
+        if resuming and self.progress["config"] != asdict(config):
+            changed = [name for name, value in asdict(config).items() if self.progress["config"].get(name) != value]
+            raise UserError(f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with the same, or start a new run")
+        self.vocabulary = self._vocabulary()
+        torch.manual_seed(config.seed)
+        self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not config.init)
+        self.decoder = Decoder(self._decoder_config())
+        if config.init:
+            self._load_initial()
+        self._load_photos(cache)
+        self.encoder.unfreeze(config.fine_tune_stages)
+        self.model = CaptionModel(self.encoder, self.decoder, config.fine_tune_stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.optimizer = self._optimizer()
+        if resuming:
+            self._restore()
+        self.average.to(accelerator.device)
+        self.wrapped, self.optimizer = accelerator.prepare(self.model, self.optimizer)
+        if resuming:
+            load_optimizer_tensors(self.optimizer, {k: v.to(accelerator.device) if v.dim() else v for k, v in self.state.items()})
+        self.cider: CiderD | None = None
+        self.state = {}
+
+    # --- setting up ---
+
+    def _vocabulary(self) -> Vocabulary:
+        if self.config.init:
+            _, stored = load_checkpoint(Path(self.config.init), kind=KIND, version=VERSION)
+            return Vocabulary(stored["vocabulary"])
+        captions = (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
+        return Vocabulary.from_captions(captions, min_count=self.config.min_count)
+
+    def _decoder_config(self) -> DecoderConfig:
+        c = self.config
+        if c.init:
+            _, stored = load_checkpoint(Path(c.init), kind=KIND, version=VERSION)
+            return DecoderConfig(**(stored["decoder"] | {"dropout": c.dropout}))
+        return DecoderConfig(len(self.vocabulary), self.encoder.channels, c.embedding_size, c.hidden_size, c.attention_size, c.attention, c.adaptive, c.tied, c.dropout)
+
+    def _load_initial(self) -> None:
+        tensors, stored = load_checkpoint(Path(self.config.init), kind=KIND, version=VERSION)
+        if stored["encoder"]["name"] != self.config.encoder:
+            raise UserError(f"'{self.config.init}' was trained on {stored['encoder']['name']}: add --encoder {stored['encoder']['name']}")
+        for part, module in (("encoder.", self.encoder), ("decoder.", self.decoder)):
+            load_weights(module, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, source=self.config.init)
+
+    def _load_photos(self, cache: Path) -> None:
+        """Compute or find the cached rows of all photos; the main process first, so that no two write one file."""
+        examples = [[e for e in dataset.examples if e.split in ("train", "val")] for dataset in self.datasets]
+        paths = [e.path for group in examples for e in group]
+        with self.accelerator.main_process_first():
+            c = self.config
+            rows, bad = photo_views(
+                self.encoder, paths, cache, self.accelerator.device, trained=c.fine_tune_stages, crops=c.crops, crop_scale=c.crop_scale
+            )
+        if bad:
+            named = ", ".join(f"{paths[index].name} ({reason})" for index, reason in list(bad.items())[:5])
+            logger.warning("%d photos skipped: %s%s", len(bad), named, " ..." if len(bad) > 5 else "")
+        training: list[tuple[Example, int]] = []
+        self.validation: dict[str, Photos] = {}
+        offset = 0
+        for dataset, group in zip(self.datasets, examples, strict=True):
+            usable = [(e, offset + i) for i, e in enumerate(group) if offset + i not in bad]
+            offset += len(group)
+            training += [pair for pair in usable if pair[0].split == "train"]
+            held_out = [pair for pair in usable if pair[0].split == "val"][: self.config.validation_photos or None]
+            if len(held_out) >= 2:
+                self.validation[dataset.name] = Photos([e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, self.config.max_length)
+        if not training or not self.validation:
+            raise UserError(f"{len(training)} photos to train on and {sum(map(len, self.validation.values()))} to validate on: both are needed, at least 2 for validation")
+        self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, self.config.max_length)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        c = self.config
+
+        def groups(part: str, module: nn.Module) -> list[dict[str, Any]]:
+            learnt = [parameter for parameter in module.parameters() if parameter.requires_grad]
+            # Biases and norms have one dimension and nothing to gain from decay.
+            decayed, free = [p for p in learnt if p.dim() > 1], [p for p in learnt if p.dim() <= 1]
+            return [{"params": decayed, "weight_decay": c.weight_decay, "part": part}, {"params": free, "weight_decay": 0.0, "part": part}]
+
+        chosen = groups("decoder", self.decoder) + groups("encoder", self.encoder)
+        return torch.optim.AdamW([group for group in chosen if group["params"]], lr=c.learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def _restore(self) -> None:
+        for prefix, module in (("model.", self.model), ("average.", self.average)):
+            load_weights(module, {k.removeprefix(prefix): v for k, v in self.state.items() if k.startswith(prefix)}, source=self.run.path)
+        if self.accelerator.is_main_process:
+            self.run.forget_after(self.progress["step"])
+
+    # --- going through the epochs ---
+
+    def run_epochs(self) -> dict[str, Any]:
+        c = self.config
+        total = c.epochs + c.self_critical_epochs
+        for epoch in range(self.progress["epoch"] + 1, total + 1):
+            if epoch == c.epochs + 1 and c.epochs:
+                self._start_self_critical()
+            torch.manual_seed(hash((c.seed, epoch, self.accelerator.process_index)))
+            started = time.monotonic()
+            record = self._train_epoch(epoch, self._self_critical_loss if epoch > c.epochs else self._cross_entropy_loss)
+            record |= {"epoch": epoch, "step": self.progress["step"], "phase": "self-critical" if epoch > c.epochs else "cross-entropy"}
+            trained = time.monotonic()
+            if self.accelerator.is_main_process:
+                record |= self.validate() | {"seconds": round(trained - started, 1), "validation_seconds": round(time.monotonic() - trained, 1)}
+                self._keep(record)
+            self.progress["epoch"] = epoch
+            if self.accelerator.is_main_process:
+                self._save_state()
+            self.accelerator.wait_for_everyone()
+        return self.progress["best"] or {}
+
+    def _train_epoch(self, epoch: int, loss_of: Callable[..., Tensor]) -> dict[str, float]:
+        c, accelerator = self.config, self.accelerator
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        size = min(c.batch_size, len(self.training))
+        steps_per_epoch = len(self.training) // size
+        for chosen, inputs, words, targets in epoch_batches(self.training, c, epoch, accelerator.process_index, accelerator.num_processes):
+            self._set_learning_rates(epoch, steps, steps_per_epoch)
+            inputs, words = inputs.to(accelerator.device, non_blocking=True), words.to(accelerator.device)
+            loss, extra = loss_of(epoch, chosen, inputs, words, targets)
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(self.model.parameters(), c.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            steps += 1
+            self.progress["step"] += 1
+            self._update_average()
+            for name, value in {"loss": loss.detach(), "gradient_norm": norm, **extra}.items():
+                sums[name] = sums.get(name, 0) + value
+            if steps % 50 == 0 and accelerator.is_main_process:
+                logger.info("epoch %d: step %d of %d, loss %.3f", epoch, steps, steps_per_epoch, float(sums["loss"]) / steps)
+        return {name: float(value) / max(steps, 1) for name, value in sums.items()}
+
+    def _set_learning_rates(self, epoch: int, step: int, steps_per_epoch: int) -> None:
+        """Linear warm-up, then half a cosine down to zero, in each phase anew."""
+        c = self.config
+        critical = epoch > c.epochs
+        first, epochs = (c.epochs, c.self_critical_epochs) if critical else (0, c.epochs)
+        done, total = (epoch - 1 - first) * steps_per_epoch + step, epochs * steps_per_epoch
+        warm = min(c.warmup_steps, total // 2)
+        factor = (done + 1) / warm if done < warm else 0.5 * (1 + math.cos(math.pi * (done - warm) / max(total - warm, 1)))
+        peaks = {"decoder": c.learning_rate, "encoder": c.encoder_learning_rate if epoch >= c.fine_tune_from else 0.0}
+        if critical:
+            peaks = {"decoder": c.self_critical_learning_rate, "encoder": 0.0}
+        for group in self.optimizer.param_groups:
+            group["lr"] = peaks[group["part"]] * factor
+
+    def _update_average(self) -> None:
+        """Exponential moving average of the weights, quicker at first so that the random start is forgotten."""
+        step = self.progress["step"]
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        learnt = [(kept, new.detach()) for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True) if new.requires_grad]
+        torch._foreach_lerp_([kept for kept, _ in learnt], [new for _, new in learnt], 1 - decay)
+
+    # --- the two losses ---
+
+    def _cross_entropy_loss(self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int) -> tuple[Tensor, dict[str, Any]]:
+        c = self.config
+        rate = c.sampling_rate * (epoch - 1) / max(c.epochs - 1, 1)
+        weights = (words[..., 1:] != PAD).float()
+        batch = Batch(inputs, words, weights, targets / self.accelerator.num_processes)
+        return self.wrapped(batch, label_smoothing=c.label_smoothing, attention_penalty=c.attention_penalty, sampling_rate=rate), {}
+
+    def _self_critical_loss(self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int) -> tuple[Tensor, dict[str, Any]]:
+        """Policy gradient with CIDEr-D as reward (Rennie et al. 2017, eq. 7), baseline the mean of the other samples (Luo 2020).
+
+        Sentences are sampled without dropout and their gradient taken with it. The end of a sentence is a word of the
+        reward, so that breaking off in the middle does not pay.
+        """
+        c = self.config
+        with torch.no_grad(), self.accelerator.autocast():
+            inputs = self.model.features(inputs)  # the CNN is frozen in this phase
+        sampled = self._sample(inputs)  # (B, K, L)
+        rewards = torch.tensor(self._rewards(chosen, sampled), device=inputs.device)  # (B, K)
+        count = rewards.shape[1]
+        advantages = (rewards - rewards.mean(dim=1, keepdim=True)) * count / (count - 1)
+        ended = (sampled == END).int().cumsum(dim=-1) - (sampled == END).int()  # 0 up to and including the first end
+        alive = (ended == 0).float()
+        length = max(sampled.shape[-1] + 1, words.shape[-1])
+        starts = torch.full_like(sampled[..., :1], START)
+        own = F.pad(torch.cat([starts, sampled.masked_fill(alive == 0, PAD)], dim=-1), (0, length - sampled.shape[-1] - 1), value=PAD)
+        given = F.pad(words, (0, length - words.shape[-1]), value=PAD)
+        own_weights = F.pad(alive * advantages.unsqueeze(-1), (0, length - 1 - alive.shape[-1])) / alive.sum().clamp(min=1)
+        given_weights = (given[..., 1:] != PAD).float() * (c.cross_entropy_share / (targets / self.accelerator.num_processes))
+        batch = Batch(inputs, torch.cat([own, given], dim=1), torch.cat([own_weights, given_weights], dim=1), 1.0)
+        loss = self.wrapped(batch, label_smoothing=0.0, attention_penalty=0.0, sampling_rate=0.0)
+        return loss, {"reward": rewards.mean()}
+
+    @torch.no_grad()
+    def _sample(self, inputs: Tensor) -> Tensor:
+        self.model.eval()
+        with self.accelerator.autocast():
+            state, memory = self.decoder.start(inputs)
+            ids, _ = sample(
+                _log_prob_step(self.decoder), state, memory, start=START, end=END, forbidden=FORBIDDEN,
+                num_samples=self.config.self_critical_samples, max_length=self.config.max_length,
+            )  # fmt: skip
+        self.model.train()
+        return ids
+
+    def _rewards(self, chosen: np.ndarray, sampled: Tensor) -> list[list[float]]:
+        """CIDEr-D of each sample; document frequencies from the training captions, each caption closed by its end."""
+        if self.cider is None:
+            closed = [[[*tokens, "<end>"] for tokens in captions] for captions in self.training.tokens]
+            self.cider = CiderD(closed)
+            self.reference_vectors = [[self.cider.vector(tokens) for tokens in captions] for captions in closed]
+        rewards = []
+        for photo, group in zip(chosen, sampled.tolist(), strict=True):
+            closed_samples = [self.vocabulary.tokens(ids) + (["<end>"] if END in ids else []) for ids in group]
+            rewards.append([self.cider.score(self.cider.vector(tokens), self.reference_vectors[photo]) for tokens in closed_samples])
+        return rewards
+
+    def _start_self_critical(self) -> None:
+        """Begin the second phase from the best checkpoint of the first, with a fresh optimiser state."""
+        tensors, _ = load_checkpoint(self.run.path, kind=KIND, version=VERSION)
+        for part, module, average in (("encoder.", self.model.encoder, self.average.encoder), ("decoder.", self.model.decoder, self.average.decoder)):
+            for target in (module, average):
+                load_weights(target, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, source=self.run.path)
+        self.optimizer.state.clear()
+
+    # --- judging and keeping ---
+
+    def validate(self) -> dict[str, Any]:
+        """Scores of validation captions found by beam search, for each data set and their mean."""
+        model = self.average if self.config.ema_decay else self.model.eval()
+        decoding = Decoding(beam_size=self.config.beam_size, max_length=self.config.max_length, length_penalty=self.config.length_penalty)
+        record: dict[str, Any] = {"validation": {}}
+        for name, photos in self.validation.items():
+            captions = [tokens for batch in self._batches(photos) for tokens in self._captions(model, batch, decoding)]
+            scores = score_captions(captions, photos.tokens)
+            record["validation"][name] = scores.values | {"distinct": len({tuple(tokens) for tokens in captions}), "images": scores.images}
+        for metric in ("cider_d", "bleu_4"):
+            record[metric] = float(np.mean([scores[metric] for scores in record["validation"].values()]))
+        return record
+
+    def _batches(self, photos: Photos, size: int = 64) -> Iterator[Tensor]:
+        for start in range(0, len(photos), size):
+            yield photos.inputs(np.arange(start, min(start + size, len(photos)))).to(self.accelerator.device)
+
+    @torch.no_grad()
+    def _captions(self, model: CaptionModel, inputs: Tensor, decoding: Decoding) -> list[list[str]]:
+        with self.accelerator.autocast():
+            found = generate(model.decoder, model.features(inputs), decoding)
+        return [self.vocabulary.tokens(group[0].ids) for group in found]
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        """Log the epoch; store the checkpoint if it is the best so far."""
+        best = self.progress["best"]
+        self.run.log(record)
+        self.run.draw(PANELS)
+        scores = ", ".join(f"{name} CIDEr-D {s['cider_d']:.3f} BLEU-4 {s['bleu_4']:.3f}" for name, s in record["validation"].items())
+        logger.info("epoch %d (%s): loss %.3f, %s, %.0f s", record["epoch"], record["phase"], record["loss"], scores, record["seconds"])
+        if best is None or record["cider_d"] > best["cider_d"]:
+            self.progress["best"] = record
+            model = self.average if self.config.ema_decay else self.model
+            save_captioner(self.run.path, model.encoder, model.decoder, self.vocabulary, self._info(record))
+
+    def _info(self, record: dict[str, Any]) -> dict[str, Any]:
+        data = {d.name: {s: len(d.split(s)) for s in ("train", "val")} for d in self.datasets}
+        decoding = {"length_penalty": self.config.length_penalty}
+        return {"decoding": decoding, "training": asdict(self.config), "data": data, "scores": record["validation"], "epoch": record["epoch"]}
+
+    def _save_state(self) -> None:
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        self.run.save_state(tensors | optimizer_tensors(self.optimizer), {**self.progress, "config": asdict(self.config)})
+
+
+def _log_prob_step(decoder: Decoder) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
+    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state, _ = decoder.step(words, state, memory)
+        return logits.float().log_softmax(dim=-1), state
+
+    return step

@@ -1,0 +1,57 @@
+"""Words to ids and back: special tokens, the tokeniser of the metrics, and sentences as people write them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from captioner.metrics import tokenize
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+
+
+class Vocabulary:
+    """The words that a captioner knows, in the order of their ids; the first four are the special tokens."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
+            raise ValueError("a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice")
+        self.words = tuple(words)
+        self._ids = {word: index for index, word in enumerate(words)}
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[Iterable[str]], *, min_count: int = 1) -> Vocabulary:
+        """The words that occur at least min_count times in tokenised captions, the most frequent first."""
+        counts = Counter(word for caption in captions for word in caption)
+        kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+        return cls((*SPECIAL, *kept))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Token ids with <start> before and <end> after; words not in the vocabulary become <unk>."""
+        return [START, *(self._ids.get(token, UNKNOWN) for token in tokens), END]
+
+    def encode_text(self, text: str) -> list[int]:
+        """`encode` of a sentence tokenised as the metrics do it."""
+        return self.encode(tokenize(text))
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """The words before the first <end>, without special tokens."""
+        words = []
+        for index in ids:
+            if index == END:
+                break
+            if index >= len(SPECIAL):
+                words.append(self.words[index])
+        return words
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The sentence as people write it: clitics ('s, n't) joined to their word; tokenising it gives the tokens again."""
+        sentence = ""
+        for word in self.tokens(ids):
+            joined = not sentence or word == "n't" or (word.startswith("'") and len(word) > 1)
+            sentence += word if joined else f" {word}"
+        return sentence
