@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from charlm.settings import SETTINGS, TrainingSettings  # the settings are the flags
-from rnnkit.errors import ALL_DONE, INTERRUPTED, run_command
+from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError, run_command
 from rnnkit.settings import settings_from, with_flags
+
+if TYPE_CHECKING:
+    from charlm.corpus import UnknownPolicy
+    from charlm.stepper import Precision
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 ModelOption = Annotated[
     Path | None, typer.Option("--model", help="Folder of a checkpoint or run; without it, the model that comes with the package.")
 ]
+UnknownOption = Annotated[str, typer.Option("--unknown", help="Characters the model has never seen: error names them, skip drops them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 
 
@@ -65,6 +72,114 @@ def evaluate(
         return
     for name, score in scores.items():
         print(f"{name:<10}  {score.nats_per_char:.4f} nats/char  {score.bits_per_char:.4f} bits/char  {score.characters:,} characters")
+
+
+@app.command()
+def sample(
+    model: ModelOption = None,
+    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from; may be empty.")] = "",
+    length: Annotated[int, typer.Option("--length", help="Characters to write.")] = 1000,
+    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 likelier, above 1 wilder; 0 is always the likeliest.")] = 0.8,
+    top_k: Annotated[int, typer.Option("--top-k", help="Only the k likeliest characters; 0 is all.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest that have this probability together.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be given more than once.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The same seed gives the same text.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Write so many texts, made as one batch.")] = 1,
+    unknown: UnknownOption = "error",
+    precision: Annotated[str, typer.Option("--precision", help="Of the weights: auto, float32 or int8.")] = "auto",
+    device: DeviceOption = "cpu",
+) -> None:
+    """Write text that goes on from a prompt, on stdout, as it is made."""
+    from charlm.model import CharLM
+    from charlm.sampling import Choice
+
+    lm = CharLM.load(model, device=device)
+    pieces = lm.sample_many(
+        [prompt] * count,
+        length=length,
+        choice=Choice(temperature, top_k, top_p),
+        stop=stop or (),
+        seed=seed,
+        unknown=unknown_policy(unknown),
+        precision=cast("Precision", precision),
+    )
+    if count == 1:
+        write_as_it_comes(prompt, pieces)
+    else:
+        write_when_whole(prompt, pieces, count)
+
+
+def write_as_it_comes(prompt: str, pieces: Iterator[list[str]]) -> None:
+    """One text, flushed at most some twenty times a second; Ctrl-C ends it with a whole line."""
+    out, flushed = sys.stdout, 0.0
+    out.write(prompt)
+    try:
+        for (piece,) in pieces:
+            out.write(piece)
+            if time.monotonic() - flushed > 0.05:
+                out.flush()
+                flushed = time.monotonic()
+    finally:
+        out.write("\n")
+        out.flush()
+
+
+def write_when_whole(prompt: str, pieces: Iterator[list[str]], count: int) -> None:
+    """Several texts under headings; Ctrl-C writes what there is of each."""
+    texts = [prompt] * count
+    try:
+        for step in pieces:
+            texts = [text + piece for text, piece in zip(texts, step, strict=True)]
+    finally:
+        for number, text in enumerate(texts, 1):
+            print(f"--- {number} ---\n{text}")
+
+
+@app.command()
+def inspect(
+    text: Annotated[str, typer.Option("--text", help="The text to look at.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the figures.")],
+    model: ModelOption = None,
+    compare: Annotated[list[Path] | None, typer.Option("--compare", help="More models for the gradient flow; may be repeated.")] = None,
+    position: Annotated[int, typer.Option("--position", help="Character whose prediction is traced back; -1 is the last.")] = -1,
+    clip_norm: Annotated[float, typer.Option("--clip-norm", help="Threshold of the clipped gradient flow.")] = 1.0,
+    unknown: UnknownOption = "error",
+    device: DeviceOption = "cpu",
+) -> None:
+    """Figures of what goes on inside: gradient flow, hidden units, surprise, and what a prediction hangs on."""
+    from charlm import figures, insight
+    from charlm.model import CharLM
+
+    lm = CharLM.load(model, device=device)
+    text = lm.vocabulary.decode(lm.vocabulary.encode(text, unknown=unknown_policy(unknown)))
+    if len(text) < 2:
+        raise UserError("--text must have at least 2 characters that the model knows")
+    models = {f"{lm.network.architecture.cell.upper()}": lm}
+    for folder in compare or []:
+        other = CharLM.load(folder, device=device)
+        models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other
+    flows = {
+        name: insight.gradient_flow(m.network, m.vocabulary.encode(text).to(m.device), clip_norm=clip_norm) for name, m in models.items()
+    }
+    traces = insight.unit_traces(lm, text)
+    position = len(text) + position if position < 0 else position
+    drawn = {
+        "gradient-flow.png": figures.draw_gradient_flow(flows),
+        "hidden-units.png": figures.draw_units(text, traces, insight.matching_units(traces, text)[:6]),
+        "surprise.png": figures.draw_surprise(text, insight.surprise(lm, text)),
+        "connectivity.png": figures.draw_connectivity(text, position, insight.connectivity(lm, text, position)),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    for name, figure in drawn.items():
+        figure.savefig(output / name, dpi=110)
+        print(output / name)
+
+
+def unknown_policy(name: str) -> UnknownPolicy:
+    """Checks what --unknown was given."""
+    if name not in ("error", "skip"):
+        raise UserError(f"--unknown must be error or skip, not '{name}'")
+    return cast("UnknownPolicy", name)
 
 
 def main() -> None:

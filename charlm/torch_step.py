@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from charlm.cells import gru_gates, lstm_gates
-from charlm.folding import Folded, FoldedLayer
+from charlm.folding import Folded
 
 
 class TorchStepper:
