@@ -58,6 +58,8 @@ class Vocabulary(Sequence[str]):
             min_count: characters seen less often become UNKNOWN.
             max_size: only so many of the most frequent ones are kept, which bounds the vocabulary of a stray file.
         """
+        if not text:
+            raise UserError("the text is empty: give one with something to read")
         counts = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
         kept = [symbol for symbol, count in counts[:max_size] if count >= min_count]
         return cls(kept if len(kept) == len(counts) or UNKNOWN in kept else [*kept, UNKNOWN])

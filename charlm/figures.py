@@ -88,7 +88,7 @@ def _draw_text(axes: Axes, text: str, values: Array, *, low: float, high: float,
         start += len(line)
         for column, character in enumerate(line):
             axes.text(column, row, _visible(character), ha="center", va="center", family="monospace", fontsize=7)
-    image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high)
+    image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6)  # pale enough to read black on
     axes.figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_axis_off()
 

@@ -72,8 +72,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(weight_groups(self.network, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99))
         self.parallel = self.accelerator.prepare_model(self.network)
         self.streams_here = self._share_of_streams()
-        length = (len(self.ids) - 1) // settings.batch_size
-        self.steps_per_epoch = max(1, math.ceil(length / settings.sequence_length))
+        length = len(streams(self.ids, settings.batch_size)[0])
+        self.steps_per_epoch = math.ceil(length / settings.sequence_length)
         self.planned_steps = self.total_steps = self.steps_per_epoch * settings.epochs
         self.step, self.best, self.elapsed, self.saved_at = 0, math.inf, 0.0, time.monotonic()
         streams_here = self.streams_here.stop - self.streams_here.start
@@ -83,6 +83,9 @@ class Trainer:
 
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or somebody asks to stop (False)."""
+        if self.step >= self.total_steps:
+            self.console.print(f"'{self.run.path}' is trained to its end already")
+            return True
         meter = Meter(self)
         with stop_requests() as stop, meter.progress:
             while self.step < self.total_steps:

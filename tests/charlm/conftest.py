@@ -1,0 +1,78 @@
+"""What the tests of charlm share: a small text, small models, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from charlm import CharLM
+from charlm.corpus import Vocabulary
+from charlm.network import Architecture, Network
+from charlm.settings import TrainingSettings
+from charlm.training import train
+
+VERSE = """FIRST VOICE:
+The rain it falls upon the hill,
+The hill is green, the wind is still.
+
+SECOND VOICE:
+And who will walk upon the hill,
+When rain is cold and wind is still?
+
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def verse() -> str:
+    """Some two thousand characters that a tiny network can learn."""
+    return VERSE * 10
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> TrainingSettings:
+    return TrainingSettings(
+        hidden_size=32,
+        num_layers=2,
+        embedding_size=8,
+        batch_size=4,
+        sequence_length=32,
+        epochs=6,
+        learning_rate=0.01,
+        warmup_steps=5,
+        save_minutes=0.0,
+        log_every=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingSettings) -> Path:
+    """The folder of a finished run."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert train(verse, folder, tiny_settings, device=torch.device("cpu"))
+    return folder
+
+
+@pytest.fixture
+def make_model(verse: str) -> Callable[..., CharLM]:
+    """An untrained model over the verse's characters, its weights large enough that nothing is near 0."""
+
+    def make(cell: str = "lstm", num_layers: int = 2, hidden_size: int = 24, seed: int = 0, **fields: object) -> CharLM:
+        torch.manual_seed(seed)
+        vocabulary = Vocabulary.of(verse)
+        embedding_size = hidden_size if fields.get("tied") else 8
+        network = Network(Architecture(len(vocabulary), cell, hidden_size, num_layers, embedding_size, bool(fields.get("tied"))))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(2)
+        return CharLM(network, vocabulary)
+
+    return make
