@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,11 +31,13 @@ class ImageError(UserError):
     """A picture that cannot be used: its name and the reason, in one line."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name}: {reason}")
+        super().__init__(" ".join(f"{name}: {reason}".splitlines()))  # a file's name may hold line breaks
         self.name, self.reason = name, reason
 
 
-def open_image(source: Source, *, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS, name: str | None = None) -> Image.Image:
+def open_image(
+    source: Source, *, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Image.Image:
     """Open a picture safely.
 
     The format is told by content, never by name. EXIF orientation is applied, transparency is composited on white,
@@ -49,12 +53,15 @@ def open_image(source: Source, *, size: tuple[int, int] | None = None, max_pixel
     Returns: a Pillow picture of mode RGB.
     Raises: ImageError naming the picture and the reason.
     """
+    max_pixels = min(max_pixels, _PILLOWS_LIMIT)
     name = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else "picture")
     try:
         with _opened(source, name) as image:
             width, height = image.size
-            if width * height > min(max_pixels, _PILLOWS_LIMIT):
+            if width * height > max_pixels:
                 raise ImageError(name, f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels")
+            if image is source:
+                return _rgb(ImageOps.exif_transpose(image.copy()))
             if size is not None:
                 # Asked for square, so that a photo lying on its side by EXIF comes out large enough either way.
                 image.draft(None, (max(size), max(size)))
@@ -69,25 +76,36 @@ def open_image(source: Source, *, size: tuple[int, int] | None = None, max_pixel
         raise ImageError(name, f"damaged or cut short ({' '.join(str(error).split()) or type(error).__name__})") from None
 
 
-def _opened(source: Source, name: str) -> Image.Image:
+@contextmanager
+def _opened(source: Source, name: str) -> Iterator[Image.Image]:
+    """The picture, not yet decoded; a file that was opened here is closed afterwards. What the caller opened stays the caller's."""
     if isinstance(source, Image.Image):
-        return source.copy()
-    try:
-        file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") if isinstance(source, str | os.PathLike) else source
-        head = file.read(32)
-        file.seek(0)
-    except OSError as error:
-        raise ImageError(name, {FileNotFoundError: "no such file", IsADirectoryError: "a folder, not a picture"}.get(type(error), error.strerror or str(error))) from None
-    if not head:
-        raise ImageError(name, "the file is empty")
-    formats = FORMATS
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        _register_heic(name)
-        formats = ("HEIF",)
-    try:
-        return Image.open(file, formats=formats)
-    except UnidentifiedImageError:
-        raise ImageError(name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)") from None
+        yield source
+        return
+    with ExitStack() as stack:
+        try:
+            if isinstance(source, bytes):
+                file: BinaryIO = io.BytesIO(source)
+            elif isinstance(source, str | os.PathLike):
+                file = stack.enter_context(Path(source).open("rb"))
+            else:
+                file = source
+            head = file.read(32)
+            file.seek(0)
+        except OSError as error:
+            known = {FileNotFoundError: "no such file", IsADirectoryError: "a folder, not a picture"}
+            raise ImageError(name, known.get(type(error), error.strerror or str(error))) from None
+        if not head:
+            raise ImageError(name, "the file is empty")
+        formats: tuple[str, ...] = FORMATS
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+            _register_heic(name)
+            formats = ("HEIF",)
+        try:
+            image = stack.enter_context(Image.open(file, formats=formats))
+        except UnidentifiedImageError:
+            raise ImageError(name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)") from None
+        yield image
 
 
 def _register_heic(name: str) -> None:
