@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Means of loss and gradient norm since the last record, and the progress bar."""
+    """Writes what the trainer has not yet reported, and moves the progress bar."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -31,11 +31,6 @@ class Meter:
         )
         self.task = self.progress.add_task("", total=trainer.total_steps, completed=trainer.step, epoch=0.0, loss=math.nan, speed=0.0)
         self.started = time.monotonic() - trainer.elapsed
-        self._restart()
-
-    def _restart(self) -> None:
-        self.losses: list[torch.Tensor] = []
-        self.norms: list[torch.Tensor] = []
         self.characters, self.since = 0, time.monotonic()
 
     def elapsed(self) -> float:
@@ -43,16 +38,11 @@ class Meter:
         self.trainer.elapsed = time.monotonic() - self.started
         return self.trainer.elapsed
 
-    def count(self, loss: torch.Tensor, norm: torch.Tensor, characters: int) -> None:
-        # Nothing is read off the device here: that would make it wait at every step.
-        self.losses.append(loss)
-        self.norms.append(norm)
-        self.characters += characters
-
     def report(self) -> None:
         """Write one record. Raises: UserError if the loss is not finite."""
         trainer = self.trainer
-        loss, norm = (torch.stack(values).mean().item() for values in (self.losses, self.norms))
+        loss, norm = torch.stack(trainer.unreported).mean(dim=0).tolist()
+        trainer.unreported = []
         if not math.isfinite(loss):
             raise UserError(
                 f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm ('{trainer.run.path}' keeps the best)"
@@ -61,18 +51,10 @@ class Meter:
         epoch = trainer.step / trainer.steps_per_epoch
         if trainer.accelerator.is_main_process:
             rate = learning_rate(trainer.settings, trainer.step - 1, trainer.total_steps)
-            trainer.run.log(
-                {
-                    "step": trainer.step,
-                    "epoch": epoch,
-                    "loss": loss,
-                    "gradient_norm": norm,
-                    "learning_rate": rate,
-                    "chars_per_second": speed,
-                }
-            )
+            means = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "chars_per_second": speed}
+            trainer.run.log({"step": trainer.step, "epoch": epoch, **means})
         self.progress.update(self.task, completed=trainer.step, total=trainer.total_steps, epoch=epoch, loss=loss, speed=speed)
-        self._restart()
+        self.characters, self.since = 0, time.monotonic()
 
     def tell_scores(self, scores: dict[str, Any], best: bool, sample: str) -> None:
         told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()) or "nothing held out"

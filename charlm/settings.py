@@ -64,6 +64,8 @@ class TrainingSettings:
         for name in ("held_out", "reset_chance", "label_smoothing", "average_decay", "teacher_weight"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"seed must be from 0 to 2147483647, not {self.seed}")
         if self.precision not in ("float32", "bfloat16"):
             raise UserError(f"precision must be float32 or bfloat16, not {self.precision!r}")
         self.architecture(1), self.dropout()

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import random
 import signal
 import threading
 import time
@@ -27,8 +28,9 @@ from charlm.model import CharLM
 from charlm.network import Network
 from charlm.progress import Meter
 from charlm.settings import SETTINGS, TrainingSettings, learning_rate
+from rnnkit.checkpoint import WEIGHTS
 from rnnkit.errors import UserError
-from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
 
 PANELS = (("nats per character", ("loss", "held_out_stream")), ("gradient norm before clipping", ("gradient_norm",)))
 
@@ -45,10 +47,9 @@ def train(
     run = RunFolder(folder)
     trainer = Trainer(text, run, settings, device, console)
     with trainer.accelerator.main_process_first():
-        going_on = run.start(resume=resume or not trainer.accelerator.is_main_process)
-        if not going_on:
+        if trainer.accelerator.is_main_process and not run.start(resume=resume):
             (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
-    if going_on:
+    if (folder / STATE).exists():
         trainer.restore()
     return trainer.run_to_end()
 
@@ -80,6 +81,7 @@ class Trainer:
         self.state = self.network.zero_state(streams_here)
         folders = [Path(folder) for folder in settings.teachers.split(",") if folder]
         self.teachers = Teachers(folders, self.vocabulary, streams_here, self.device) if folders else None
+        self.unreported: list[torch.Tensor] = []  # loss and gradient norm, (2,), of each step since the last record
 
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or somebody asks to stop (False)."""
@@ -97,6 +99,8 @@ class Trainer:
                 if finished or stopping or self._any(self._save_is_due()):
                     self.save()
                 if stopping:
+                    if self.accelerator.is_main_process and not (self.run.path / WEIGHTS).exists():
+                        self._keep({})  # so that there is something to sample from
                     self.console.print(f"stopped at step {self.step:,}; saved in '{self.run.path}'; go on with --resume")
                     return False
         return True
@@ -105,9 +109,7 @@ class Trainer:
         """Go on to the end of the epoch, or to where the schedule ends, a stop is asked for or the state should be saved."""
         s = self.settings
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        offset = (
-            int(torch.randint(len(self.ids), (), generator=torch.Generator().manual_seed(s.seed + 7919 * epoch))) if s.random_start else 0
-        )
+        offset = random.Random(f"{s.seed} {epoch}").randrange(len(self.ids)) if s.random_start else 0
         inputs, targets = streams(self.ids, s.batch_size, offset)
         inputs, targets = (part[:, self.streams_here].contiguous() for part in (inputs, targets))
         if first == 0:
@@ -115,8 +117,9 @@ class Trainer:
         for start in range(first * s.sequence_length, len(inputs), s.sequence_length):
             chunk = slice(start, start + s.sequence_length)
             loss, norm = self._train_one_chunk(inputs[chunk], targets[chunk])
+            self.unreported.append(torch.stack((loss, norm)))  # not read here: that would make the device wait at every step
             self.step += 1
-            meter.count(loss, norm, inputs[chunk].numel() * self.accelerator.num_processes)
+            meter.characters += inputs[chunk].numel() * self.accelerator.num_processes
             if self.step % s.log_every == 0:
                 meter.report()
                 self._shorten_to_time_limit(meter.elapsed())
@@ -172,17 +175,16 @@ class Trainer:
         best = scores.get("held_out_stream", -math.inf) < self.best or not scores
         if best:
             self.best = scores.get("held_out_stream", self.best)
-            about = {
-                "settings": dataclasses.asdict(self.settings),
-                "corpus_hash": self.corpus_hash,
-                "corpus_characters": len(self.ids) + len(self.held_out),
-            }
-            self.model(about | {"training": {"step": self.step, "epochs": round(self.step / self.steps_per_epoch, 2), **scores}}).save(
-                self.run.path
-            )
+            self._keep(scores)
         self.run.log({"step": self.step, "epoch": self.step / self.steps_per_epoch, **scores, "best": best})
         self.run.draw(PANELS)
         meter.tell_scores(scores, best, self.sample())
+
+    def _keep(self, scores: dict[str, Any]) -> None:
+        """Write the model as it stands into the run's folder, with what it learned from and how it scored."""
+        corpus = {"characters": len(self.ids) + len(self.held_out), "held_out": len(self.held_out), "hash": self.corpus_hash}
+        training = {"step": self.step, "epochs": round(self.step / self.steps_per_epoch, 2), **scores}
+        self.model({"settings": dataclasses.asdict(self.settings), "corpus": corpus, "training": training}).save(self.run.path)
 
     def model(self, about: dict[str, Any] | None = None) -> CharLM:
         """The model as it stands: the averaged weights, on the CPU."""
@@ -201,12 +203,9 @@ class Trainer:
             tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
             tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
             tensors |= optimizer_tensors(self.optimizer) | {f"state.{index}": state for index, state in enumerate(states)}
-            info = {
-                "step": self.step,
-                "total_steps": self.total_steps,
-                "best": self.best if self.best < math.inf else None,
-                "elapsed": self.elapsed,
-            }
+            tensors |= {f"unreported.{index}": values for index, values in enumerate(self.unreported)}
+            best = self.best if self.best < math.inf else None  # JSON has no infinity
+            info = {"step": self.step, "total_steps": self.total_steps, "best": best, "elapsed": self.elapsed}
             self.run.save_state(tensors, info | {"settings": dataclasses.asdict(self.settings), "corpus_hash": self.corpus_hash})
         self.saved_at = time.monotonic()
 
@@ -232,6 +231,8 @@ class Trainer:
         load_optimizer_tensors(self.optimizer, tensors)
         states = [tensors[f"state.{index}"][self.streams_here] for index in range(len(self._states()))]  # (B, layers, parts, H)
         self._set_states([state.permute(1, 2, 0, 3).contiguous().to(self.device) for state in states])
+        unreported = sum(name.startswith("unreported.") for name in tensors)
+        self.unreported = [tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)]
         self.step, self.total_steps, self.elapsed = info["step"], info["total_steps"], info["elapsed"]
         self.best = math.inf if info["best"] is None else info["best"]
         if self.accelerator.is_main_process:

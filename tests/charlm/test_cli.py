@@ -77,7 +77,7 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         "cpu",
     )
     about = CharLM.load(run).about
-    assert about["corpus_characters"] == 2 * len(verse) and about["settings"]["cell"] == "gru" and about["settings"]["hidden_size"] == 8
+    assert about["corpus"]["characters"] == 2 * len(verse) and about["settings"]["cell"] == "gru" and about["settings"]["hidden_size"] == 8
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,10 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
     dropped: dict[str, Any] = {f"dropout_{name}": 0.2 for name in ("token", "input", "hidden", "output", "weight")}
-    settings = dataclasses.replace(tiny_settings, epochs=16, average_decay=0.9, reset_chance=0.1, log_every=3, **dropped)
+    settings = dataclasses.replace(tiny_settings, epochs=16, average_decay=0.9, reset_chance=0.1, log_every=5, **dropped)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(command_for(corpus, whole, settings), check=True, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    process = run_until(command_for(corpus, broken, settings), broken, 17)
+    process = run_until(command_for(corpus, broken, settings), broken, 15)
     process.send_signal(kill)
     code = process.wait()
     assert code == (-signal.SIGKILL if kill == signal.SIGKILL else 130), "it must still have been running"
@@ -215,3 +215,15 @@ def test_training_on_a_gpu_learns_as_on_a_cpu(tmp_path: Path, verse: str, traine
 
 def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSettings) -> None:
     assert start_accelerator("float32", CPU).device.type == "cpu"
+
+
+def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+    corpus, run = tmp_path / "verse.txt", tmp_path / "run"
+    corpus.write_text(verse * 40)
+    process = subprocess.Popen(command_for(corpus, run, tiny_settings), stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not (run / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130 and str(run) in error.decode().replace("\n", "") and "Traceback" not in error.decode()
+    assert len("".join(CharLM.load(run).sample("The ", length=10, seed=1))) == 10
