@@ -2,23 +2,157 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rnnkit.errors import UserError, run_command
+from captioner.datasets import read_dataset
+from captioner.evaluation import choose_split, judge, read_predictions
+from captioner.folder import Row, caption_photos, default_workers, find_photos
+from captioner.formats import FORMATS, open_writer
+from captioner.images import open_image
+from captioner.model import Captioner, Decoding
+from captioner.settings import TrainingConfig
+from rnnkit.errors import SOME_FAILED, UserError, run_command
 from rnnkit.settings import settings_from, with_flags
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Write sentences about photos; train and judge the network that does.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-from captioner.training import TrainingConfig, train  # noqa: E402
+Model = Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Backend = Annotated[str, typer.Option(help="What runs the encoder: auto, torch or openvino.")]
+BeamSize = Annotated[int, typer.Option(help="Sentences kept while searching; 1 is greedy.")]
+MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
 
 @app.callback()
-def _about() -> None:
+def about() -> None:
     """Write sentences about photos; train and judge the network that does."""
+
+
+@app.command("caption")
+def caption_command(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.")],
+    format: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "tsv",
+    output: Annotated[Path | None, typer.Option(help="File to write; stdout if not given.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders inside folders.")] = False,
+    beam_size: BeamSize = 3,
+    num_captions: Annotated[int, typer.Option(help="Candidates for each photo, best first.")] = 1,
+    max_length: MaxLength = 20,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw words at random instead of searching.")] = False,
+    temperature: Annotated[float, typer.Option(help="Below 1 makes likely words likelier; with --sample.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw only from the likeliest words that sum to this; with --sample.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same sentences; with --sample.")] = None,
+    batch_size: BatchSize = 32,
+    workers: Workers = default_workers(),
+    device: Device = "auto",
+    backend: Backend = "auto",
+    model: Model = None,
+) -> None:
+    """Write a sentence about each photo: one line a photo, path<TAB>caption."""
+    decoding = Decoding(
+        beam_size=beam_size,
+        num_captions=num_captions,
+        max_length=max_length,
+        sample=sample,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+    decoding.check()
+    photos = find_photos(paths, recursive=recursive)
+    with open_writer(format, output, sys.stdout) as write:
+        captioner = Captioner.load(model, device=device, backend=backend)
+        failed = 0
+        for rows in _with_progress(caption_photos(captioner, photos, decoding, batch_size=batch_size, workers=workers), len(photos)):
+            for row in rows:
+                write(row)
+                if row.error is not None:
+                    failed += 1
+                    print(f"captioner: {row.path}: {row.error}", file=sys.stderr)
+            if output is None:
+                sys.stdout.flush()
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    annotations: Annotated[Path, typer.Option(help="References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV.")],
+    predictions: Annotated[Path | None, typer.Option(help="COCO results file to judge.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, to caption and judge.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0 leaves them out.")] = 1000,
+    beam_size: BeamSize = 3,
+    max_length: MaxLength = 20,
+    batch_size: BatchSize = 32,
+    workers: Workers = default_workers(),
+    device: Device = "auto",
+    backend: Backend = "auto",
+    model: Model = None,
+) -> None:
+    """Score captions: BLEU-1..4, ROUGE-L, CIDEr-D; METEOR and SPICE where Java and the extra are there."""
+    if (predictions is None) == (images is None):
+        raise UserError("give either --predictions (captions to judge) or --images (photos to caption and judge)")
+    dataset = read_dataset(annotations, images)
+    examples, chosen = choose_split(dataset, split)
+    failed = 0
+    if predictions is not None:
+        captions, decoding = read_predictions(predictions, examples), f"captions from {predictions}"
+    else:
+        choice = Decoding(beam_size=beam_size, max_length=max_length)
+        captioner = Captioner.load(model, device=device, backend=backend)
+        decoding = f"beam {beam_size}, at most {max_length} words, length penalty {captioner.length_penalty:g}"
+        photos = [example.path for example in examples]
+        rows = [
+            row
+            for batch in _with_progress(caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers), len(photos))
+            for row in batch
+        ]
+        for row in (row for row in rows if row.error is not None):
+            failed += 1
+            print(f"captioner: {row.path}: {row.error} (left out of the scores)", file=sys.stderr)
+        usable = [(example, row) for example, row in zip(examples, rows, strict=True) if row.error is None]
+        examples = [example for example, _ in usable]
+        captions = {str(example.image_id): row.captions[0].text for example, row in usable}
+    report = judge(captions, examples, data=str(annotations), split=chosen, decoding=decoding, bootstrap=bootstrap)
+    print(json.dumps(report.as_json(), indent=1) if as_json else report)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command("explain")
+def explain_command(
+    photo: Annotated[Path, typer.Argument(help="The photo.")],
+    output: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")],
+    beam_size: BeamSize = 3,
+    max_length: MaxLength = 20,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    model: Model = None,
+) -> None:
+    """Draw where the network looked while it wrote each word."""
+    from captioner.figures import draw_attention  # matplotlib takes a second to import
+
+    image = open_image(photo)
+    captioner = Captioner.load(model, device=device, backend=backend)
+    caption = captioner.caption(image, beam_size=beam_size, max_length=max_length, attention=True)
+    try:
+        draw_attention(image, caption, output)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write the figure '{output}' ({error})") from None
+    print(f"{photo}\t{caption.text}")
 
 
 @app.command("train")
@@ -30,25 +164,55 @@ def train_command(
     output: Annotated[Path, typer.Option(help="Run folder: checkpoint, metrics.jsonl, metrics.png.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
     config: Annotated[Path | None, typer.Option(help="JSON file with settings; flags win over it.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    device: Device = "auto",
     cache: Annotated[Path | None, typer.Option(help="Where computed features are kept.")] = None,
     **flags: Any,
 ) -> None:
-    """Train a captioner on your photos."""
-    from captioner.datasets import read_dataset
+    """Train a captioner on your photos; --output is then a checkpoint for --model."""
+    from captioner.training import train  # accelerate takes seconds to import
 
     if len(annotations) != len(images):
         raise UserError(f"{len(annotations)} --annotations but {len(images)} --images: give one folder of photos for each file of captions")
     settings = settings_from(TrainingConfig, config, flags)
     datasets = [read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)]
-    train(datasets, output, settings, device=device, resume=resume, cache=cache)
+    best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
+    print(
+        f"best: epoch {best['epoch']}, CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}; the checkpoint is in {output}"
+    )
 
 
-def main() -> None:
+def _with_progress(batches: Iterator[list[Row]], total: int) -> Iterator[list[Row]]:
+    """The same batches, with a bar on a terminal and a line every half minute elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal and total > 1:
+        columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=total, rate="")
+            yield from _reporting(
+                batches, lambda done, seconds: progress.update(task, completed=done, rate=f"{done / seconds:.0f} photos/s"), 0.2
+            )
+    else:
+        yield from _reporting(
+            batches, lambda done, seconds: print(f"captioner: {done} of {total} photos, {done / seconds:.1f} a second", file=sys.stderr), 30
+        )
+
+
+def _reporting(batches: Iterator[list[Row]], report: Any, every: float) -> Iterator[list[Row]]:
+    started = told = time.monotonic()
+    done = 0
+    for rows in batches:
+        yield rows
+        done += len(rows)
+        if time.monotonic() - told >= every:
+            told = time.monotonic()
+            report(done, told - started)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `captioner` command."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("captioner").setLevel(logging.INFO)
-    run_command("captioner", lambda: app(prog_name="captioner"))
+    run_command("captioner", lambda: app(arguments, prog_name="captioner"))
 
 
 if __name__ == "__main__":

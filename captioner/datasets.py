@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from captioner.images import EXTENSIONS, ImageError, open_image
+from captioner.images import EXTENSIONS
 from captioner.metrics import tokenize
 from rnnkit.errors import UserError
 
 logger = logging.getLogger(__name__)
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Example:
 
     path: Path
     captions: tuple[str, ...]
-    split: str  # train, val or test; "" where the format has none
+    split: str  # train, val or test
     image_id: int | str  # COCO's id where there is one, else the file's stem
 
 
@@ -36,6 +35,7 @@ class Dataset:
     name: str
     examples: list[Example]
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (file or row, reason)
+    has_splits: bool = False  # the file names splits; otherwise photos for validation were chosen by hash
 
     def split(self, name: str) -> list[Example]:
         """The examples of one split."""
@@ -56,6 +56,7 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
     """
     dataset = Dataset(annotations.parent.name if annotations.stem in ("dataset", "captions") else annotations.stem, [])
     groups = _read_groups(annotations)
+    dataset.has_splits = any(split for _, split, _ in groups.values())
     for filename, (captions, split, image_id) in groups.items():
         path = (images if images is not None else Path()) / filename
         kept = tuple(caption.strip() for caption in captions if tokenize(caption))
@@ -75,17 +76,6 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
         shown = ", ".join(f"{name} ({reason})" for name, reason in dataset.skipped[:5])
         logger.warning("%s: %d rows skipped: %s%s", annotations, len(dataset.skipped), shown, " ..." if len(dataset.skipped) > 5 else "")
     return dataset
-
-
-def unreadable(examples: list[Example]) -> list[tuple[Example, str]]:
-    """The examples whose photo does not open, with the reason; opens every photo."""
-    found = []
-    for example in examples:
-        try:
-            open_image(example.path, size=(32, 32))
-        except ImageError as error:
-            found.append((example, error.reason))
-    return found
 
 
 Groups = dict[str, tuple[list[str], str, int | str]]  # file name -> captions, split, id
@@ -110,7 +100,9 @@ def _read_groups(annotations: Path) -> Groups:
             return _csv_groups(text)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
-    raise UserError(f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption")
+    raise UserError(
+        f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
+    )
 
 
 def _json_groups(data: Any, annotations: Path) -> Groups:

@@ -166,7 +166,10 @@ def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float)
     timm = _timm()
     if not timm.is_model(model.partition(".")[0]):
         raise UserError(f"timm has no model '{model}'; timm.list_models('*{model[:6]}*') shows names")
-    cnn = _fetch(name, lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None))
+    cnn = _fetch(
+        name,
+        lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
+    )
     data = timm.data.resolve_model_data_config(cnn)
     return Encoder(name, _stages(cnn), Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"])))
 
@@ -190,7 +193,9 @@ def _fetch(name: str, create: Any) -> nn.Module:
         return create()
     except (OSError, RuntimeError, ValueError) as error:  # what the hubs' clients raise without a network
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the weights of '{name}' could not be fetched ({reason}); with no network use {DEFAULT}, which is installed") from None
+        raise UserError(
+            f"the weights of '{name}' could not be fetched ({reason}); with no network use {DEFAULT}, which is installed"
+        ) from None
 
 
 def _stages(cnn: nn.Module) -> list[nn.Module]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,14 +92,20 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, encoder: Encoder, trained: int, weights: str) -> None:
-        import openvino
-
+        openvino = _import_openvino()
         self._compiled = _compile(openvino, openvino.Core(), _Part(encoder, trained), _cached_path(openvino, encoder, trained, weights))
         self._request = self._compiled.create_infer_request()
 
     def run(self, pixels: np.ndarray) -> Tensor:
         found = self._request.infer([np.ascontiguousarray(pixels)], share_inputs=True, share_outputs=True)[0]
         return torch.from_numpy(np.array(found, dtype=np.float32))
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which otherwise reports its import and each conversion over the network."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its import then fails, and a stub takes its place
+    return importlib.import_module("openvino")
 
 
 def _cached_path(openvino: Any, encoder: Encoder, trained: int, weights: str) -> Path:
@@ -133,8 +141,8 @@ def _store(openvino: Any, model: Any, path: Path) -> None:
     try:
         part.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, part / "model.xml", compress_to_fp16=False)
-        os.replace(part / "model.bin", path.with_suffix(".bin"))
-        os.replace(part / "model.xml", path)
+        (part / "model.bin").replace(path.with_suffix(".bin"))
+        (part / "model.xml").replace(path)
     except (OSError, RuntimeError) as error:
         logger.warning("the converted encoder could not be kept in '%s' (%s)", path.parent, error)
     finally:

@@ -25,11 +25,13 @@ PUNCTUATION = frozenset(("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-
 
 # --- tokens -----------------------------------------------------------------------------------------------------------
 
-_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+_QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
+BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _CONTRACTIONS = {"cannot": "can not", "gonna": "gon na", "gotta": "got ta", "wanna": "wan na", "gimme": "gim me", "lemme": "lem me"}
 # Abbreviations that keep their full stop.
 _ABBREVIATIONS = (
-    r"(?:mr|mrs|ms|dr|prof|st|ave|blvd|rd|jr|sr|vs|etc|inc|ltd|co|corp|dept|mt|ft|lt|col|gen|capt|sgt|rev|no|u\.s|u\.k|a\.m|p\.m|d\.c|e\.g|i\.e)\."
+    r"(?:mr|mrs|ms|dr|prof|st|ave|blvd|rd|jr|sr|vs|etc|inc|ltd|co|corp|dept|mt|ft|lt|col|gen|capt|sgt|rev|no"
+    r"|u\.s|u\.k|a\.m|p\.m|d\.c|e\.g|i\.e)\."
 )
 _CLITIC = r"'(?:[snmd]|ll|re|ve)(?!\w)"
 _INNER = rf"\w|[-/](?=\w)|\.(?=[a-z0-9])|(?!{_CLITIC})'(?=\w)"  # what goes on a word: hyphens, slashes, o'clock
@@ -40,10 +42,10 @@ _TOKEN = re.compile(
     | (?<![\w'])[b-hj-z]\.                                         # an initial
     | \d+(?:[.,:/]\d+)+(?=[ap]m\b)                                 # 5:54pm is two tokens
     | \d+(?:[.,:/]\d+)*(?:st|nd|rd|th|s)?(?!\w|-\w)                # 1,000  1:20  1/2  80s
-    | {_CLITIC} | n't(?!\w)
+    | 'n'(?!\w) | {_CLITIC} | n't(?!\w)
     | \w(?:{_INNER})*?(?=n't(?!\w))                                # the word before n't
     | \w(?:{_INNER})*
-    | \.{{2,}} | -{{2,}} | \S
+    | \.{{2,}} | -{{2,}} | [!?]{{2,}} | \S
     """,
     re.VERBOSE,
 )
@@ -54,10 +56,10 @@ def tokenize(text: str) -> list[str]:
 
     Clitics stand apart ("dog 's", "does n't"), hyphenated words stay whole, numbers keep their inner signs.
     """
-    text = text.replace("’", "'").replace("‘", "'").replace("“", '"').replace("”", '"').lower()
+    text = text.translate(_QUOTES).lower()
     found = []
     for token in _TOKEN.findall(text):
-        token = _BRACKETS.get(token, token)
+        token = BRACKETS.get(token, token)
         if token not in PUNCTUATION and token.strip('."-'):
             found.extend(_CONTRACTIONS.get(token, token).split(" "))
     return found
@@ -254,8 +256,13 @@ def score_captions(
         if predictions.keys() != references.keys():
             raise ValueError("predictions and references are not of the same images")
         keys = list(predictions)
-        predictions, references = [tokenize(predictions[key]) for key in keys], [[tokenize(text) for text in references[key]] for key in keys]
+        predictions, references = (
+            [tokenize(predictions[key]) for key in keys],
+            [[tokenize(text) for text in references[key]] for key in keys],
+        )
     assert not isinstance(predictions, Mapping) and not isinstance(references, Mapping)
+    if len(predictions) != len(references) or not all(references):
+        raise ValueError("predictions and references are not of the same images: each image needs a caption and at least one reference")
     cider = CiderD(references).scores(predictions, references)
     rouge = rouge_l(predictions, references)
     counts = bleu_counts(predictions, references)

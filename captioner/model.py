@@ -105,7 +105,9 @@ class Captioner:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
         for part, module in (("encoder", encoder), ("decoder", decoder)):
-            load_weights(module, {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}, source=folder)
+            load_weights(
+                module, {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}, source=folder
+            )
         info = {key: value for key, value in config.items() if key not in ("encoder", "decoder", "vocabulary")}
         return cls(encoder, decoder, vocabulary, info=info, device=where, backend=backend, weights=config["weights_hash"])
 
@@ -136,7 +138,9 @@ class Captioner:
         if isinstance(images, list | tuple):
             found: list[list[Caption]] = []
             for start in range(0, len(images), batch_size):
-                found += self.caption_pixels(np.stack([self.prepare(image) for image in images[start : start + batch_size]]), choice, attention=attention)
+                found += self.caption_pixels(
+                    np.stack([self.prepare(image) for image in images[start : start + batch_size]]), choice, attention=attention
+                )
             return found if choice.num_captions > 1 else [captions[0] for captions in found]
         captions = self.caption_pixels(self.prepare(images)[None], choice, attention=attention)[0]  # type: ignore[arg-type]
         return captions if choice.num_captions > 1 else captions[0]
@@ -182,7 +186,9 @@ class Captioner:
         grids: list[list[np.ndarray | None]] = []
         for row, group in zip(features, found, strict=True):
             longest = max(len(hypothesis.ids) for hypothesis in group)
-            words = torch.tensor([[START, *hypothesis.ids, *[END] * (longest - len(hypothesis.ids))] for hypothesis in group], device=self.device)
+            words = torch.tensor(
+                [[START, *hypothesis.ids, *[END] * (longest - len(hypothesis.ids))] for hypothesis in group], device=self.device
+            )
             _, attention = self.decoder(words.unsqueeze(0), row.unsqueeze(0))  # (1, K, T, R)
             grids.append([attention[0, index, : len(h.ids)].reshape(-1, side, side).float().cpu().numpy() for index, h in enumerate(group)])
         return grids
@@ -208,7 +214,9 @@ def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[lis
     else:
         generator.manual_seed(decoding.seed)
     count = decoding.num_captions
-    ids, totals = sample(step, state, memory, num_samples=count, temperature=decoding.temperature, top_p=decoding.top_p, generator=generator, **common)
+    ids, totals = sample(
+        step, state, memory, num_samples=count, temperature=decoding.temperature, top_p=decoding.top_p, generator=generator, **common
+    )
     return [_ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)]
 
 
@@ -219,9 +227,26 @@ def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
 
 
 def save_captioner(
-    folder: Path, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, info: dict[str, Any], *, dtype: torch.dtype | None = torch.float16
+    folder: Path,
+    encoder: Encoder,
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    info: dict[str, Any],
+    *,
+    dtype: torch.dtype | None = torch.float16,
 ) -> None:
     """Write a checkpoint folder: everything that is needed to caption, the encoder's weights too."""
-    tensors = {f"{part}.{name}": tensor for part, module in (("encoder", encoder), ("decoder", decoder)) for name, tensor in module.state_dict().items()}
-    config = {"kind": KIND, "version": VERSION, "encoder": encoder.config(), "decoder": asdict(decoder.config), **info, "vocabulary": list(vocabulary.words)}
+    tensors = {
+        f"{part}.{name}": tensor
+        for part, module in (("encoder", encoder), ("decoder", decoder))
+        for name, tensor in module.state_dict().items()
+    }
+    config = {
+        "kind": KIND,
+        "version": VERSION,
+        "encoder": encoder.config(),
+        "decoder": asdict(decoder.config),
+        **info,
+        "vocabulary": list(vocabulary.words),
+    }
     save_checkpoint(folder, tensors, config, dtype=dtype)

@@ -121,7 +121,9 @@ class _Finished:
         best, order = scores.topk(self.scores.shape[1], dim=1)
         self.scores[active] = best
         self.totals[active] = torch.cat([self.totals[active], totals], dim=1).gather(1, order)
-        self.tokens[active] = torch.cat([self.tokens[active], tokens], dim=1).gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        self.tokens[active] = torch.cat([self.tokens[active], tokens], dim=1).gather(
+            1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1])
+        )
 
     def settled(self, active: Tensor, best_unfinished: Tensor, length: int, penalty: float) -> Tensor:
         """Images (A,) with a full pool whose worst sentence beats what the best unfinished one would score by ending next."""

@@ -25,88 +25,26 @@ from torch.nn import functional as F
 
 from captioner.datasets import Dataset, Example
 from captioner.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.encoder import DEFAULT, Encoder, create_encoder
+from captioner.encoder import Encoder, create_encoder
 from captioner.features import PhotoRows, photo_views
 from captioner.metrics import CiderD, score_captions, tokenize
 from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, save_captioner
 from captioner.search import sample
+from captioner.settings import TrainingConfig
 from captioner.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import load_checkpoint, load_weights
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
-from rnnkit.settings import setting
 
 logger = logging.getLogger(__name__)
 
-PANELS = (("loss", ("loss", "reward")), ("validation CIDEr-D", ("cider_d",)), ("validation BLEU-4", ("bleu_4",)), ("gradient norm", ("gradient_norm",)))
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Every choice of a training run; each field is also a flag of `captioner train`."""
-
-    # The network
-    encoder: str = setting(DEFAULT, "CNN: efficientnet-lite0|1|2, timm:NAME or torchvision:NAME")
-    embedding_size: int = setting(512, "size of a word embedding")
-    hidden_size: int = setting(512, "size of the LSTM's state")
-    attention_size: int = setting(512, "size of the additive attention's inner layer")
-    attention: str = setting("additive", "additive, or none for the plain Show-and-Tell decoder")
-    adaptive: bool = setting(False, "add a sentinel to the attention, so it can look at nothing")
-    tied: bool = setting(True, "one matrix for word embeddings and output layer")
-    min_count: int = setting(5, "words seen less often in the training captions become <unk>")
-    init: str = setting("", "start from this checkpoint's weights and vocabulary")
-    # Regularisation
-    dropout: float = setting(0.5, "on embeddings, region values and the output layer")
-    label_smoothing: float = setting(0.1, "share of the target spread over all words")
-    attention_penalty: float = setting(0.0, "weight of the doubly stochastic penalty (Xu et al. 2015, eq. 14)")
-    weight_decay: float = setting(0.01, "AdamW's decoupled weight decay")
-    sampling_rate: float = setting(0.0, "scheduled sampling: chance of feeding the model's own word, reached linearly by the last epoch")
-    ema_decay: float = setting(0.998, "moving average of the weights that is validated and kept; 0 switches it off")
-    mirror: bool = setting(True, "mirror photos at random, except where a caption says left or right")
-    crops: int = setting(0, "random crops of each photo that are cached and learnt from, beside the photo and its mirror image")
-    crop_scale: float = setting(0.6, "smallest share of a photo's area that a crop keeps")
-    # Cross-entropy phase
-    epochs: int = setting(12, "epochs of cross-entropy")
-    batch_size: int = setting(32, "photos a step, over all processes")
-    captions_per_photo: int = setting(5, "captions drawn for each photo of a batch")
-    learning_rate: float = setting(1e-3, "AdamW's peak for the decoder")
-    warmup_steps: int = setting(200, "steps of linear warm-up before the cosine decay")
-    clip_norm: float = setting(1.0, "the gradient's norm is clipped to this")
-    # Fine-tuning the encoder
-    fine_tune_stages: int = setting(0, "last stages of the CNN that are trained too; what the ones before give is cached")
-    fine_tune_from: int = setting(1, "epoch at which the CNN begins to learn")
-    encoder_learning_rate: float = setting(1e-4, "AdamW's peak for the CNN")
-    stochastic_depth: float = setting(0.0, "chance of skipping a residual block of the CNN in training")
-    # Self-critical phase (Rennie et al. 2017; baseline of Luo 2020)
-    self_critical_epochs: int = setting(0, "epochs of self-critical training after the best cross-entropy checkpoint")
-    self_critical_learning_rate: float = setting(2e-5, "AdamW's peak in this phase, for the decoder; the CNN is frozen")
-    self_critical_samples: int = setting(5, "captions sampled for each photo; the others' mean reward is the baseline")
-    cross_entropy_share: float = setting(0.1, "weight of the cross-entropy loss beside the self-critical one")
-    # Validation and running
-    beam_size: int = setting(3, "beam of the validation captions")
-    max_length: int = setting(20, "longest caption in words, when validating and sampling")
-    length_penalty: float = setting(0.9, "exponent of the length that beam scores are divided by")
-    validation_photos: int = setting(0, "validate on so many photos of each data set; 0 takes all")
-    mixed_precision: str = setting("bf16", "bf16 or no")
-    seed: int = setting(1, "source of all randomness")
-
-    def check(self) -> None:
-        """Raises: UserError naming a value that makes no sense."""
-        for name in ("batch_size", "captions_per_photo", "beam_size", "max_length", "min_count", "hidden_size", "embedding_size", "attention_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("dropout", "label_smoothing", "sampling_rate", "stochastic_depth", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.epochs + self.self_critical_epochs < 1:
-            raise UserError("nothing to do: epochs and self_critical_epochs are both 0")
-        if self.self_critical_epochs and self.self_critical_samples < 2:
-            raise UserError("self_critical_samples must be at least 2: the baseline is the mean of the others")
-        if self.mixed_precision not in ("bf16", "no"):
-            raise UserError(f"mixed_precision must be bf16 or no, not '{self.mixed_precision}'")
-        if not 0 < self.crop_scale <= 1:
-            raise UserError(f"crop_scale must be in (0, 1], not {self.crop_scale}")
+PANELS = (
+    ("loss", ("loss", "reward")),
+    ("validation CIDEr-D", ("cider_d",)),
+    ("validation BLEU-4", ("bleu_4",)),
+    ("gradient norm", ("gradient_norm",)),
+)
 
 
 # --- the network under training ---------------------------------------------------------------------------------------
@@ -181,7 +119,9 @@ class Photos:
         return np.where(self.mirrorable[chosen] & mirror, views, views - views % 2)
 
 
-def epoch_batches(photos: Photos, config: TrainingConfig, epoch: int, rank: int, world: int) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
+def epoch_batches(
+    photos: Photos, config: TrainingConfig, epoch: int, rank: int, world: int
+) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
     """One process's share of an epoch.
 
     Yields: chosen photos (B,), their inputs, words (B, K, T + 1) with each photo's longest sentence first, and the
@@ -197,7 +137,9 @@ def epoch_batches(photos: Photos, config: TrainingConfig, epoch: int, rank: int,
         for start in range(0, len(order) - size + 1, size):
             chosen = order[start : start + size]
             picks = [_pick(generator, len(photos.ids[photo]), config.captions_per_photo) for photo in chosen]
-            sentences = [sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True) for photo, pick in zip(chosen, picks, strict=True)]
+            sentences = [
+                sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True) for photo, pick in zip(chosen, picks, strict=True)
+            ]
             yield chosen, sentences, photos.draw_views(chosen, generator, config.mirror)
 
     def build(chosen: np.ndarray, sentences: list[list[list[int]]], views: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor, int]:
@@ -231,7 +173,15 @@ def _ahead(build: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> I
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-def train(datasets: Sequence[Dataset], output: Path, config: TrainingConfig, *, device: str = "auto", resume: bool = False, cache: Path | None = None) -> dict[str, Any]:
+def train(
+    datasets: Sequence[Dataset],
+    output: Path,
+    config: TrainingConfig,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    cache: Path | None = None,
+) -> dict[str, Any]:
     """Train a captioner; the best checkpoint by validation CIDEr-D lies in the run folder.
 
     Args:
@@ -267,12 +217,16 @@ def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
 class _Trainer:
     """The state of a run: model, average, optimiser, data; methods in the order in which a run goes through them."""
 
-    def __init__(self, datasets: Sequence[Dataset], run: RunFolder, config: TrainingConfig, accelerator: Accelerator, cache: Path, resuming: bool) -> None:
+    def __init__(
+        self, datasets: Sequence[Dataset], run: RunFolder, config: TrainingConfig, accelerator: Accelerator, cache: Path, resuming: bool
+    ) -> None:
         self.run, self.config, self.accelerator, self.datasets = run, config, accelerator, datasets
         self.state, self.progress = run.load_state() if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
         if resuming and self.progress["config"] != asdict(config):
             changed = [name for name, value in asdict(config).items() if self.progress["config"].get(name) != value]
-            raise UserError(f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with the same, or start a new run")
+            raise UserError(
+                f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with the same, or start a new run"
+            )
         self.vocabulary = self._vocabulary()
         torch.manual_seed(config.seed)
         self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not config.init)
@@ -307,7 +261,17 @@ class _Trainer:
         if c.init:
             _, stored = load_checkpoint(Path(c.init), kind=KIND, version=VERSION)
             return DecoderConfig(**(stored["decoder"] | {"dropout": c.dropout}))
-        return DecoderConfig(len(self.vocabulary), self.encoder.channels, c.embedding_size, c.hidden_size, c.attention_size, c.attention, c.adaptive, c.tied, c.dropout)
+        return DecoderConfig(
+            len(self.vocabulary),
+            self.encoder.channels,
+            c.embedding_size,
+            c.hidden_size,
+            c.attention_size,
+            c.attention,
+            c.adaptive,
+            c.tied,
+            c.dropout,
+        )
 
     def _load_initial(self) -> None:
         tensors, stored = load_checkpoint(Path(self.config.init), kind=KIND, version=VERSION)
@@ -337,9 +301,13 @@ class _Trainer:
             training += [pair for pair in usable if pair[0].split == "train"]
             held_out = [pair for pair in usable if pair[0].split == "val"][: self.config.validation_photos or None]
             if len(held_out) >= 2:
-                self.validation[dataset.name] = Photos([e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, self.config.max_length)
+                self.validation[dataset.name] = Photos(
+                    [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, self.config.max_length
+                )
         if not training or not self.validation:
-            raise UserError(f"{len(training)} photos to train on and {sum(map(len, self.validation.values()))} to validate on: both are needed, at least 2 for validation")
+            raise UserError(
+                f"{len(training)} photos to train on and {sum(map(len, self.validation.values()))} to validate on: both are needed, at least 2 for validation"
+            )
         self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, self.config.max_length)
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -374,7 +342,10 @@ class _Trainer:
             record |= {"epoch": epoch, "step": self.progress["step"], "phase": "self-critical" if epoch > c.epochs else "cross-entropy"}
             trained = time.monotonic()
             if self.accelerator.is_main_process:
-                record |= self.validate() | {"seconds": round(trained - started, 1), "validation_seconds": round(time.monotonic() - trained, 1)}
+                record |= self.validate() | {
+                    "seconds": round(trained - started, 1),
+                    "validation_seconds": round(time.monotonic() - trained, 1),
+                }
                 self._keep(record)
             self.progress["epoch"] = epoch
             if self.accelerator.is_main_process:
@@ -424,19 +395,25 @@ class _Trainer:
         """Exponential moving average of the weights, quicker at first so that the random start is forgotten."""
         step = self.progress["step"]
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-        learnt = [(kept, new.detach()) for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True) if new.requires_grad]
+        learnt = [
+            (kept, new.detach()) for kept, new in zip(self.average.parameters(), self.model.parameters(), strict=True) if new.requires_grad
+        ]
         torch._foreach_lerp_([kept for kept, _ in learnt], [new for _, new in learnt], 1 - decay)
 
     # --- the two losses ---
 
-    def _cross_entropy_loss(self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int) -> tuple[Tensor, dict[str, Any]]:
+    def _cross_entropy_loss(
+        self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int
+    ) -> tuple[Tensor, dict[str, Any]]:
         c = self.config
         rate = c.sampling_rate * (epoch - 1) / max(c.epochs - 1, 1)
         weights = (words[..., 1:] != PAD).float()
         batch = Batch(inputs, words, weights, targets / self.accelerator.num_processes)
         return self.wrapped(batch, label_smoothing=c.label_smoothing, attention_penalty=c.attention_penalty, sampling_rate=rate), {}
 
-    def _self_critical_loss(self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int) -> tuple[Tensor, dict[str, Any]]:
+    def _self_critical_loss(
+        self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Policy gradient with CIDEr-D as reward (Rennie et al. 2017, eq. 7), baseline the mean of the other samples (Luo 2020).
 
         Sentences are sampled without dropout and their gradient taken with it. The end of a sentence is a word of the
@@ -488,7 +465,10 @@ class _Trainer:
     def _start_self_critical(self) -> None:
         """Begin the second phase from the best checkpoint of the first, with a fresh optimiser state."""
         tensors, _ = load_checkpoint(self.run.path, kind=KIND, version=VERSION)
-        for part, module, average in (("encoder.", self.model.encoder, self.average.encoder), ("decoder.", self.model.decoder, self.average.decoder)):
+        for part, module, average in (
+            ("encoder.", self.model.encoder, self.average.encoder),
+            ("decoder.", self.model.decoder, self.average.decoder),
+        ):
             for target in (module, average):
                 load_weights(target, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, source=self.run.path)
         self.optimizer.state.clear()
@@ -533,10 +513,18 @@ class _Trainer:
     def _info(self, record: dict[str, Any]) -> dict[str, Any]:
         data = {d.name: {s: len(d.split(s)) for s in ("train", "val")} for d in self.datasets}
         decoding = {"length_penalty": self.config.length_penalty}
-        return {"decoding": decoding, "training": asdict(self.config), "data": data, "scores": record["validation"], "epoch": record["epoch"]}
+        return {
+            "decoding": decoding,
+            "training": asdict(self.config),
+            "data": data,
+            "scores": record["validation"],
+            "epoch": record["epoch"],
+        }
 
     def _save_state(self) -> None:
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {
+            f"average.{k}": v for k, v in self.average.state_dict().items()
+        }
         self.run.save_state(tensors | optimizer_tensors(self.optimizer), {**self.progress, "config": asdict(self.config)})
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from captioner.metrics import tokenize
+from captioner.metrics import BRACKETS, tokenize
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+_CLITICS = frozenset(("'s", "'n", "'m", "'d", "'ll", "'re", "'ve", "n't"))
+_BRACKETS = {token: bracket for bracket, token in BRACKETS.items()}
+_OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket in ")]}")
 
 
 class Vocabulary:
@@ -49,9 +52,11 @@ class Vocabulary:
         return words
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence as people write it: clitics ('s, n't) joined to their word; tokenising it gives the tokens again."""
-        sentence = ""
+        """The sentence as people write it: clitics ('s, n't) and brackets joined to their word; tokenising it gives the tokens again."""
+        sentence, previous = "", ""
         for word in self.tokens(ids):
-            joined = not sentence or word == "n't" or (word.startswith("'") and len(word) > 1)
-            sentence += word if joined else f" {word}"
+            clitic = word in _CLITICS and previous[-1:].isalnum() and previous not in _CLITICS
+            joined = not sentence or clitic or previous in _OPENING or word in _CLOSING
+            previous = _BRACKETS.get(word, word)
+            sentence += previous if joined else f" {previous}"
         return sentence

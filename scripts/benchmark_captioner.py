@@ -1,0 +1,210 @@
+"""Speed and memory of the captioner on the machine at hand; every speed is a ratio of two things run in turn in one run.
+
+    python scripts/benchmark_captioner.py folder PHOTOS      photos a second, beside BLIP-base's architecture (bench extra)
+    python scripts/benchmark_captioner.py latency PHOTOS     one photo at a time, warm; and one cold shell command
+    python scripts/benchmark_captioner.py memory PHOTOS      peak memory for 200 and for 2,000 photos
+    python scripts/benchmark_captioner.py engines PHOTOS     do OpenVINO and PyTorch write the same captions, and how fast
+    python scripts/benchmark_captioner.py training           seconds for an epoch of 30,000 captions
+
+PHOTOS is a folder of photos; they are linked under new names until there are enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from captioner import Captioner
+from captioner.decoder import Decoder, DecoderConfig
+from captioner.folder import find_photos
+from captioner.vocabulary import START
+from rnnkit.errors import UserError, run_command
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
+Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median counts.")]
+
+
+@app.command()
+def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches: int = 1) -> None:
+    """`captioner caption FOLDER`, start-up included, beside BLIP-base's architecture with random weights on the same cores."""
+    blip = _blip()
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as directory:
+        _link(photos, Path(directory), count)
+        for _ in range(repeats):
+            started = time.perf_counter()
+            _command("caption", directory, "--format", "jsonl", "--output", f"{directory}.{len(ours)}.jsonl", "--beam-size", "3")
+            ours.append(count / (time.perf_counter() - started))
+            rows = Path(f"{directory}.{len(ours) - 1}.jsonl").read_text(encoding="utf-8").count('"status": "ok"')
+            Path(f"{directory}.{len(ours) - 1}.jsonl").unlink()
+            if rows != count:
+                raise UserError(f"{rows} of {count} photos were captioned")
+            theirs.append(blip(blip_batches))
+            print(f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio {ours[-1] / theirs[-1]:.0f}", flush=True)
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    print(f"median of {repeats}: captioner {statistics.median(ours):.1f} photos/s, BLIP-base {statistics.median(theirs):.3f}, ratio {ratio:.0f}")
+
+
+def _blip() -> Callable[[int], float]:
+    """A function that captions batches of 8 with BLIP-base's architecture (beam 3, 12 new words) and gives photos a second."""
+    import rnnkit.torchvision_import  # noqa: F401 - transformers imports torchvision
+
+    try:
+        from transformers import BlipConfig, BlipForConditionalGeneration
+    except ImportError:
+        raise UserError("transformers is not installed: pip install show-and-spell[bench]") from None
+    model = BlipForConditionalGeneration(BlipConfig()).eval()
+    pixels = torch.randn(8, 3, 384, 384)
+
+    def measure(batches: int) -> float:
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for _ in range(batches):
+                model.generate(pixel_values=pixels, num_beams=3, max_new_tokens=12, min_new_tokens=12)
+        return 8 * batches / (time.perf_counter() - started)
+
+    measure(1)
+    return measure
+
+
+@app.command()
+def latency(photos: Photos, repeats: Repeats = 100) -> None:
+    """Milliseconds from a photo's path to its caption, warm, beam 3; and seconds of a cold `captioner caption PHOTO`."""
+    captioner = Captioner.load()
+    paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), repeats + 10))
+    times = []
+    for path in paths:
+        started = time.perf_counter()
+        captioner.caption(path, beam_size=3)
+        times.append(1000 * (time.perf_counter() - started))
+    warm = sorted(times[10:])
+    print(f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile {warm[int(0.95 * len(warm))]:.1f} ms of {len(warm)} photos")
+    cold = []
+    for path in paths[:5]:
+        started = time.perf_counter()
+        _command("caption", str(path))
+        cold.append(time.perf_counter() - started)
+    print(f"cold shell: median {statistics.median(cold):.2f} s, slowest {max(cold):.2f} s of {len(cold)}")
+
+
+@app.command()
+def memory(photos: Photos, few: int = 200, many: int = 2000) -> None:
+    """Peak resident memory of captioning few and many photos."""
+    peaks = {}
+    for count in (few, many):
+        with tempfile.TemporaryDirectory() as directory:
+            _link(photos, Path(directory), count)
+            code = (
+                "import resource, sys; from captioner.cli import main\n"
+                "try: main(['caption', sys.argv[1]])\n"
+                "except SystemExit: pass\n"
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+            )
+            done = subprocess.run([sys.executable, "-c", code, directory], capture_output=True, text=True, check=True)
+            peaks[count] = int(done.stderr.split()[-1]) / 1024
+            print(f"{count} photos: peak {peaks[count]:.0f} MiB")
+    print(f"ratio {peaks[many] / peaks[few]:.3f}")
+
+
+@app.command()
+def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
+    """Captions and log-probabilities under OpenVINO and PyTorch, and the encoder's speed under each."""
+    both = {name: Captioner.load(device="cpu", backend=name) for name in ("openvino", "torch")}
+    paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), count))
+    pixels = np.stack([both["torch"].prepare(path) for path in paths])
+    features = {name: torch.cat([engine.engine.run(part) for part in np.array_split(pixels, -(-count // 16))]) for name, engine in both.items()}
+    captions = {name: [group[0] for group in both[name].caption_features(found)] for name, found in features.items()}
+    same = sum(a.text == b.text for a, b in zip(*captions.values(), strict=True))
+    worst = []
+    for row, caption in enumerate(captions["torch"]):
+        ids = both["torch"].vocabulary.encode(caption.words)
+        words = torch.tensor(ids)[None, None]
+        per_word = []
+        for name in both:
+            with torch.inference_mode():
+                logits, _ = both[name].decoder(words[..., :-1], features[name][row : row + 1])
+            per_word.append(logits.log_softmax(-1).gather(-1, words[..., 1:, None]).squeeze(-1).flatten())
+        worst.append(float((per_word[0].sum() - per_word[1].sum()).abs()) / len(per_word[0]))
+    print(f"same caption on {same} of {count} photos; log-probability differs by {np.mean(worst):.4f} per word on average, {max(worst):.4f} at most")
+    speeds: dict[str, list[float]] = {name: [] for name in both}
+    for _ in range(repeats):
+        for name, captioner in both.items():
+            started = time.perf_counter()
+            captioner.engine.run(pixels[:32])
+            speeds[name].append(min(32, count) / (time.perf_counter() - started))
+    ratio = statistics.median(a / b for a, b in zip(speeds["openvino"], speeds["torch"], strict=True))
+    print(f"encoder: OpenVINO {statistics.median(speeds['openvino']):.0f}, PyTorch {statistics.median(speeds['torch']):.0f} photos/s; ratio {ratio:.1f}")
+
+
+@app.command()
+def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> None:
+    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features, in bf16 and in fp32, with the default settings."""
+    from captioner.settings import TrainingConfig
+    from captioner.training import Batch, CaptionModel
+
+    config = TrainingConfig()
+    generator = np.random.default_rng(0)
+    vocabulary = 4200
+
+    class _NoEncoder(torch.nn.Module):
+        pass
+
+    decoder = Decoder(
+        DecoderConfig(vocabulary, 1280, config.embedding_size, config.hidden_size, config.attention_size, dropout=config.dropout)
+    )
+    model: Any = CaptionModel(_NoEncoder(), decoder, 0).train()  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    rows, sentences = config.batch_size, config.captions_per_photo
+
+    def batch() -> Batch:
+        lengths = np.sort(np.clip(generator.normal(11.5, 3, (rows, sentences)).round().astype(int), 5, 21), axis=1)[:, ::-1]
+        longest = int(lengths.max())
+        words = torch.zeros(rows, sentences, longest + 1, dtype=torch.long)
+        for (row, column), length in np.ndenumerate(lengths):
+            words[row, column, : length + 1] = torch.tensor([START, *generator.integers(4, vocabulary, length - 1), 2])
+        weights = (words[..., 1:] != 0).float()
+        return Batch(torch.rand(rows, 81, 1280), words, weights, float(weights.sum()))
+
+    def seconds(bf16: bool) -> float:
+        started = time.perf_counter()
+        for _ in range(steps):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = model(batch(), label_smoothing=0.1, attention_penalty=0.0, sampling_rate=0.0)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return (time.perf_counter() - started) / steps * captions / (rows * sentences)
+
+    seconds(True)
+    pairs = [(seconds(True), seconds(False)) for _ in range(repeats)]
+    ratio = statistics.median(fp32 / bf16 for bf16, fp32 in pairs)
+    print(
+        f"an epoch of {captions} captions: bf16 {statistics.median(a for a, _ in pairs):.0f} s, fp32 {statistics.median(b for _, b in pairs):.0f} s;"
+        f" ratio {ratio:.2f} (medians of {repeats})"
+    )
+
+
+def _link(photos: Path, directory: Path, count: int) -> None:
+    for index, photo in enumerate(itertools.islice(itertools.cycle(find_photos([str(photos)])), count)):
+        (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
+
+
+def _command(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "captioner.cli", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    run_command("benchmark_captioner", app)
