@@ -1,4 +1,4 @@
-"""What the tests of charlm share: a small text, small models, one thread."""
+"""What the tests of charlm share: a small text and small models."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ And who will walk upon the hill,
 When rain is cold and wind is still?
 
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +50,6 @@ def tiny_settings() -> TrainingSettings:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingSettings) -> Path:
     """The folder of a finished run."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "trained"
     assert train(verse, folder, tiny_settings, device=torch.device("cpu"))
     return folder

@@ -62,8 +62,6 @@ def test_reset_goes_back_to_the_zero_state(make_model: Callable[..., CharLM], pr
 @pytest.mark.gpu
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_step_on_a_gpu_is_the_network_to_1e_3(make_model: Callable[..., CharLM], verse: str, cell: str) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     model = make_model(cell, 3)
     expected = model.log_probs(verse[:200])
     stepper = prepare(model.network.cuda(), 1)()

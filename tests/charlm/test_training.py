@@ -204,8 +204,6 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_sett
 
 @pytest.mark.gpu
 def test_training_on_a_gpu_learns_as_on_a_cpu(tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings) -> None:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
     subprocess.run([*command_for(corpus, tmp_path / "run", tiny_settings), "--device", "cuda"], check=True)
