@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,7 @@ from captioner.formats import FORMATS, open_writer
 from captioner.images import open_image
 from captioner.model import Captioner, Decoding
 from captioner.settings import TrainingConfig
-from rnnkit.errors import SOME_FAILED, UserError, run_command
+from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
 from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -79,7 +79,7 @@ def caption_command(
                 write(row)
                 if row.error is not None:
                     failed += 1
-                    print(f"captioner: {row.path}: {row.error}", file=sys.stderr)
+                    _tell(f"{row.path}: {row.error}")
             if output is None:
                 sys.stdout.flush()
     if failed:
@@ -122,7 +122,7 @@ def evaluate_command(
         ]
         for row in (row for row in rows if row.error is not None):
             failed += 1
-            print(f"captioner: {row.path}: {row.error} (left out of the scores)", file=sys.stderr)
+            _tell(f"{row.path}: {row.error} (left out of the scores)")
         usable = [(example, row) for example, row in zip(examples, rows, strict=True) if row.error is None]
         examples = [example for example, _ in usable]
         captions = {str(example.image_id): row.captions[0].text for example, row in usable}
@@ -175,29 +175,30 @@ def train_command(
         raise UserError(f"{len(annotations)} --annotations but {len(images)} --images: give one folder of photos for each file of captions")
     settings = settings_from(TrainingConfig, config, flags)
     datasets = [read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)]
-    best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
-    print(
-        f"best: epoch {best['epoch']}, CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}; the checkpoint is in {output}"
-    )
+    try:
+        best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
+    except KeyboardInterrupt:
+        _tell(f"interrupted; the last whole epoch is saved in {output}: go on with the same command and --resume")
+        raise typer.Exit(INTERRUPTED) from None
+    if best:  # of several processes only the first knows
+        scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"
+        print(f"best: epoch {best['epoch']}, {scores}; the checkpoint is in {output}")
 
 
 def _with_progress(batches: Iterator[list[Row]], total: int) -> Iterator[list[Row]]:
     """The same batches, with a bar on a terminal and a line every half minute elsewhere."""
     console = Console(stderr=True)
-    if console.is_terminal and total > 1:
-        columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("", total=total, rate="")
-            yield from _reporting(
-                batches, lambda done, seconds: progress.update(task, completed=done, rate=f"{done / seconds:.0f} photos/s"), 0.2
-            )
-    else:
-        yield from _reporting(
-            batches, lambda done, seconds: print(f"captioner: {done} of {total} photos, {done / seconds:.1f} a second", file=sys.stderr), 30
-        )
+    if not console.is_terminal or total < 2:
+        yield from _reporting(batches, lambda done, rate: _tell(f"{done} of {total} photos, {rate:.1f} a second"), every=30)
+        return
+    columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total, rate="")
+        yield from _reporting(batches, lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"), every=0.2)
 
 
-def _reporting(batches: Iterator[list[Row]], report: Any, every: float) -> Iterator[list[Row]]:
+def _reporting(batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float) -> Iterator[list[Row]]:
+    """The same batches; report(photos done, photos a second) is called every so many seconds."""
     started = told = time.monotonic()
     done = 0
     for rows in batches:
@@ -205,7 +206,11 @@ def _reporting(batches: Iterator[list[Row]], report: Any, every: float) -> Itera
         done += len(rows)
         if time.monotonic() - told >= every:
             told = time.monotonic()
-            report(done, told - started)
+            report(done, done / (told - started))
+
+
+def _tell(message: str) -> None:
+    print(f"captioner: {message}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -187,12 +187,14 @@ class Decoder(nn.Module):
         combined = self.output_hidden(self.dropout(hidden)) + self.output_word(embedded)
         if self.attends:
             combined = combined + self.output_context(context)
-        return self.dropout(torch.tanh(combined))
+        output: Tensor = self.dropout(torch.tanh(combined))
+        return output
 
     def _own_word(self, given: Tensor, output: Tensor, rate: float) -> Tensor:
         with torch.no_grad():
             own = torch.rand(given.shape[:-1], device=given.device) < rate  # (B, K)
-            drawn = torch.distributions.Categorical(logits=self.project(output).float()).sample()  # (B, K)
+            likely = self.project(output).float().softmax(dim=-1)  # (B, K, V)
+            drawn = torch.multinomial(likely.flatten(0, 1), 1).view_as(own)  # (B, K)
         return torch.where(own.unsqueeze(-1), self.dropout(self.embedding(drawn)), given)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
+    @classmethod
+    def from_config(cls, stored: dict[str, Any]) -> Preprocessing:
+        """What a checkpoint's config holds."""
+        return cls(int(stored["size"]), tuple(stored["mean"]), tuple(stored["std"]))
+
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The squashed photo, (size, size, 3) uint8."""
         if image.size != (self.size, self.size):
@@ -52,6 +58,9 @@ class Encoder(nn.Module):
         name: what `create_encoder` was asked for.
         stages: modules that in a row turn normalised pixels (B, 3, S, S) into features (B, channels, h, w).
     """
+
+    scale: Tensor  # (3,) with shift: normalises bytes
+    shift: Tensor
 
     def __init__(self, name: str, stages: list[nn.Module], preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -118,13 +127,16 @@ class Encoder(nn.Module):
         return {"name": self.name, "preprocessing": asdict(self.preprocessing)}
 
 
-def create_encoder(name: str = DEFAULT, *, pretrained: bool = True, stochastic_depth: float = 0.0) -> Encoder:
+def create_encoder(
+    name: str = DEFAULT, *, pretrained: bool = True, stochastic_depth: float = 0.0, preprocessing: Preprocessing | None = None
+) -> Encoder:
     """A CNN by name.
 
     Args:
         name: efficientnet-lite0, -lite1 or -lite2 (ImageNet weights from installed packages; no network), or any CNN
             of timm or torchvision as timm:NAME or torchvision:NAME (weights fetched from their hubs).
         pretrained: load the ImageNet weights; False when a checkpoint brings its own.
+        preprocessing: how photos are prepared; None takes what the weights were trained with.
         stochastic_depth: chance of skipping a residual block of a stage in training (Huang et al. 2016), timm's CNNs only.
 
     Raises: UserError for an unknown name, missing weights, or a hub that cannot be reached.
@@ -134,11 +146,11 @@ def create_encoder(name: str = DEFAULT, *, pretrained: bool = True, stochastic_d
         cnn = _timm().create_model(f"tf_{name.replace('-', '_')}", num_classes=0, global_pool="", drop_path_rate=stochastic_depth)
         if pretrained:
             _load_packaged_weights(name, cnn)
-        return Encoder(name, _stages(cnn), Preprocessing(INPUT_SIZES[name]))
+        return Encoder(name, _stages(cnn), preprocessing or Preprocessing(INPUT_SIZES[name]))
     if library == "timm" and model:
-        return _from_timm(name, model, pretrained, stochastic_depth)
+        return _from_timm(name, model, pretrained, stochastic_depth, preprocessing)
     if library == "torchvision" and model:
-        return _from_torchvision(name, model, pretrained)
+        return _from_torchvision(name, model, pretrained, preprocessing)
     raise UserError(f"unknown encoder '{name}': use {', '.join(INPUT_SIZES)}, timm:NAME or torchvision:NAME")
 
 
@@ -162,7 +174,7 @@ def _timm() -> Any:
     return importlib.import_module("timm")
 
 
-def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float) -> Encoder:
+def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float, preprocessing: Preprocessing | None) -> Encoder:
     timm = _timm()
     if not timm.is_model(model.partition(".")[0]):
         raise UserError(f"timm has no model '{model}'; timm.list_models('*{model[:6]}*') shows names")
@@ -171,10 +183,11 @@ def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float)
         lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
     )
     data = timm.data.resolve_model_data_config(cnn)
-    return Encoder(name, _stages(cnn), Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"])))
+    own = Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"]))
+    return Encoder(name, _stages(cnn), preprocessing or own)
 
 
-def _from_torchvision(name: str, model: str, pretrained: bool) -> Encoder:
+def _from_torchvision(name: str, model: str, pretrained: bool, preprocessing: Preprocessing | None) -> Encoder:
     models = importlib.import_module("torchvision.models")
     if model not in models.list_models(module=models):
         raise UserError(f"torchvision has no classification model '{model}'")
@@ -185,10 +198,11 @@ def _from_torchvision(name: str, model: str, pretrained: bool) -> Encoder:
     before = next((index for index, (child, _) in enumerate(children) if child in ("avgpool", "classifier", "fc")), len(children))
     cnn = nn.Sequential(*(child for _, child in children[:before]))
     transforms = weights.transforms()
-    return Encoder(name, _stages(cnn), Preprocessing(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std)))
+    own = Preprocessing(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
+    return Encoder(name, _stages(cnn), preprocessing or own)
 
 
-def _fetch(name: str, create: Any) -> nn.Module:
+def _fetch(name: str, create: Callable[[], nn.Module]) -> nn.Module:
     try:
         return create()
     except (OSError, RuntimeError, ValueError) as error:  # what the hubs' clients raise without a network

@@ -97,13 +97,15 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> dict[str, str]:
     return {str(example.image_id): captions[str(example.image_id)] for example in examples}
 
 
-def judge(captions: dict[str, str], examples: Sequence[Example], *, data: str, split: str, decoding: str, bootstrap: int = 1000) -> Report:
-    """Score captions, by image id, against the examples' references."""
+def judge(
+    captions: dict[str, str], examples: Sequence[Example], *, data: str, split: str, decoding: str, bootstrap: int = 1000, java: bool = True
+) -> Report:
+    """Score captions, by image id, against the examples' references; java adds METEOR and SPICE where they can run."""
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
         raise UserError("one image cannot be judged: CIDEr weighs words by how few images have them, so it needs at least two")
     scores = score_captions(predictions, references, bootstrap=bootstrap)
-    more, left_out = java_scores(predictions, references)
+    more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores.values.update(more)
     return Report(data, split, decoding, scores, left_out, len({tuple(tokens) for tokens in predictions}))

@@ -19,9 +19,9 @@ def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> 
         floor: brightness that is left where it did not look at all.
     """
     scaled = weights / max(float(weights.max()), 1e-9)
-    mask = Image.fromarray(np.uint8(255 * scaled)).resize(photo.size, Image.Resampling.BICUBIC)
+    mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(photo.size, Image.Resampling.BICUBIC)
     light = floor + (1 - floor) * np.asarray(mask, dtype=np.float32)[..., None] / 255
-    return Image.fromarray(np.uint8(np.asarray(photo, dtype=np.float32) * light))
+    return Image.fromarray((np.asarray(photo, dtype=np.float32) * light).astype(np.uint8))
 
 
 def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns: int = 5) -> None:

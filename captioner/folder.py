@@ -39,14 +39,13 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> list[Path]:
         if path.is_dir():
             inside = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if _is_photo(file))
             if not inside:
-                raise UserError(
-                    f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{'' if recursive else '; folders inside need --recursive'})"
-                )
+                deeper = "" if recursive else "; folders inside need --recursive"
+                raise UserError(f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})")
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]
+            matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]  # noqa: PTH207 - absolute patterns too
             if not matches:
                 raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
             found += [match for match in matches if match.is_file()]

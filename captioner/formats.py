@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,7 +82,7 @@ def _sidecar(stream: TextIO) -> Iterator[Writer]:
             target = row.path.with_suffix(".txt")
             part = target.with_name(f".{target.name}.part")
             part.write_text("".join(f"{caption.text}\n" for caption in row.captions), encoding="utf-8")
-            os.replace(part, target)
+            part.replace(target)
 
     yield write
 

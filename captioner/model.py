@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from captioner.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.encoder import Encoder, create_encoder
+from captioner.encoder import Encoder, Preprocessing, create_encoder
 from captioner.engines import choose_engine
 from captioner.images import Source, open_image
 from captioner.search import Hypothesis, beam_search, sample
 from captioner.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
@@ -97,17 +97,16 @@ class Captioner:
             with as_file(files("captioner") / "pretrained") as bundled:
                 return cls.load(bundled, device=device, backend=backend)
         where = resolve_device(device)
-        tensors, config = load_checkpoint(Path(folder), kind=KIND, version=VERSION)
+        config = read_config(Path(folder), kind=KIND, version=VERSION)
         try:
-            encoder = create_encoder(config["encoder"]["name"], pretrained=False)
+            encoder = create_encoder(
+                config["encoder"]["name"], pretrained=False, preprocessing=Preprocessing.from_config(config["encoder"]["preprocessing"])
+            )
             vocabulary = Vocabulary(config["vocabulary"])
             decoder = Decoder(DecoderConfig(**config["decoder"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
-        for part, module in (("encoder", encoder), ("decoder", decoder)):
-            load_weights(
-                module, {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}, source=folder
-            )
+        load_parts(Path(folder), encoder=encoder, decoder=decoder)
         info = {key: value for key, value in config.items() if key not in ("encoder", "decoder", "vocabulary")}
         return cls(encoder, decoder, vocabulary, info=info, device=where, backend=backend, weights=config["weights_hash"])
 
@@ -162,7 +161,8 @@ class Captioner:
             decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
         with torch.inference_mode():
             found = generate(self.decoder, features, decoding)
-            grids = self._attention(features, found) if attention else [[None] * len(group) for group in found]
+            nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
+            grids = self._attention(features, found) if attention else nowhere
         return [
             [self._caption(hypothesis, grid) for hypothesis, grid in zip(group, shown, strict=True)]
             for group, shown in zip(found, grids, strict=True)
@@ -200,10 +200,7 @@ def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[lis
     penalty = 0.9 if decoding.length_penalty is None else decoding.length_penalty
     common: dict[str, Any] = {"start": START, "end": END, "forbidden": FORBIDDEN, "max_length": decoding.max_length}
 
-    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
-        logits, state, _ = decoder.step(words, state, memory)
-        return logits.float().log_softmax(dim=-1), state
-
+    step = log_prob_step(decoder)
     if not decoding.sample:
         beam = max(decoding.beam_size, decoding.num_captions)
         found = beam_search(step, state, memory, beam_size=beam, length_penalty=penalty, **common)
@@ -218,6 +215,27 @@ def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[lis
         step, state, memory, num_samples=count, temperature=decoding.temperature, top_p=decoding.top_p, generator=generator, **common
     )
     return [_ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)]
+
+
+def log_prob_step(decoder: Decoder) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
+    """The decoder's step as the search wants it: log-probabilities (B, K, V) instead of logits and attention."""
+
+    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state, _ = decoder.step(words, state, memory)
+        return logits.float().log_softmax(dim=-1), state
+
+    return step
+
+
+def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> dict[str, Any]:
+    """Load a checkpoint's weights into its two parts; returns the config.
+
+    Raises: UserError as `load_checkpoint` does, or if the weights do not fit.
+    """
+    tensors, config = load_checkpoint(folder, kind=KIND, version=VERSION)
+    for prefix, module in (("encoder.", encoder), ("decoder.", decoder)):
+        load_weights(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, source=folder)
+    return config
 
 
 def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:

@@ -127,7 +127,8 @@ class _Finished:
 
     def settled(self, active: Tensor, best_unfinished: Tensor, length: int, penalty: float) -> Tensor:
         """Images (A,) with a full pool whose worst sentence beats what the best unfinished one would score by ending next."""
-        return self.scores[active, -1] >= best_unfinished / length**penalty
+        settled: Tensor = self.scores[active, -1] >= best_unfinished / length**penalty
+        return settled
 
     def hypotheses(self) -> list[list[Hypothesis]]:
         found = []
@@ -198,7 +199,8 @@ def draw(log_probs: Tensor, temperature: float, top_p: float, generator: torch.G
         # The word that crosses the threshold is kept, so there is always one.
         outside = ordered.cumsum(dim=-1) - ordered >= top_p
         probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered.masked_fill(outside, 0))
-    return torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    drawn: Tensor = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+    return drawn
 
 
 def _pick_beams(leaf: Tensor, beams: Tensor) -> Tensor:

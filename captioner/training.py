@@ -12,7 +12,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,19 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from captioner.batches import Photos, epoch_batches
 from captioner.datasets import Dataset, Example
-from captioner.decoder import Decoder, DecoderConfig, Memory, State
+from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import Encoder, create_encoder
-from captioner.features import PhotoRows, photo_views
-from captioner.metrics import CiderD, score_captions, tokenize
-from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, save_captioner
+from captioner.features import photo_views
+from captioner.metrics import score_captions, tokenize
+from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_parts, log_prob_step, save_captioner
 from captioner.search import sample
+from captioner.self_critical import Reward, self_critical_targets
 from captioner.settings import TrainingConfig
 from captioner.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.cache import cache_folder
-from rnnkit.checkpoint import load_checkpoint, load_weights
+from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
 
@@ -92,84 +93,6 @@ class CaptionModel(nn.Module):
         return loss
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
-
-
-class Photos:
-    """Training or validation photos with encoded captions, and their cached rows."""
-
-    def __init__(self, examples: Sequence[Example], rows: PhotoRows, indices: Sequence[int], vocabulary: Vocabulary, longest: int) -> None:
-        self.examples, self.rows, self.indices = list(examples), rows, np.asarray(indices)
-        self.tokens = [[tokenize(caption) for caption in example.captions] for example in examples]
-        self.ids = [[vocabulary.encode(tokens[:longest]) for tokens in captions] for captions in self.tokens]
-        # Mirroring a photo whose caption says "left" would make the caption wrong.
-        self.mirrorable = np.array([not any({"left", "right"} & set(tokens) for tokens in captions) for captions in self.tokens])
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def inputs(self, chosen: np.ndarray, views: np.ndarray | None = None) -> Tensor:
-        """Rows of chosen photos, (B, R, channels) or (B, h, w, C), in the given views (B,); None takes the photo as it is."""
-        seen = np.zeros(len(chosen), dtype=int) if views is None else views
-        return torch.from_numpy(np.stack([self.rows.rows[index, view] for index, view in zip(self.indices[chosen], seen, strict=True)]))
-
-    def draw_views(self, chosen: np.ndarray, generator: np.random.Generator, mirror: bool) -> np.ndarray:
-        """A random view (B,) of each photo; odd ones are mirrored."""
-        views = generator.integers(0, self.rows.rows.shape[1], len(chosen))
-        return np.where(self.mirrorable[chosen] & mirror, views, views - views % 2)
-
-
-def epoch_batches(
-    photos: Photos, config: TrainingConfig, epoch: int, rank: int, world: int
-) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
-    """One process's share of an epoch.
-
-    Yields: chosen photos (B,), their inputs, words (B, K, T + 1) with each photo's longest sentence first, and the
-    number of target words in the whole step. Every process draws the same order, captions and views and takes every
-    world-th photo, so one process with the whole batch and several with a share each see the same data.
-    """
-    generator = np.random.default_rng((config.seed, epoch))
-    order = generator.permutation(len(photos))
-    size = min(config.batch_size, len(order))
-    mine = slice(rank, None, world)
-
-    def drawn() -> Iterator[tuple[np.ndarray, list[list[list[int]]], np.ndarray]]:
-        for start in range(0, len(order) - size + 1, size):
-            chosen = order[start : start + size]
-            picks = [_pick(generator, len(photos.ids[photo]), config.captions_per_photo) for photo in chosen]
-            sentences = [
-                sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True) for photo, pick in zip(chosen, picks, strict=True)
-            ]
-            yield chosen, sentences, photos.draw_views(chosen, generator, config.mirror)
-
-    def build(chosen: np.ndarray, sentences: list[list[list[int]]], views: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor, int]:
-        targets = sum(len(ids) - 1 for group in sentences for ids in group)
-        longest = max(len(group[0]) for group in sentences)
-        words = torch.tensor([[ids + [PAD] * (longest - len(ids)) for ids in group] for group in sentences[mine]])
-        return chosen[mine], photos.inputs(chosen[mine], views[mine]), words, targets
-
-    yield from _ahead(build, drawn())
-
-
-def _pick(generator: np.random.Generator, available: int, wanted: int) -> np.ndarray:
-    if available >= wanted:
-        return generator.choice(available, wanted, replace=False)
-    return np.concatenate([np.arange(available), generator.integers(0, available, wanted - available)])
-
-
-def _ahead(build: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
-    """Results of build(*arguments), each computed by a thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = None
-        for argument in arguments:
-            following = pool.submit(build, *argument)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
-
-
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +137,10 @@ def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
     return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused])
 
 
+# (epoch, chosen photos (B,), inputs, words, target words in the whole step) -> the loss and what else to log
+LossOf = Callable[[int, np.ndarray, Tensor, Tensor, int], tuple[Tensor, dict[str, Any]]]
+
+
 class _Trainer:
     """The state of a run: model, average, optimiser, data; methods in the order in which a run goes through them."""
 
@@ -227,12 +154,15 @@ class _Trainer:
             raise UserError(
                 f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with the same, or start a new run"
             )
-        self.vocabulary = self._vocabulary()
+        initial = read_config(Path(config.init), kind=KIND, version=VERSION) if config.init else None
+        if initial and initial["encoder"]["name"] != config.encoder:
+            raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
+        self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
         torch.manual_seed(config.seed)
-        self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not config.init)
-        self.decoder = Decoder(self._decoder_config())
-        if config.init:
-            self._load_initial()
+        self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not initial)
+        self.decoder = Decoder(self._decoder_config(initial))
+        if initial:
+            load_parts(Path(config.init), encoder=self.encoder, decoder=self.decoder)
         self._load_photos(cache)
         self.encoder.unfreeze(config.fine_tune_stages)
         self.model = CaptionModel(self.encoder, self.decoder, config.fine_tune_stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -244,48 +174,37 @@ class _Trainer:
         self.wrapped, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         if resuming:
             load_optimizer_tensors(self.optimizer, {k: v.to(accelerator.device) if v.dim() else v for k, v in self.state.items()})
-        self.cider: CiderD | None = None
+        self.reward: Reward | None = None
         self.state = {}
 
     # --- setting up ---
 
     def _vocabulary(self) -> Vocabulary:
-        if self.config.init:
-            _, stored = load_checkpoint(Path(self.config.init), kind=KIND, version=VERSION)
-            return Vocabulary(stored["vocabulary"])
         captions = (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
         return Vocabulary.from_captions(captions, min_count=self.config.min_count)
 
-    def _decoder_config(self) -> DecoderConfig:
+    def _decoder_config(self, initial: dict[str, Any] | None) -> DecoderConfig:
         c = self.config
-        if c.init:
-            _, stored = load_checkpoint(Path(c.init), kind=KIND, version=VERSION)
-            return DecoderConfig(**(stored["decoder"] | {"dropout": c.dropout}))
+        if initial:
+            return DecoderConfig(**(initial["decoder"] | {"dropout": c.dropout}))
         return DecoderConfig(
             len(self.vocabulary),
             self.encoder.channels,
-            c.embedding_size,
-            c.hidden_size,
-            c.attention_size,
-            c.attention,
-            c.adaptive,
-            c.tied,
-            c.dropout,
+            embedding_size=c.embedding_size,
+            hidden_size=c.hidden_size,
+            attention_size=c.attention_size,
+            attention=c.attention,
+            adaptive=c.adaptive,
+            tied=c.tied,
+            dropout=c.dropout,
         )
-
-    def _load_initial(self) -> None:
-        tensors, stored = load_checkpoint(Path(self.config.init), kind=KIND, version=VERSION)
-        if stored["encoder"]["name"] != self.config.encoder:
-            raise UserError(f"'{self.config.init}' was trained on {stored['encoder']['name']}: add --encoder {stored['encoder']['name']}")
-        for part, module in (("encoder.", self.encoder), ("decoder.", self.decoder)):
-            load_weights(module, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, source=self.config.init)
 
     def _load_photos(self, cache: Path) -> None:
         """Compute or find the cached rows of all photos; the main process first, so that no two write one file."""
         examples = [[e for e in dataset.examples if e.split in ("train", "val")] for dataset in self.datasets]
         paths = [e.path for group in examples for e in group]
+        c = self.config
         with self.accelerator.main_process_first():
-            c = self.config
             rows, bad = photo_views(
                 self.encoder, paths, cache, self.accelerator.device, trained=c.fine_tune_stages, crops=c.crops, crop_scale=c.crop_scale
             )
@@ -299,16 +218,15 @@ class _Trainer:
             usable = [(e, offset + i) for i, e in enumerate(group) if offset + i not in bad]
             offset += len(group)
             training += [pair for pair in usable if pair[0].split == "train"]
-            held_out = [pair for pair in usable if pair[0].split == "val"][: self.config.validation_photos or None]
+            held_out = [pair for pair in usable if pair[0].split == "val"][: c.validation_photos or None]
             if len(held_out) >= 2:
                 self.validation[dataset.name] = Photos(
-                    [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, self.config.max_length
+                    [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, c.max_length
                 )
         if not training or not self.validation:
-            raise UserError(
-                f"{len(training)} photos to train on and {sum(map(len, self.validation.values()))} to validate on: both are needed, at least 2 for validation"
-            )
-        self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, self.config.max_length)
+            held_out_photos = sum(map(len, self.validation.values()))
+            raise UserError(f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are 1 and 2 of a data set")
+        self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, c.max_length)
 
     def _optimizer(self) -> torch.optim.Optimizer:
         c = self.config
@@ -334,11 +252,9 @@ class _Trainer:
         c = self.config
         total = c.epochs + c.self_critical_epochs
         for epoch in range(self.progress["epoch"] + 1, total + 1):
-            if epoch == c.epochs + 1 and c.epochs:
-                self._start_self_critical()
             torch.manual_seed(hash((c.seed, epoch, self.accelerator.process_index)))
             started = time.monotonic()
-            record = self._train_epoch(epoch, self._self_critical_loss if epoch > c.epochs else self._cross_entropy_loss)
+            record: dict[str, Any] = self._train_epoch(epoch, self._self_critical_loss if epoch > c.epochs else self._cross_entropy_loss)
             record |= {"epoch": epoch, "step": self.progress["step"], "phase": "self-critical" if epoch > c.epochs else "cross-entropy"}
             trained = time.monotonic()
             if self.accelerator.is_main_process:
@@ -347,16 +263,18 @@ class _Trainer:
                     "validation_seconds": round(time.monotonic() - trained, 1),
                 }
                 self._keep(record)
+            self.accelerator.wait_for_everyone()
             self.progress["epoch"] = epoch
+            if epoch == c.epochs and c.self_critical_epochs:
+                self._start_self_critical()
             if self.accelerator.is_main_process:
                 self._save_state()
-            self.accelerator.wait_for_everyone()
         return self.progress["best"] or {}
 
-    def _train_epoch(self, epoch: int, loss_of: Callable[..., Tensor]) -> dict[str, float]:
+    def _train_epoch(self, epoch: int, loss_of: LossOf) -> dict[str, Any]:
         c, accelerator = self.config, self.accelerator
         self.model.train()
-        sums: dict[str, Tensor] = {}
+        sums: dict[str, Any] = {}
         steps = 0
         size = min(c.batch_size, len(self.training))
         steps_per_epoch = len(self.training) // size
@@ -414,27 +332,16 @@ class _Trainer:
     def _self_critical_loss(
         self, epoch: int, chosen: np.ndarray, inputs: Tensor, words: Tensor, targets: int
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Policy gradient with CIDEr-D as reward (Rennie et al. 2017, eq. 7), baseline the mean of the other samples (Luo 2020).
-
-        Sentences are sampled without dropout and their gradient taken with it. The end of a sentence is a word of the
-        reward, so that breaking off in the middle does not pay.
-        """
+        """Policy gradient on sentences sampled without dropout (their gradient is taken with it), and a share of cross-entropy."""
         c = self.config
         with torch.no_grad(), self.accelerator.autocast():
             inputs = self.model.features(inputs)  # the CNN is frozen in this phase
         sampled = self._sample(inputs)  # (B, K, L)
-        rewards = torch.tensor(self._rewards(chosen, sampled), device=inputs.device)  # (B, K)
-        count = rewards.shape[1]
-        advantages = (rewards - rewards.mean(dim=1, keepdim=True)) * count / (count - 1)
-        ended = (sampled == END).int().cumsum(dim=-1) - (sampled == END).int()  # 0 up to and including the first end
-        alive = (ended == 0).float()
-        length = max(sampled.shape[-1] + 1, words.shape[-1])
-        starts = torch.full_like(sampled[..., :1], START)
-        own = F.pad(torch.cat([starts, sampled.masked_fill(alive == 0, PAD)], dim=-1), (0, length - sampled.shape[-1] - 1), value=PAD)
-        given = F.pad(words, (0, length - words.shape[-1]), value=PAD)
-        own_weights = F.pad(alive * advantages.unsqueeze(-1), (0, length - 1 - alive.shape[-1])) / alive.sum().clamp(min=1)
-        given_weights = (given[..., 1:] != PAD).float() * (c.cross_entropy_share / (targets / self.accelerator.num_processes))
-        batch = Batch(inputs, torch.cat([own, given], dim=1), torch.cat([own_weights, given_weights], dim=1), 1.0)
+        if self.reward is None:
+            self.reward = Reward(self.training.tokens, self.vocabulary)
+        rewards = self.reward(chosen, sampled)  # (B, K)
+        share = c.cross_entropy_share / (targets / self.accelerator.num_processes)
+        batch = Batch(inputs, *self_critical_targets(sampled, rewards, words, share), 1.0)
         loss = self.wrapped(batch, label_smoothing=0.0, attention_penalty=0.0, sampling_rate=0.0)
         return loss, {"reward": rewards.mean()}
 
@@ -444,33 +351,16 @@ class _Trainer:
         with self.accelerator.autocast():
             state, memory = self.decoder.start(inputs)
             ids, _ = sample(
-                _log_prob_step(self.decoder), state, memory, start=START, end=END, forbidden=FORBIDDEN,
+                log_prob_step(self.decoder), state, memory, start=START, end=END, forbidden=FORBIDDEN,
                 num_samples=self.config.self_critical_samples, max_length=self.config.max_length,
             )  # fmt: skip
         self.model.train()
         return ids
 
-    def _rewards(self, chosen: np.ndarray, sampled: Tensor) -> list[list[float]]:
-        """CIDEr-D of each sample; document frequencies from the training captions, each caption closed by its end."""
-        if self.cider is None:
-            closed = [[[*tokens, "<end>"] for tokens in captions] for captions in self.training.tokens]
-            self.cider = CiderD(closed)
-            self.reference_vectors = [[self.cider.vector(tokens) for tokens in captions] for captions in closed]
-        rewards = []
-        for photo, group in zip(chosen, sampled.tolist(), strict=True):
-            closed_samples = [self.vocabulary.tokens(ids) + (["<end>"] if END in ids else []) for ids in group]
-            rewards.append([self.cider.score(self.cider.vector(tokens), self.reference_vectors[photo]) for tokens in closed_samples])
-        return rewards
-
     def _start_self_critical(self) -> None:
         """Begin the second phase from the best checkpoint of the first, with a fresh optimiser state."""
-        tensors, _ = load_checkpoint(self.run.path, kind=KIND, version=VERSION)
-        for part, module, average in (
-            ("encoder.", self.model.encoder, self.average.encoder),
-            ("decoder.", self.model.decoder, self.average.decoder),
-        ):
-            for target in (module, average):
-                load_weights(target, {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}, source=self.run.path)
+        for model in (self.model, self.average):
+            load_parts(self.run.path, encoder=model.encoder, decoder=model.decoder)
         self.optimizer.state.clear()
 
     # --- judging and keeping ---
@@ -526,11 +416,3 @@ class _Trainer:
             f"average.{k}": v for k, v in self.average.state_dict().items()
         }
         self.run.save_state(tensors | optimizer_tensors(self.optimizer), {**self.progress, "config": asdict(self.config)})
-
-
-def _log_prob_step(decoder: Decoder) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
-    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
-        logits, state, _ = decoder.step(words, state, memory)
-        return logits.float().log_softmax(dim=-1), state
-
-    return step

@@ -52,7 +52,8 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
         for field in dataclasses.fields(kind):
             help = f"{field.metadata['help']} [default: {field.default}]"
-            option = Annotated[hints[field.name] | None, typer.Option(help=help, show_default=False, rich_help_panel="Settings")]
+            kind_or_none: Any = hints[field.name] | None
+            option = Annotated[kind_or_none, typer.Option(help=help, show_default=False, rich_help_panel="Settings")]
             own.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
         command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in own}

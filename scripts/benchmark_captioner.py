@@ -40,7 +40,8 @@ Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median cou
 def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches: int = 1) -> None:
     """`captioner caption FOLDER`, start-up included, beside BLIP-base's architecture with random weights on the same cores."""
     blip = _blip()
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
         _link(photos, Path(directory), count)
         for _ in range(repeats):
@@ -54,7 +55,8 @@ def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches
             theirs.append(blip(blip_batches))
             print(f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio {ours[-1] / theirs[-1]:.0f}", flush=True)
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    print(f"median of {repeats}: captioner {statistics.median(ours):.1f} photos/s, BLIP-base {statistics.median(theirs):.3f}, ratio {ratio:.0f}")
+    speeds = f"captioner {statistics.median(ours):.1f} photos/s, BLIP-base {statistics.median(theirs):.3f}"
+    print(f"median of {repeats}: {speeds}, ratio {ratio:.0f}")
 
 
 def _blip() -> Callable[[int], float]:
@@ -90,7 +92,8 @@ def latency(photos: Photos, repeats: Repeats = 100) -> None:
         captioner.caption(path, beam_size=3)
         times.append(1000 * (time.perf_counter() - started))
     warm = sorted(times[10:])
-    print(f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile {warm[int(0.95 * len(warm))]:.1f} ms of {len(warm)} photos")
+    late = warm[int(0.95 * len(warm))]
+    print(f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile {late:.1f} ms of {len(warm)} photos")
     cold = []
     for path in paths[:5]:
         started = time.perf_counter()
@@ -124,7 +127,8 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
     both = {name: Captioner.load(device="cpu", backend=name) for name in ("openvino", "torch")}
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), count))
     pixels = np.stack([both["torch"].prepare(path) for path in paths])
-    features = {name: torch.cat([engine.engine.run(part) for part in np.array_split(pixels, -(-count // 16))]) for name, engine in both.items()}
+    parts = np.array_split(pixels, -(-count // 16))
+    features = {name: torch.cat([captioner.engine.run(part) for part in parts]) for name, captioner in both.items()}
     captions = {name: [group[0] for group in both[name].caption_features(found)] for name, found in features.items()}
     same = sum(a.text == b.text for a, b in zip(*captions.values(), strict=True))
     worst = []
@@ -137,7 +141,7 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
                 logits, _ = both[name].decoder(words[..., :-1], features[name][row : row + 1])
             per_word.append(logits.log_softmax(-1).gather(-1, words[..., 1:, None]).squeeze(-1).flatten())
         worst.append(float((per_word[0].sum() - per_word[1].sum()).abs()) / len(per_word[0]))
-    print(f"same caption on {same} of {count} photos; log-probability differs by {np.mean(worst):.4f} per word on average, {max(worst):.4f} at most")
+    print(f"same caption on {same} of {count} photos; log-probability per word differs by {np.mean(worst):.4f}, at most {max(worst):.4f}")
     speeds: dict[str, list[float]] = {name: [] for name in both}
     for _ in range(repeats):
         for name, captioner in both.items():
@@ -145,12 +149,13 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
             captioner.engine.run(pixels[:32])
             speeds[name].append(min(32, count) / (time.perf_counter() - started))
     ratio = statistics.median(a / b for a, b in zip(speeds["openvino"], speeds["torch"], strict=True))
-    print(f"encoder: OpenVINO {statistics.median(speeds['openvino']):.0f}, PyTorch {statistics.median(speeds['torch']):.0f} photos/s; ratio {ratio:.1f}")
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    print(f"encoder: OpenVINO {medians['openvino']:.0f}, PyTorch {medians['torch']:.0f} photos/s; ratio {ratio:.1f}")
 
 
 @app.command()
 def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> None:
-    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features, in bf16 and in fp32, with the default settings."""
+    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features, default settings, bf16 and fp32."""
     from captioner.settings import TrainingConfig
     from captioner.training import Batch, CaptionModel
 
@@ -169,7 +174,8 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
     rows, sentences = config.batch_size, config.captions_per_photo
 
     def batch() -> Batch:
-        lengths = np.sort(np.clip(generator.normal(11.5, 3, (rows, sentences)).round().astype(int), 5, 21), axis=1)[:, ::-1]
+        lengths = np.clip(generator.normal(11.5, 3, (rows, sentences)).round().astype(int), 5, 21)
+        lengths = np.sort(lengths, axis=1)[:, ::-1]  # as training sorts them
         longest = int(lengths.max())
         words = torch.zeros(rows, sentences, longest + 1, dtype=torch.long)
         for (row, column), length in np.ndenumerate(lengths):
@@ -190,11 +196,9 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
 
     seconds(True)
     pairs = [(seconds(True), seconds(False)) for _ in range(repeats)]
-    ratio = statistics.median(fp32 / bf16 for bf16, fp32 in pairs)
-    print(
-        f"an epoch of {captions} captions: bf16 {statistics.median(a for a, _ in pairs):.0f} s, fp32 {statistics.median(b for _, b in pairs):.0f} s;"
-        f" ratio {ratio:.2f} (medians of {repeats})"
-    )
+    ratio = statistics.median(slow / fast for fast, slow in pairs)
+    bf16, fp32 = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"an epoch of {captions} captions: bf16 {bf16:.0f} s, fp32 {fp32:.0f} s; ratio {ratio:.2f} (medians of {repeats})")
 
 
 def _link(photos: Path, directory: Path, count: int) -> None:
