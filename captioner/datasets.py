@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,12 @@ class Dataset:
         return [example for example in self.examples if example.split == name]
 
 
+def image_id(path: Path) -> int | str:
+    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042 gives 42."""
+    number = re.fullmatch(r"(?:COCO_\w+?_)?([0-9]+)", path.stem)
+    return int(number[1]) if number else path.stem
+
+
 def read_dataset(annotations: Path, images: Path | None, *, validation_fraction: float = 0.1) -> Dataset:
     """Read captions in whichever format the file is in; a folder is read as photos with .txt sidecars.
 
@@ -54,21 +62,24 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
 
     Raises: UserError if the file cannot be read, its format is not known, or nothing in it is usable.
     """
-    dataset = Dataset(annotations.parent.name if annotations.stem in ("dataset", "captions") else annotations.stem, [])
-    groups = _read_groups(annotations)
+    where = annotations.resolve()
+    dataset = Dataset(where.parent.name if where.stem in ("dataset", "captions") else where.stem, [])
+    groups = _read_groups(annotations, dataset.skipped)
     dataset.has_splits = any(split for _, split, _ in groups.values())
-    for filename, (captions, split, image_id) in groups.items():
+    for filename, (captions, split, number) in groups.items():
         path = (images if images is not None else Path()) / filename
-        kept = tuple(caption.strip() for caption in captions if tokenize(caption))
+        kept = tuple(" ".join(caption.split()) for caption in captions if tokenize(caption))
         for _ in range(len(captions) - len(kept)):
             dataset.skipped.append((filename, "empty caption"))
+        split = _SPLITS.get(split, split)
         if not kept:
             dataset.skipped.append((filename, "no caption"))
+        elif split not in ("", "train", "val", "test"):
+            dataset.skipped.append((filename, f"unknown split '{split}'"))
         elif images is not None and not path.is_file():
             dataset.skipped.append((filename, "no such photo"))
         else:
-            split = {"restval": "train"}.get(split, split) or _hashed_split(filename, validation_fraction)
-            dataset.examples.append(Example(path, kept, split, image_id))
+            dataset.examples.append(Example(path, kept, split or _hashed_split(filename, validation_fraction), number))
     if not dataset.examples:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in dataset.skipped[:3]) or "it lists no photos"
         raise UserError(f"nothing in '{annotations}' is usable ({reasons}); check --images")
@@ -79,9 +90,11 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
 
 
 Groups = dict[str, tuple[list[str], str, int | str]]  # file name -> captions, split, id
+Skipped = list[tuple[str, str]]  # rows of no photo, with the reason
+_SPLITS = {"restval": "train", "dev": "val", "valid": "val", "validation": "val"}
 
 
-def _read_groups(annotations: Path) -> Groups:
+def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
     if annotations.is_dir():
         return dict(_sidecars(annotations))
     try:
@@ -90,24 +103,26 @@ def _read_groups(annotations: Path) -> Groups:
         raise UserError(f"no annotations at '{annotations}'") from None
     except UnicodeDecodeError as error:
         raise UserError(f"'{annotations}' is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"'{annotations}' cannot be read ({error.strerror})") from None
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return _json_groups(json.loads(text), annotations)
+            return _json_groups(json.loads(text), annotations, skipped)
         first = text.partition("\n")[0]
         if "#" in first and "\t" in first:
-            return _token_groups(text)
+            return _token_groups(text, skipped)
         if "," in first or "|" in first:
-            return _csv_groups(text)
-    except (KeyError, TypeError, ValueError) as error:
+            return _csv_groups(text, skipped)
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
     raise UserError(
         f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
     )
 
 
-def _json_groups(data: Any, annotations: Path) -> Groups:
+def _json_groups(data: Any, annotations: Path, skipped: Skipped) -> Groups:
     if isinstance(data, dict) and "annotations" in data:
-        return _coco_groups(data)
+        return _coco_groups(data, skipped)
     if isinstance(data, dict) and "images" in data:
         return _karpathy_groups(data)
     raise UserError(f"'{annotations}' is JSON but has neither 'annotations' (COCO) nor 'images' (Karpathy)")
@@ -116,44 +131,56 @@ def _json_groups(data: Any, annotations: Path) -> Groups:
 def _karpathy_groups(data: Mapping[str, Any]) -> Groups:
     groups: Groups = {}
     for image in data["images"]:
-        name = str(Path(image.get("filepath", "")) / image["filename"])
-        captions = [sentence.get("raw") or " ".join(sentence.get("tokens", [])) for sentence in image.get("sentences", [])]
-        groups[name] = (captions, image.get("split", ""), image.get("cocoid", Path(name).stem))
+        path = Path(image.get("filepath", "")) / image["filename"]
+        captions = [str(sentence.get("raw") or " ".join(sentence.get("tokens", []))) for sentence in image.get("sentences", [])]
+        groups[str(path)] = (captions, image.get("split", ""), image.get("cocoid", image_id(path)))
     return groups
 
 
-def _coco_groups(data: Mapping[str, Any]) -> Groups:
+def _coco_groups(data: Mapping[str, Any], skipped: Skipped) -> Groups:
     names = {image["id"]: image.get("file_name", f"{image['id']}.jpg") for image in data["images"]}
-    groups: Groups = {name: ([], "", index) for index, name in names.items()}
+    groups: Groups = {name: ([], "", number) for number, name in names.items()}
     for annotation in data["annotations"]:
-        if annotation["image_id"] in names:
-            groups[names[annotation["image_id"]]][0].append(str(annotation.get("caption", "")))
+        number = annotation["image_id"]
+        if number in names:
+            groups[names[number]][0].append(str(annotation.get("caption") or ""))
+        else:
+            skipped.append((f"caption of image {number}", "the file lists no such image"))
     return groups
 
 
-def _token_groups(text: str) -> Groups:
+def _token_groups(text: str, skipped: Skipped) -> Groups:
     groups: Groups = {}
-    for line in text.splitlines():
-        key, _, caption = line.partition("\t")
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, tab, caption = line.partition("\t")
         name = key.rpartition("#")[0]
-        if name:
-            groups.setdefault(name, ([], "", Path(name).stem))[0].append(caption)
+        if name and tab:
+            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(caption)
+        elif line.strip():
+            skipped.append((f"line {number}", "not photo.jpg#0, tab, caption"))
     return groups
 
 
-def _csv_groups(text: str) -> Groups:
-    lines = text.splitlines()
-    rows = csv.reader(lines, delimiter="|" if lines[0].count("|") > lines[0].count(",") else ",", skipinitialspace=True)
+def _csv_groups(text: str, skipped: Skipped) -> Groups:
+    first = text.partition("\n")[0]
+    mark = "|" if first.count("|") > first.count(",") else ","
+    # Files with bars write quotation marks as they are; with commas they enclose captions that hold a comma.
+    quoting = csv.QUOTE_NONE if mark == "|" else csv.QUOTE_MINIMAL
+    rows = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True, quoting=quoting)
     header = [cell.strip().lower() for cell in next(rows)]
     image = next((index for index, cell in enumerate(header) if cell in ("image", "image_name", "filename", "file_name", "path")), None)
     caption = next((index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None)
     if image is None or caption is None:
-        raise ValueError(f"the first line must name the columns image and caption, not {lines[0]!r}")
+        raise ValueError(f"the first line must name the columns image and caption, not {first!r}")
     groups: Groups = {}
     for row in rows:
-        if row:
-            name = row[image].strip()
-            groups.setdefault(name, ([], "", Path(name).stem))[0].append(row[caption].strip() if len(row) > caption else "")
+        if len(row) > len(header) == caption + 1:
+            row = [*row[:caption], mark.join(row[caption:])]  # a caption with commas that nobody enclosed
+        name = row[image].strip() if len(row) > image else ""
+        if name:
+            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(row[caption] if len(row) > caption else "")
+        elif row:
+            skipped.append((f"line {rows.line_num}", "names no photo"))
     return groups
 
 
@@ -161,7 +188,8 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[list[str], str, int | s
     for path in sorted(folder.iterdir()):
         sidecar = path.with_suffix(".txt")
         if path.suffix.lower() in EXTENSIONS and sidecar.is_file():
-            yield path.name, (sidecar.read_text(encoding="utf-8", errors="replace").splitlines(), "", path.stem)
+            captions = sidecar.read_text(encoding="utf-8-sig", errors="replace").strip().split("\n")
+            yield path.name, (captions, "", image_id(path))
 
 
 def _hashed_split(name: str, fraction: float) -> str:

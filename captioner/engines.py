@@ -7,7 +7,6 @@ import importlib
 import logging
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import rnnkit.openvino_import  # noqa: F401 - before openvino
 from captioner.encoder import Encoder
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import weights_hash
@@ -92,20 +92,13 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, encoder: Encoder, trained: int, weights: str) -> None:
-        openvino = _import_openvino()
+        openvino = importlib.import_module("openvino")
         self._compiled = _compile(openvino, openvino.Core(), _Part(encoder, trained), _cached_path(openvino, encoder, trained, weights))
         self._request = self._compiled.create_infer_request()
 
     def run(self, pixels: np.ndarray) -> Tensor:
         found = self._request.infer([np.ascontiguousarray(pixels)], share_inputs=True, share_outputs=True)[0]
         return torch.from_numpy(np.array(found, dtype=np.float32))
-
-
-def _import_openvino() -> Any:
-    """OpenVINO without its telemetry, which otherwise reports its import and each conversion over the network."""
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # its import then fails, and a stub takes its place
-    return importlib.import_module("openvino")
 
 
 def _cached_path(openvino: Any, encoder: Encoder, trained: int, weights: str) -> Path:

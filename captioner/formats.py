@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from captioner.datasets import image_id
 from captioner.folder import Row
 from rnnkit.errors import UserError
 
 Writer = Callable[[Row], None]
-
-
-def image_id(path: Path) -> int | str:
-    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042 gives 42."""
-    number = re.fullmatch(r"(?:COCO_\w+?_)?(\d+)", path.stem)
-    return int(number[1]) if number else path.stem
 
 
 def _tsv(stream: TextIO) -> Iterator[Writer]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import rnnkit.openvino_import  # noqa: F401 - before charlm.openvino_step imports openvino
 from charlm.folding import fold
 from charlm.network import Network
 from rnnkit.errors import UserError
