@@ -165,8 +165,8 @@ def _csv_groups(text: str, skipped: Skipped) -> Groups:
     first = text.partition("\n")[0]
     mark = "|" if first.count("|") > first.count(",") else ","
     # Files with bars write quotation marks as they are; with commas they enclose captions that hold a comma.
-    quoting = csv.QUOTE_NONE if mark == "|" else csv.QUOTE_MINIMAL
-    rows = csv.reader(io.StringIO(text), delimiter=mark, skipinitialspace=True, quoting=quoting)
+    quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if mark == "|" else {}
+    rows = csv.reader(io.StringIO(text), delimiter=mark, **quotes)
     header = [cell.strip().lower() for cell in next(rows)]
     image = next((index for index, cell in enumerate(header) if cell in ("image", "image_name", "filename", "file_name", "path")), None)
     caption = next((index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None)

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -88,18 +89,35 @@ FORMATS: dict[str, Callable[[TextIO], Iterator[Writer]]] = {"tsv": _tsv, "jsonl"
 def open_writer(format: str, output: Path | None, stdout: TextIO) -> Iterator[Writer]:
     """A function that writes rows in a format, to a file or to stdout.
 
+    A file name that is not UTF-8 is written with backslashes, which in JSON stand for just that name. An output to
+    which no row was written because of an error is removed, so that it is not in the way of another try.
+
     Raises: UserError for an unknown format, an output that exists or cannot be made; before any photo is opened.
     """
     if format not in FORMATS:
         raise UserError(f"unknown format '{format}': use {', '.join(FORMATS)}")
     if output is None or format == "sidecar":
+        if isinstance(stdout, TextIOWrapper):
+            stdout.reconfigure(errors="backslashreplace")
         yield from FORMATS[format](stdout)
         return
     try:
-        stream = output.open("x", encoding="utf-8", newline="")
+        stream = output.open("x", encoding="utf-8", errors="backslashreplace", newline="")
     except FileExistsError:
         raise UserError(f"'{output}' exists: remove it or choose another --output") from None
     except OSError as error:
         raise UserError(f"cannot write to '{output}' ({error.strerror})") from None
-    with stream:
-        yield from FORMATS[format](stream)
+    rows = 0
+    try:
+        with stream, contextmanager(FORMATS[format])(stream) as write:
+
+            def count(row: Row) -> None:
+                nonlocal rows
+                write(row)
+                rows += 1
+
+            yield count
+    except BaseException:
+        if not rows:
+            output.unlink(missing_ok=True)
+        raise
