@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ from rnnkit.errors import UserError
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
-def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], *, dtype: torch.dtype | None = None) -> None:
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], *, dtype: torch.dtype | None = None
+) -> None:
     """Write a checkpoint folder.
 
     Both files are written beside their final names and then renamed; each carries the other's mark, so a pair left
@@ -33,8 +34,8 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, torch.Tensor], config: M
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
     save_file(stored, weights, metadata={"weights_hash": digest})
     text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(weights, folder / WEIGHTS)
-    os.replace(text, folder / CONFIG)
+    weights.replace(folder / WEIGHTS)
+    text.replace(folder / CONFIG)
 
 
 def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -73,7 +74,9 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         found = config.get("kind") if isinstance(config, dict) else None
         raise UserError(f"'{folder}' is not a {kind} checkpoint (its kind is {found!r})")
     if not isinstance(config.get("version"), int) or config["version"] > version:
-        raise UserError(f"'{folder}' has format version {config.get('version')!r}, this program reads up to {version}: update show-and-spell")
+        raise UserError(
+            f"'{folder}' has format version {config.get('version')!r}, this program reads up to {version}: update show-and-spell"
+        )
     return config
 
 

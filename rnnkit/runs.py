@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,10 @@ class RunFolder:
         if resume:
             if not self.path.is_dir():
                 raise UserError(f"nothing to resume: there is no run at '{self.path}'")
-            return (self.path / STATE).exists()
+            if (self.path / STATE).exists():
+                return True
+            (self.path / METRICS).unlink(missing_ok=True)  # records from before the first state are made again
+            return False
         if (self.path / STATE).exists() or (self.path / METRICS).exists():
             raise UserError(f"'{self.path}' holds a run already: add --resume to go on with it, or choose another --output")
         self.path.mkdir(parents=True, exist_ok=True)
@@ -63,19 +65,23 @@ class RunFolder:
         kept = [record for record in self.records() if record.get("step", 0) <= step]
         part = self.path / f"{METRICS}.part"
         part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        os.replace(part, self.path / METRICS)
+        part.replace(self.path / METRICS)
 
     def save_state(self, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
         """Write the state; info is JSON."""
         part = self.path / f"{STATE}.part"
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}, part, metadata={"info": json.dumps(info)})
-        os.replace(part, self.path / STATE)
+        save_file(
+            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
+            part,
+            metadata={"info": json.dumps(info)},
+        )
+        part.replace(self.path / STATE)
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Read what `save_state` wrote."""
         try:
             with safe_open(self.path / STATE, framework="pt", device="cpu") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["info"])  # noqa: SIM118
+                return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["info"])  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"'{self.path / STATE}' is damaged ({error}): start the run again in another folder") from None
 
@@ -101,7 +107,7 @@ def draw_curves(records: list[dict[str, Any]], panels: Iterable[tuple[str, Itera
             axes.legend()
     part = path.with_name(f"{path.name}.part")
     figure.savefig(part, dpi=100, format="png")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str = "optimizer.") -> dict[str, torch.Tensor]:

@@ -32,6 +32,8 @@ def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, An
             values = json.loads(config.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UserError(f"--config '{config}' must hold one JSON object, names of settings and their values")
     values |= {name: value for name, value in flags.items() if value is not None}
     hints = get_type_hints(kind)
     for name, value in values.items():
@@ -51,7 +53,8 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
         for field in dataclasses.fields(kind):
-            help = f"{field.metadata['help']} [default: {field.default}]"
+            # In brackets rich would take it for markup and leave it out.
+            help = f"{field.metadata['help']} (default: {'none' if field.default == '' else field.default})"
             kind_or_none: Any = hints[field.name] | None
             option = Annotated[kind_or_none, typer.Option(help=help, show_default=False, rich_help_panel="Settings")]
             own.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))

@@ -378,7 +378,7 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(size: tuple[int, int]
     started = time.perf_counter()
     reason = refusal(path)
     assert "more than the limit of 100 megapixels" in reason
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 5
 
 
 def test_exactly_the_limit_is_not_too_many() -> None:

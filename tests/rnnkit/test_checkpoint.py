@@ -1,0 +1,191 @@
+"""Checkpoint folders: what is written is read back, and what is not whole is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from rnnkit import checkpoint
+from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint, weights_hash
+from rnnkit.errors import UserError
+
+TENSORS = {
+    "weight": torch.linspace(-3, 3, 12).reshape(3, 4),
+    "half": torch.ones(2, dtype=torch.bfloat16),
+    "steps": torch.tensor(7),
+    "mask": torch.tensor([True, False]),
+    "nothing": torch.empty(0, 3),
+}
+CONFIG: dict[str, Any] = {"kind": "parrot", "version": 2, "words": ["café", "犬"], "score": 0.25}
+
+
+def load(folder: Path, kind: str = "parrot", version: int = 2) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    return load_checkpoint(folder, kind=kind, version=version)
+
+
+def test_tensors_and_config_come_back_as_they_were(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "new" / "folder", TENSORS, CONFIG)
+    tensors, config = load(tmp_path / "new" / "folder")
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
+    assert {name: config[name] for name in CONFIG} == CONFIG
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_only_floating_point_tensors_are_stored_in_the_type_asked_for(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, TENSORS, CONFIG, dtype=torch.float16)
+    tensors, _ = load(tmp_path)
+    assert {name: tensor.dtype for name, tensor in tensors.items()} == {
+        "weight": torch.float16, "half": torch.float16, "steps": torch.int64, "mask": torch.bool, "nothing": torch.float16,
+    }  # fmt: skip
+    torch.testing.assert_close(tensors["weight"].float(), TENSORS["weight"], atol=2e-3, rtol=0)
+
+
+def test_views_and_shared_tensors_are_stored_each_for_itself(tmp_path: Path) -> None:
+    base = torch.arange(12.0).reshape(3, 4)
+    save_checkpoint(tmp_path, {"whole": base, "again": base, "turned": base.t(), "row": base[1]}, CONFIG)
+    tensors, _ = load(tmp_path)
+    assert torch.equal(tensors["turned"], base.t()) and torch.equal(tensors["row"], base[1]) and torch.equal(tensors["again"], base)
+
+
+def test_a_checkpoint_is_replaced_by_a_new_one(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, TENSORS, CONFIG)
+    save_checkpoint(tmp_path, {"weight": torch.zeros(1)}, CONFIG | {"score": 0.5})
+    tensors, config = load(tmp_path)
+    assert list(tensors) == ["weight"] and config["score"] == 0.5
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def refused(folder: Path, **wanted: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        load(folder, **wanted)
+    message = str(caught.value)
+    assert str(folder) in message and "\n" not in message
+    return message
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_checkpoint(tmp_path, TENSORS, CONFIG)
+    return tmp_path
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    assert "no checkpoint at" in refused(tmp_path / "nowhere")
+    assert "no checkpoint at" in refused(tmp_path)
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused(tmp_path / "file")
+
+
+def test_a_checkpoint_of_the_other_network_is_refused(saved: Path) -> None:
+    assert "is not a captioner checkpoint (its kind is 'parrot')" in refused(saved, kind="captioner")
+
+
+def test_a_newer_format_is_refused_and_an_older_one_read(saved: Path) -> None:
+    assert "has format version 2, this program reads up to 1: update" in refused(saved, version=1)
+    assert load(saved, version=3)[1]["version"] == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '"text"', '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}'])
+def test_a_config_that_is_damaged_is_refused(content: str, saved: Path) -> None:
+    (saved / "config.json").write_text(content, encoding="utf-8")
+    refused(saved)
+
+
+def test_a_config_that_is_no_text_is_refused(saved: Path) -> None:
+    (saved / "config.json").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read as JSON" in refused(saved)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 40, -1])
+def test_weights_that_are_cut_short_are_refused(kept: int, saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:kept])
+    assert "damaged" in refused(saved)
+
+
+def test_weights_that_are_missing_are_refused(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    assert "no model.safetensors in" in refused(saved)
+
+
+def test_two_files_of_different_checkpoints_are_refused(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    save_checkpoint(other, {"weight": torch.zeros(2)}, CONFIG)
+    (other / "model.safetensors").replace(saved / "model.safetensors")
+    assert "not of one checkpoint" in refused(saved)
+
+
+def test_weights_without_the_mark_of_their_config_are_refused(saved: Path) -> None:
+    save_file(load_file(saved / "model.safetensors"), saved / "model.safetensors")
+    assert "not of one checkpoint" in refused(saved)
+
+
+def test_a_crash_while_saving_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(saved, {"weight": torch.zeros(1)}, CONFIG)
+    assert torch.equal(load(saved)[0]["weight"], TENSORS["weight"])
+
+
+def test_a_config_is_read_without_its_weights(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    assert read_config(saved, kind="parrot", version=2)["words"] == CONFIG["words"]
+
+
+# --- weights into modules ---------------------------------------------------------------------------------------------
+
+
+def test_weights_are_loaded_into_a_module_in_its_own_type() -> None:
+    module = torch.nn.Linear(3, 2)
+    stored = {"weight": torch.randn(2, 3).half(), "bias": torch.randn(2).half()}
+    load_weights(module, stored, source="here")
+    assert module.weight.dtype == torch.float32 and torch.equal(module.weight, stored["weight"].float())
+
+
+@pytest.mark.parametrize(
+    ("stored", "named"),
+    [
+        ({"weight": torch.zeros(2, 3)}, "bias"),
+        ({"weight": torch.zeros(3, 2), "bias": torch.zeros(2)}, "weight"),
+        ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "more": torch.zeros(1)}, "more"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(stored: dict[str, torch.Tensor], named: str) -> None:
+    with pytest.raises(UserError, match=f"the weights in 'here' do not fit its config: {named}$"):
+        load_weights(torch.nn.Linear(3, 2), stored, source="here")
+
+
+# --- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=8), st.data())
+def test_a_fingerprint_tells_any_change_of_a_value(values: list[float], data: st.DataObject) -> None:
+    before = {"a": torch.tensor(values), "b": torch.zeros(2)}
+    after = {"b": torch.zeros(2), "a": torch.tensor(values)}
+    assert weights_hash(before) == weights_hash(after), "the order of names is of no account"
+    place = data.draw(st.integers(0, len(values) - 1))
+    after["a"][place] = -1.5 if values[place] == 2.5 else 2.5
+    assert (weights_hash(before) == weights_hash(after)) == torch.equal(before["a"], after["a"])
+
+
+def test_a_fingerprint_tells_names_shapes_and_types() -> None:
+    one = {"a": torch.zeros(4)}
+    others = [{"b": torch.zeros(4)}, {"a": torch.zeros(2, 2)}, {"a": torch.zeros(4, dtype=torch.int32)}, {"a": torch.zeros(5)}, {}]
+    assert len({weights_hash(tensors) for tensors in [one, *others]}) == 6
+    assert weights_hash({"a": torch.ones(2, 3).t()}) == weights_hash({"a": torch.ones(3, 2)})

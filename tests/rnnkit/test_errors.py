@@ -1,0 +1,83 @@
+"""What a command says and returns when something goes wrong: one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import rnnkit
+from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USAGE, UserError, run_command
+
+
+def outcome(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as left:
+        run_command("parrot", command)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    assert isinstance(left.value.code, int)
+    return left.value.code, captured.err
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def command() -> object:
+        raise error
+
+    return command
+
+
+def test_the_codes_are_those_that_are_promised() -> None:
+    assert (ALL_DONE, SOME_FAILED, WRONG_USAGE) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("no such\n  photo"), WRONG_USAGE, "parrot: no such photo\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "parrot: interrupted; what was written so far is whole\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "rows.tsv"), SOME_FAILED, "the disk is full (rows.tsv)"),
+        (PermissionError(errno.EACCES, "Permission denied", "/locked"), WRONG_USAGE, "parrot: Permission denied: /locked\n"),
+        (ZeroDivisionError("division by zero"), SOME_FAILED, "parrot: unexpected ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_error_is_one_line_and_a_code(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found, line = outcome(raising(error), capsys)
+    assert found == code and said in line
+
+
+def test_a_command_that_leaves_by_itself_is_not_stopped() -> None:
+    with pytest.raises(SystemExit) as left:
+        run_command("parrot", raising(SystemExit(1)))
+    assert left.value.code == 1
+
+
+def test_a_command_that_succeeds_just_returns() -> None:
+    run_command("parrot", lambda: None)
+
+
+def test_a_traceback_is_shown_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOW_AND_SPELL_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        run_command("parrot", raising(ZeroDivisionError()))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = (
+        "from rnnkit.errors import run_command\n"
+        "def command():\n"
+        "    for number in range(100000): print(number, flush=True)\n"
+        "run_command('parrot', command)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1])}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"0\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 141

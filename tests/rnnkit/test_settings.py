@@ -1,0 +1,98 @@
+"""Settings from defaults, a file and flags; the later wins and every mistake is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rnnkit.errors import UserError
+from rnnkit.settings import setting, settings_from, with_flags
+
+
+@dataclass(frozen=True)
+class Recipe:
+    cups: int = setting(2, "cups of flour")
+    heat: float = setting(180.0, "degrees")
+    name: str = setting("bread", "what it is")
+    salt: bool = setting(True, "a pinch of salt")
+
+
+def from_file(tmp_path: Path, content: Any, **flags: Any) -> Recipe:
+    path = tmp_path / "recipe.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return settings_from(Recipe, path, flags)
+
+
+def test_without_file_and_flags_the_defaults_hold() -> None:
+    assert settings_from(Recipe, None, {"cups": None, "heat": None}) == Recipe()
+
+
+def test_a_file_wins_over_defaults_and_a_flag_over_the_file(tmp_path: Path) -> None:
+    assert from_file(tmp_path, {"cups": 3, "name": "cake"}, cups=4, heat=None) == Recipe(cups=4, name="cake")
+
+
+def test_a_flag_that_is_false_or_zero_was_given(tmp_path: Path) -> None:
+    assert from_file(tmp_path, {"cups": 3, "salt": True}, cups=0, salt=False) == Recipe(cups=0, salt=False)
+
+
+def test_a_whole_number_serves_as_a_fraction(tmp_path: Path) -> None:
+    heat = from_file(tmp_path, {"heat": 200}).heat
+    assert heat == 200 and isinstance(heat, float)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"sugar": 1}, "unknown setting 'sugar'; there are: cups, heat, name, salt"),
+        ({"cups": 1.5}, "setting 'cups' must be int, not 1.5"),
+        ({"cups": True}, "setting 'cups' must be int, not True"),
+        ({"cups": "3"}, "setting 'cups' must be int, not '3'"),
+        ({"heat": "hot"}, "setting 'heat' must be float, not 'hot'"),
+        ({"salt": 1}, "setting 'salt' must be bool, not 1"),
+        ({"name": None}, "setting 'name' must be str, not None"),
+        ("{", "cannot be read as JSON"),
+        ("[1]", "must hold one JSON object"),
+        ("null", "must hold one JSON object"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(content: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        from_file(tmp_path, content)
+    assert message in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--config '.*missing.json' cannot be read"):
+        settings_from(Recipe, tmp_path / "missing.json", {})
+
+
+made: list[tuple[str, dict[str, Any]]] = []
+app = typer.Typer()
+
+
+@app.command()
+@with_flags(Recipe)
+def bake(*, oven: str = "gas", **flags: Any) -> None:
+    made.append((oven, flags))
+
+
+def test_every_field_is_a_flag_beside_the_commands_own() -> None:
+    made.clear()
+    result = CliRunner().invoke(app, ["--oven", "wood", "--cups", "5", "--heat", "99.5", "--no-salt"])
+    assert result.exit_code == 0, result.output
+    assert made == [("wood", {"cups": 5, "heat": 99.5, "name": None, "salt": False})]
+
+
+def test_a_flag_shows_its_help_and_default() -> None:
+    text = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).output.split())
+    assert "cups of flour" in text and "(default: 180.0)" in text and "--no-salt" in text
+
+
+def test_a_flag_of_the_wrong_type_is_wrong_usage() -> None:
+    assert CliRunner().invoke(app, ["--cups", "many"]).exit_code == 2
