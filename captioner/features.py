@@ -106,7 +106,9 @@ def photo_views(
     with torch.inference_mode():
         blank = torch.zeros(1, encoder.preprocessing.size, encoder.preprocessing.size, 3, dtype=torch.uint8)
         shape = (encoder.front(blank, trained) if trained else encoder(blank)).shape[1:]
-    key = {**encoder.config(), "weights": weights_hash(encoder.state_dict()), "trained": trained, "crops": crops, "crop_scale": crop_scale}
+    # In half precision, so that a checkpoint's weights, stored so, count as those that it was trained from.
+    frozen = {name: tensor.half() for name, tensor in encoder.stages[: len(encoder.stages) - trained].state_dict().items()}
+    key = {**encoder.config(), "weights": weights_hash(frozen), "trained": trained, "crops": crops, "crop_scale": crop_scale}
     rows = PhotoRows(folder, photos, key, (2 + crops, *shape), np.float16)
 
     def compute(indices: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:

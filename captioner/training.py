@@ -123,6 +123,8 @@ def train(
     resuming = False
     if accelerator.is_main_process:
         resuming = run.start(resume=resume)
+        if resume and not resuming:  # killed in its first epoch, perhaps after that was logged
+            run.forget_after(0)
     accelerator.wait_for_everyone()
     resuming = resuming or (resume and (output / "state.safetensors").exists())
     return _Trainer(datasets, run, config, accelerator, cache or cache_folder() / "features", resuming).run_epochs()
@@ -293,7 +295,9 @@ class _Trainer:
                 sums[name] = sums.get(name, 0) + value
             if steps % 50 == 0 and accelerator.is_main_process:
                 logger.info("epoch %d: step %d of %d, loss %.3f", epoch, steps, steps_per_epoch, float(sums["loss"]) / steps)
-        return {name: float(value) / max(steps, 1) for name, value in sums.items()}
+        # Every process has the loss of its own share, scaled so that their mean is the loss of all.
+        means = {name: accelerator.reduce(torch.as_tensor(value), reduction="mean") for name, value in sums.items()}
+        return {name: float(value) / max(steps, 1) for name, value in means.items()}
 
     def _set_learning_rates(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Linear warm-up, then half a cosine down to zero, in each phase anew."""

@@ -1,0 +1,43 @@
+"""A small world to caption: drawn photos of one coloured shape each, with captions that name it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220), "yellow": (235, 220, 40)}
+SHAPES = ("circle", "square")
+
+
+def draw_shape(colour: str, shape: str, number: int) -> Image.Image:
+    """A shape of a colour, somewhere on grey; the number moves it."""
+    image = Image.new("RGB", (96, 80), (128 + 4 * (number % 8),) * 3)
+    left, top, side = 8 + 5 * (number % 5), 6 + 4 * (number % 4), 40
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if shape == "circle" else draw.rectangle)((left, top, left + side, top + side), fill=COLOURS[colour])
+    return image
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Callable[[int, int], tuple[Path, Path]]:
+    """Writes so many training and validation photos of shapes; returns the annotations (Karpathy's JSON) and the folder."""
+
+    def write(training: int, validation: int) -> tuple[Path, Path]:
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        records = []
+        for number in range(training + validation):
+            colour, shape = list(COLOURS)[number % 4], SHAPES[number // 4 % 2]
+            draw_shape(colour, shape, number).save(folder / f"{number}.png")
+            texts = [f"a {colour} {shape} on a grey wall", f"there is a {colour} {shape}", f"one {shape} that is {colour}"]
+            split = "train" if number < training else "val"
+            records.append({"filename": f"{number}.png", "split": split, "sentences": [{"raw": text} for text in texts]})
+        annotations = tmp_path / "dataset.json"
+        annotations.write_text(json.dumps({"dataset": "shapes", "images": records}), encoding="utf-8")
+        return annotations, folder
+
+    return write
