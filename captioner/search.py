@@ -91,6 +91,8 @@ def beam_search(
         state = map_tree(lambda leaf: _pick_beams(leaf, beams), state)  # noqa: B023 - called at once
 
         going = ~pool.settled(active, totals[:, 0], position + 2, length_penalty)
+        if beam_size == 1:
+            going &= ~ended[:, 0]  # greedy: the likeliest word was the end
         if not going.all():
             kept = going.nonzero().squeeze(1)
             if len(kept) == 0:
@@ -108,7 +110,8 @@ class _Finished:
     """The best finished sentences of each image, kept apart from the beam."""
 
     def __init__(self, images: int, size: int, max_length: int, end: int, device: torch.device) -> None:
-        self.scores = torch.full((images, size), -torch.inf, device=device)  # (B, K) ranked by
+        # Ranked by (B, K); in double precision, because what never ended is put a million lower and must keep its digits.
+        self.scores = torch.full((images, size), -torch.inf, device=device, dtype=torch.float64)
         self.totals = torch.full((images, size), -torch.inf, device=device)  # (B, K) log-probabilities
         self.tokens = torch.full((images, size, max_length), end, device=device)  # (B, K, L)
         self.end = end
@@ -116,7 +119,7 @@ class _Finished:
     def add(self, active: Tensor, totals: Tensor, tokens: Tensor, length: int, penalty: float, *, finished: bool = True) -> None:
         """Offer sentences (A, N) of the active images; -inf stands for none."""
         # An unfinished sentence ranks after every finished one: it is there only so that none goes without.
-        scores = totals / length**penalty if finished else totals / length**penalty - 1e6
+        scores = totals.double() / length**penalty - (0 if finished else 1e6)  # (A, N)
         scores = torch.cat([self.scores[active], scores], dim=1)  # (A, K + N)
         best, order = scores.topk(self.scores.shape[1], dim=1)
         self.scores[active] = best
