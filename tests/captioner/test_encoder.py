@@ -114,7 +114,7 @@ def test_an_encoder_is_frozen_and_in_evaluation_mode_at_first(lite0: Encoder) ->
 
 def test_the_default_is_the_declared_dependency() -> None:
     assert create_encoder(pretrained=False).name == "efficientnet-lite2"
-    assert set(INPUT_SIZES) == set(LITE)
+    assert sorted(INPUT_SIZES) == sorted(LITE)
 
 
 # --- preprocessing ----------------------------------------------------------------------------------------------------
