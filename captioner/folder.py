@@ -46,9 +46,10 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> list[Path]:
             found.append(path)
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]  # noqa: PTH207 - absolute patterns too
-            if not matches:
+            files = [match for match in matches if match.is_file()]
+            if not files:
                 raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
-            found += [match for match in matches if match.is_file()]
+            found += files
     return list(dict.fromkeys(found))
 
 
