@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,8 +79,8 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> dict[str, str]:
     Raises: UserError for a file that is no results file, an id given twice, or examples without a caption.
     """
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [(str(result["image_id"]), str(result["caption"])) for result in results]
+        results = json.loads(path.read_text(encoding="utf-8-sig"))
+        pairs = [(str(result["image_id"]), _text(result["caption"])) for result in results]
     except FileNotFoundError:
         raise UserError(f"no predictions at '{path}'") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -97,10 +98,22 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> dict[str, str]:
     return {str(example.image_id): captions[str(example.image_id)] for example in examples}
 
 
+def _text(caption: object) -> str:
+    if not isinstance(caption, str):
+        raise TypeError(f"a caption must be text, not {caption!r}")
+    return caption
+
+
 def judge(
     captions: dict[str, str], examples: Sequence[Example], *, data: str, split: str, decoding: str, bootstrap: int = 1000, java: bool = True
 ) -> Report:
-    """Score captions, by image id, against the examples' references; java adds METEOR and SPICE where they can run."""
+    """Score captions, by image id, against the examples' references; java adds METEOR and SPICE where they can run.
+
+    Raises: UserError for fewer than two images, or two of one id.
+    """
+    ids = Counter(str(example.image_id) for example in examples)
+    if len(ids) < len(examples):
+        raise UserError(f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}: captions are matched by id")
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:

@@ -42,7 +42,9 @@ def _missing() -> dict[str, str]:
         return dict.fromkeys(("meteor", "spice"), "needs the extra: pip install show-and-spell[metrics]")
     if shutil.which("java") is None:
         return dict.fromkeys(("meteor", "spice"), "needs Java, which is not installed")
-    os.environ["JAVA_TOOL_OPTIONS"] = f"{os.environ.get('JAVA_TOOL_OPTIONS', '')} {_LOCALE}".strip()
+    options = os.environ.get("JAVA_TOOL_OPTIONS", "")
+    if _LOCALE not in options:
+        os.environ["JAVA_TOOL_OPTIONS"] = f"{options} {_LOCALE}".strip()
     package = Path(next(iter(found.submodule_search_locations)))
     if not list((package / "spice" / "lib").glob("stanford-corenlp-*.jar")):
         # pycocoevalcap would fetch 385 MB at this point; this program downloads nothing by itself.
