@@ -37,11 +37,11 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
     rows = -(-len(panels) // columns)
     height = 2.6 * photo.height / photo.width + 0.35
     figure = Figure(figsize=(2.6 * columns, height * rows + 0.5), layout="constrained")
-    figure.suptitle(caption.text)
+    figure.suptitle(caption.text, parse_math=False)  # dollar signs are no formulas
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
         if panels:
             word, picture = panels.pop(0)
             axes.imshow(picture)
-            axes.set_title(word, fontsize=10)
+            axes.set_title(word, fontsize=10, parse_math=False)
     figure.savefig(path, dpi=100)

@@ -1,0 +1,107 @@
+"""The captioner that comes with the package, on real photos that an installed dependency ships."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import captioner
+from captioner import Captioner
+from captioner.vocabulary import SPECIAL
+
+FOLDER = Path(captioner.__file__).parent / "pretrained"
+
+pytestmark = pytest.mark.skipif(not (FOLDER / "model.safetensors").exists(), reason="no weights lie in captioner/pretrained")
+
+
+def photo(name: str) -> Path:
+    gradio = importlib.util.find_spec("gradio")
+    assert gradio is not None and gradio.origin is not None
+    path = Path(gradio.origin).parent / "media_assets" / "images" / name
+    if not path.exists():
+        pytest.skip(f"this gradio ships no {name}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Captioner:
+    return Captioner.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tower.jpg", {"tower", "building", "clock"}),
+        ("cheetah.jpg", {"dog", "cat", "animal", "cheetah", "giraffe", "horse", "tiger", "leopard"}),
+        ("lion.jpg", {"lion", "animal", "bear", "cat", "dog", "sheep", "elephant", "monkey"}),
+    ],
+)
+def test_a_caption_names_what_is_in_the_photo(name: str, words: set[str], bundled: Captioner) -> None:
+    captions = bundled.caption(photo(name), beam_size=5, num_captions=3)
+    assert words & {word for caption in captions for word in caption.words}, [caption.text for caption in captions]
+
+
+def test_captions_differ_between_photos_and_use_words_of_the_vocabulary(bundled: Captioner) -> None:
+    names = ("tower.jpg", "cheetah.jpg", "lion.jpg", "groot.jpeg")
+    captions = bundled.caption([photo(name) for name in names])
+    known = set(bundled.vocabulary.words[len(SPECIAL) :])
+    assert len({caption.text for caption in captions}) >= 3
+    for caption in captions:
+        assert 3 <= len(caption.words) <= 20 and set(caption.words) <= known
+        assert -3 < caption.score < 0
+
+
+def test_both_backends_write_the_same_captions_with_nearly_the_same_scores(bundled: Captioner) -> None:
+    names = ("tower.jpg", "cheetah.jpg", "lion.jpg", "groot.jpeg")
+    other = Captioner.load(device="cpu", backend="torch")
+    pairs = zip(bundled.caption([photo(n) for n in names]), other.caption([photo(n) for n in names]), strict=True)
+    same = [(one, two) for one, two in pairs if one.text == two.text]
+    assert len(same) >= 3
+    assert all(abs(one.score - two.score) < 0.05 for one, two in same)
+
+
+def test_a_words_attention_lies_on_the_grid(bundled: Captioner) -> None:
+    caption = bundled.caption(photo("cheetah.jpg"), attention=True)
+    side = round(bundled.encoder.regions**0.5)
+    assert caption.attention is not None and caption.attention.shape == (len(caption.words), side, side)
+    totals = caption.attention.sum(axis=(1, 2))
+    assert (totals < 1.001).all() and (totals > 0).all()
+
+
+def test_the_config_says_how_good_it_is_and_what_it_was_trained_on(bundled: Captioner) -> None:
+    scores = bundled.info["scores"]
+    assert scores and bundled.info["data"] and bundled.info["training"]
+    for name, values in scores.items():
+        assert 0.15 < values["bleu_4"] < 0.6 and 0.4 < values["cider_d"] < 1.5, name
+
+
+def test_the_folder_holds_weights_in_half_precision_and_a_card() -> None:
+    card = (FOLDER / "README.md").read_text(encoding="utf-8").lower()
+    for said in ("flickr8k", "coco", "licen", "bleu-4", "cider", "efficientnet"):
+        assert said in card
+    assert (FOLDER / "model.safetensors").stat().st_size < 60e6
+    assert not re.search(r"\bTODO\b|@@", card, re.IGNORECASE)
+
+
+@pytest.mark.slow
+def test_a_cold_process_captions_a_photo_within_six_seconds() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parents[1])}
+    command = [sys.executable, "-m", "captioner.cli", "caption", str(photo("cheetah.jpg"))]
+    subprocess.run(command, env=environment, capture_output=True, check=True)  # the conversion, which is done once
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        seconds.append(time.perf_counter() - started)
+    assert done.stdout.startswith(f"{photo('cheetah.jpg')}\t") and done.stdout.count("\n") == 1
+    load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
+    if min(seconds) > 6 and load > 1.2:
+        pytest.skip(f"this machine is busy with something else (load {load:.1f} a core): {min(seconds):.1f} s")
+    assert min(seconds) < 6
