@@ -20,7 +20,7 @@ def run_command(name: str, command: Callable[[], object]) -> None:
 
     Args:
         name: the command's name, printed in front of the message.
-        command: a call without arguments, for example a typer application; SystemExit passes through.
+        command: a call without arguments, for example a typer application; an exit of its own passes through.
 
     Set SHOW_AND_SPELL_DEBUG=1 to see the traceback of an unexpected error.
     """
@@ -29,14 +29,19 @@ def run_command(name: str, command: Callable[[], object]) -> None:
         return
     try:
         command()
+    except SystemExit as exit:
+        # typer makes exits of these two before they come here: one without a word, the other with the code of failed inputs.
+        if isinstance(exit.__context__, BrokenPipeError):
+            _leave_quietly()
+        if exit.__context__ is not None and isinstance(exit.__context__.__cause__, KeyboardInterrupt):
+            _leave_interrupted(name)
+        raise
     except UserError as error:
         _leave(name, str(error), WRONG_USAGE)
     except KeyboardInterrupt:
-        _leave(name, "interrupted; what was written so far is whole", INTERRUPTED)
+        _leave_interrupted(name)
     except BrokenPipeError:
-        # The reader (head, less) went away: nobody is left to tell, and Python's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        _leave_quietly()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             _leave(name, f"the disk is full ({error.filename or 'while writing'}); what was written before is whole", SOME_FAILED)
@@ -44,6 +49,16 @@ def run_command(name: str, command: Callable[[], object]) -> None:
     except Exception as error:
         kind = type(error).__name__
         _leave(name, f"unexpected {kind}: {error} (set SHOW_AND_SPELL_DEBUG=1 for the traceback)", SOME_FAILED)
+
+
+def _leave_interrupted(name: str) -> None:
+    _leave(name, "interrupted; what was written so far is whole", INTERRUPTED)
+
+
+def _leave_quietly() -> None:
+    # The reader (head, less) went away: nobody is left to tell, and Python's own flush at exit must not complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _leave(name: str, message: str, code: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 import rnnkit
 from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USAGE, UserError, run_command
@@ -66,13 +67,32 @@ def test_a_traceback_is_shown_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch
         run_command("parrot", raising(ZeroDivisionError()))
 
 
+def test_an_interrupted_typer_application_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer()
+    app.command()(raising(KeyboardInterrupt()))
+    code, line = outcome(lambda: app([]), capsys)
+    assert (code, line) == (INTERRUPTED, "parrot: interrupted; what was written so far is whole\n")
+
+
+def test_a_typer_application_keeps_its_own_exit_code() -> None:
+    app = typer.Typer()
+    app.command()(raising(typer.Exit(SOME_FAILED)))
+    with pytest.raises(SystemExit) as left:
+        run_command("parrot", lambda: app([]))
+    assert left.value.code == SOME_FAILED
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.mark.parametrize("call", ["command", "lambda: app([])"])
+def test_a_reader_that_goes_away_is_no_error(call: str) -> None:
     code = (
+        "import typer\n"
         "from rnnkit.errors import run_command\n"
+        "app = typer.Typer()\n"
+        "@app.command()\n"
         "def command():\n"
         "    for number in range(100000): print(number, flush=True)\n"
-        "run_command('parrot', command)\n"
+        f"run_command('parrot', {call})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1])}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:

@@ -1,0 +1,144 @@
+"""The command line as a process among others: pipes, interrupts, kills, odd file names."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+import captioner
+from captioner.datasets import read_dataset
+from captioner.decoder import Decoder, DecoderConfig
+from captioner.encoder import create_encoder
+from captioner.model import save_captioner
+from captioner.settings import TrainingConfig
+from captioner.training import train
+from captioner.vocabulary import END, SPECIAL, Vocabulary
+
+Shapes = Callable[[int, int], tuple[Path, Path]]
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are others there")]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained captioner."""
+    torch.manual_seed(0)
+    encoder = create_encoder("efficientnet-lite0")
+    words = (*SPECIAL, "a", "red", "green", "circle", "square")
+    decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
+    with torch.no_grad():
+        decoder.output_bias[END] = -2  # not at once
+    folder = tmp_path_factory.mktemp("model")
+    save_captioner(folder, encoder, decoder, Vocabulary(words), {})
+    return folder
+
+
+def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "captioner.cli", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Waits until something is so; fails if the process ends before."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            assert process.stderr is not None
+            pytest.fail(f"it ended with {process.returncode}: {process.stderr.read().decode()}")
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.01)
+
+
+def many_photos(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        Image.new("RGB", (60, 50), (number % 256, 80, 120)).save(folder / f"{number:05}.png")
+    return folder
+
+
+def test_a_reader_that_goes_away_stops_it_without_a_word(model: Path, tmp_path: Path) -> None:
+    photos = many_photos(tmp_path / "photos", 60)
+    with start("caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline().startswith(str(photos / "00000.png").encode() + b"\t")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=120) == 141
+
+
+def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tmp_path: Path) -> None:
+    photos, output = many_photos(tmp_path / "photos", 900), tmp_path / "results.json"
+    with start(
+        "caption", photos, "--model", model, "--backend", "torch", "--format", "coco", "--output", output, "--batch-size", 8
+    ) as process:
+        wait_for(lambda: output.exists() and output.stat().st_size > 0, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"captioner: interrupted; what was written so far is whole\n"
+    results = json.loads(output.read_text(encoding="utf-8"))
+    assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(range(len(results)))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")
+def test_a_photo_whose_name_is_not_utf_8_is_captioned(model: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    Image.new("RGB", (60, 50), "red").save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(os.fsdecode(name))
+    with start("caption", tmp_path, "--model", model, "--backend", "torch") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.startswith(os.fsencode(tmp_path) + b"/caf\\udce9.png\t") and out.count(b"\n") == 1
+
+
+def test_a_model_that_is_not_there_leaves_no_output_in_the_way(tmp_path: Path) -> None:
+    photos = many_photos(tmp_path / "photos", 1)
+    with start("caption", photos, "--model", tmp_path / "nowhere", "--output", tmp_path / "rows.tsv") as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, b"")
+    assert err.count(b"\n") == 1 and err.startswith(b"captioner: no checkpoint at")
+    assert not (tmp_path / "rows.tsv").exists()
+
+
+def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(shapes: Shapes, tmp_path: Path) -> None:
+    annotations, images = shapes(16, 4)
+    settings = {
+        "encoder": "efficientnet-lite0", "embedding_size": 16, "hidden_size": 16, "attention_size": 8, "min_count": 1, "epochs": 5,
+        "batch_size": 4, "captions_per_photo": 3, "warmup_steps": 4, "max_length": 8, "mixed_precision": "no", "sampling_rate": 0.3,
+    }  # fmt: skip
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    output, cache = tmp_path / "killed", tmp_path / "cache"
+    arguments = ("train", "--annotations", annotations, "--images", images, "--config", tmp_path / "settings.json", "--device", "cpu")
+    with start(*arguments, "--output", output, "--cache", cache) as process:
+        wait_for((output / "state.safetensors").exists, process)
+        process.kill()
+        process.communicate()
+    log = output / "metrics.jsonl"
+    assert 1 <= len(log.read_text(encoding="utf-8").splitlines()) < 5, "it was killed too late to show anything"
+    datasets, config = [read_dataset(annotations, images)], TrainingConfig(**settings)  # type: ignore[arg-type]
+    train(datasets, output, config, device="cpu", resume=True, cache=cache)
+    train(datasets, tmp_path / "whole", config, device="cpu", cache=cache)
+
+    def records(folder: Path) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        return [{key: value for key, value in record.items() if "seconds" not in key} for record in found]
+
+    assert records(output) == records(tmp_path / "whole") and len(records(output)) == 5
+    for name in ("model.safetensors", "state.safetensors"):
+        killed, whole = load_file(output / name), load_file(tmp_path / "whole" / name)
+        assert killed.keys() == whole.keys() and all(torch.equal(killed[key], whole[key]) for key in whole)
+    kept, wanted = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (output, tmp_path / "whole"))
+    assert kept == wanted
