@@ -23,7 +23,7 @@ from captioner.evaluation import judge
 from captioner.images import ImageError
 from rnnkit.errors import run_command
 
-PENALTIES = (0.0, 0.5, 0.7, 0.9, 1.1, 1.3)
+PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
 
 
 def make(
@@ -39,9 +39,8 @@ def make(
         file.parent.name: _features(captioner, read_dataset(file, folder).split("val"))
         for file, folder in zip(annotations, images, strict=True)
     }
-    print(
-        f"CIDEr-D and BLEU-4 on validation photos at beam {beam_size}\n\n| length penalty | {' | '.join(sets)} | mean CIDEr-D |\n|---|{'---|' * len(sets)}---|"
-    )
+    print(f"CIDEr-D / BLEU-4 on validation photos at beam {beam_size}\n")
+    print(f"| length penalty | {' | '.join(sets)} | mean CIDEr-D |\n|---|{'---|' * len(sets)}---|")
     means = {}
     for penalty in PENALTIES:
         reports = [
