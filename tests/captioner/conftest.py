@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
+
+
+@pytest.fixture(autouse=True)
+def no_java(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR's Java program takes many seconds to start; the tests of it ask for `with_java`."""
+    if "with_java" not in request.fixturenames:
+        find = shutil.which
+        monkeypatch.setattr("shutil.which", lambda name, *rest, **more: None if name == "java" else find(name, *rest, **more))
+
+
+@pytest.fixture
+def with_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("java") is None or importlib.util.find_spec("pycocoevalcap") is None:
+        pytest.skip("Java or pycocoevalcap, the metrics extra, is not installed")
+    monkeypatch.delenv("JAVA_TOOL_OPTIONS", raising=False)
+
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220), "yellow": (235, 220, 40)}
 SHAPES = ("circle", "square")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,6 @@ def examples(*splits: str) -> list[Example]:
 
 
 PERFECT = {str(number): captions[0] for number, captions in REFERENCES.items()}
-
-
-@pytest.fixture(autouse=True)
-def no_java(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Java takes seconds to start; the tests of it ask for it."""
-    if "with_java" not in request.fixturenames:
-        monkeypatch.setattr("captioner.java_metrics.shutil.which", lambda name: None)
 
 
 def judged(captions: dict[str, str] = PERFECT, **options: Any) -> Report:
@@ -190,13 +182,6 @@ def test_without_the_extra_meteor_and_spice_name_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     scores, missing = java_scores([group[0] for group in TOKENS], TOKENS)
     assert scores == {} and set(missing.values()) == {"needs the extra: pip install show-and-spell[metrics]"}
-
-
-@pytest.fixture
-def with_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("java") is None or importlib.util.find_spec("pycocoevalcap") is None:
-        pytest.skip("Java or pycocoevalcap, the metrics extra, is not installed")
-    monkeypatch.delenv("JAVA_TOOL_OPTIONS", raising=False)
 
 
 @pytest.mark.slow

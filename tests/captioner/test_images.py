@@ -372,6 +372,7 @@ def test_a_name_with_a_line_break_gives_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(20000, 20000), (10001, 10000), (2_000_000, 60)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # what captioner.images does, which pytest undoes
 def test_too_many_pixels_are_refused_before_any_is_decoded(size: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_claiming(*size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_captions_hold_no_special_word_and_keep_to_the_length(photos: list[Path]
 
 
 @pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"num_captions": 0}, {"max_length": 1000}, {"temperature": 0.0}, {"top_p": 1.5}])
-def test_values_out_of_range_are_named(wrong: dict[str, float], photos: list[Path]) -> None:
+def test_values_out_of_range_are_named(wrong: dict[str, Any], photos: list[Path]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong)).replace("_", "-")):
         untrained().caption(photos[0], **wrong)
 

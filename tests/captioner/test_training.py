@@ -143,7 +143,7 @@ def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(shapes: S
 
 
 def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {}
+    kept: dict[str, Any] = {}
     monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: kept.setdefault("photos", trainer.training) and {})
     run(shapes(16, 4), tmp_path / "run", SMALL)
     photos = kept["photos"]
@@ -166,7 +166,7 @@ def test_a_photo_whose_caption_says_left_is_never_mirrored(shapes: Shapes, tmp_p
     for record in records["images"][:4]:
         record["sentences"][0]["raw"] += " to the left"
     annotations.write_text(json.dumps(records), encoding="utf-8")
-    kept = {}
+    kept: dict[str, Any] = {}
     monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: kept.setdefault("photos", trainer.training) and {})
     run((annotations, images), tmp_path / "run", SMALL)
     views = np.stack([kept["photos"].draw_views(np.arange(8), np.random.default_rng(seed), True) for seed in range(40)])
@@ -190,12 +190,12 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_words(monkeypatch: 
     features = torch.rand(1, 9, 6)
     batch = Batch(features, words, (words[..., 1:] != PAD).float(), 6.0)
     loss = model(batch, label_smoothing=0.0, attention_penalty=0.0, sampling_rate=0.0)
-    total = 0.0
+    total = torch.tensor(0.0)
     for sentence in words[0]:
         ids = sentence[sentence != PAD]
         logits, _ = decoder(ids[None, None, :-1], features)
-        total -= float(logits[0, 0].log_softmax(-1).gather(-1, ids[1:, None]).sum())
-    assert float(loss) == pytest.approx(total / 6, rel=1e-5)
+        total -= logits[0, 0].log_softmax(-1).gather(-1, ids[1:, None]).sum()
+    assert loss.item() == pytest.approx(total.item() / 6, rel=1e-5)
 
 
 def test_self_critical_targets_carry_advantages_up_to_the_first_end() -> None:
