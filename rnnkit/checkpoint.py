@@ -34,6 +34,7 @@ def save_checkpoint(
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
     save_file(stored, weights, metadata={"weights_hash": digest})
     text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
 

@@ -55,7 +55,7 @@ def test_captions_differ_between_photos_and_use_words_of_the_vocabulary(bundled:
     assert len({caption.text for caption in captions}) >= 3
     for caption in captions:
         assert 3 <= len(caption.words) <= 20 and set(caption.words) <= known
-        assert -3 < caption.score < 0
+        assert -8 < caption.score < 0
 
 
 def test_both_backends_write_the_same_captions_with_nearly_the_same_scores(bundled: Captioner) -> None:
@@ -78,8 +78,12 @@ def test_a_words_attention_lies_on_the_grid(bundled: Captioner) -> None:
 def test_the_config_says_how_good_it_is_and_what_it_was_trained_on(bundled: Captioner) -> None:
     scores = bundled.info["scores"]
     assert scores and bundled.info["data"] and bundled.info["training"]
-    for name, values in scores.items():
-        assert 0.15 < values["bleu_4"] < 0.6 and 0.4 < values["cider_d"] < 1.5, name
+    for name in ("flickr8k", "coco"):
+        report = scores[name]["beam_3"]
+        assert report["images"] >= 1000
+        for metric, least in (("bleu_4", 0.2), ("cider_d", 0.5)):
+            low, high = report["intervals"][metric]
+            assert least < low < report["values"][metric] < high, f"{name} {metric}"
 
 
 def test_the_folder_holds_weights_in_half_precision_and_a_card() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ def test_views_and_shared_tensors_are_stored_each_for_itself(tmp_path: Path) -> 
     save_checkpoint(tmp_path, {"whole": base, "again": base, "turned": base.t(), "row": base[1]}, CONFIG)
     tensors, _ = load(tmp_path)
     assert torch.equal(tensors["turned"], base.t()) and torch.equal(tensors["row"], base[1]) and torch.equal(tensors["again"], base)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no modes there")
+def test_whoever_may_read_the_config_may_read_the_weights(tmp_path: Path) -> None:
+    for mask in (0o022, 0o077):
+        before = os.umask(mask)
+        try:
+            save_checkpoint(tmp_path / str(mask), TENSORS, CONFIG)
+        finally:
+            os.umask(before)
+        modes = {path.stat().st_mode & 0o777 for path in (tmp_path / str(mask)).iterdir()}
+        assert modes == {0o666 & ~mask}
 
 
 def test_a_checkpoint_is_replaced_by_a_new_one(tmp_path: Path) -> None:
