@@ -14,11 +14,11 @@ from torch import Tensor
 
 from captioner.decoder import Decoder, DecoderConfig, Memory, State
 from captioner.encoder import Encoder, Preprocessing, create_encoder
-from captioner.engines import choose_engine
+from captioner.engines import Writer, choose_engine
 from captioner.images import Source, open_image
 from captioner.search import Hypothesis, beam_search, sample
 from captioner.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint
+from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
@@ -79,7 +79,11 @@ class Captioner:
         self.encoder, self.vocabulary = encoder, vocabulary
         self.decoder = decoder.to(self.device).eval()
         self.info = info or {}
-        self.engine = choose_engine(backend, encoder, self.device, weights=weights)
+        self.engine = choose_engine(backend, encoder, self.device, weights=weights or self._weights_hash())
+        self.writer = self.engine.writer(self.decoder)
+
+    def _weights_hash(self) -> str:
+        return weights_hash({**self.encoder.state_dict(prefix="encoder."), **self.decoder.state_dict(prefix="decoder.")})
 
     # --- checkpoints ---
 
@@ -160,7 +164,7 @@ class Captioner:
         if decoding.length_penalty is None:
             decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
         with torch.inference_mode():
-            found = generate(self.decoder, features, decoding)
+            found = generate(self.writer, features, decoding)
             nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
             grids = self._attention(features, found) if attention else nowhere
         return [
@@ -194,7 +198,7 @@ class Captioner:
         return grids
 
 
-def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[list[Hypothesis]]:
+def generate(decoder: Writer, features: Tensor, decoding: Decoding) -> list[list[Hypothesis]]:
     """Sentences as ids from region features (B, R, channels): for each image up to num_captions, best first."""
     state, memory = decoder.start(features)
     penalty = 0.9 if decoding.length_penalty is None else decoding.length_penalty
@@ -217,7 +221,7 @@ def generate(decoder: Decoder, features: Tensor, decoding: Decoding) -> list[lis
     return [_ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)]
 
 
-def log_prob_step(decoder: Decoder) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
+def log_prob_step(decoder: Writer) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
     """The decoder's step as the search wants it: log-probabilities (B, K, V) instead of logits and attention."""
 
     def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
