@@ -58,7 +58,7 @@ class TorchStepper:
     @torch.inference_mode()
     def _capture(self) -> torch.cuda.CUDAGraph:
         # Launching some thirty small kernels costs more than running them; a graph launches them all at once.
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._step()

@@ -113,7 +113,7 @@ def test_conversion_opens_no_connection(encoder: Encoder, tmp_path: Path, monkey
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     tried: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda *arguments: tried.append(arguments))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: tried.append(arguments) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: tried.append(arguments))
     OpenVinoEngine(encoder, 0, "w")
     assert not tried
     assert sys.modules.get("openvino_telemetry") is None

@@ -55,7 +55,7 @@ def test_a_vanilla_rnn_trained_on_hello_spells_it_back_from_h() -> None:
             state = rnn_step(one_hot[index][None], state, weights)
             loss = loss + torch.nn.functional.cross_entropy(state[0] @ output.T, torch.tensor([following]))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     spelt, state = "h", torch.zeros(1, 1, 3)
     for _ in range(4):
