@@ -27,6 +27,11 @@ def one_thread_for_torch() -> None:
     torch.set_num_threads(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # OpenVINO's converter traces networks, which torch would rather have done otherwise.
+    config.addinivalue_line("filterwarnings", r"ignore:`torch\.jit\.trace:DeprecationWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:

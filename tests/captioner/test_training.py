@@ -68,7 +68,7 @@ def test_a_small_captioner_learns_to_name_colours_and_shapes(shapes: Shapes, tmp
 
 
 def test_fine_tuning_changes_the_last_stages_only_and_crops_are_learnt_from(shapes: Shapes, tmp_path: Path) -> None:
-    config = replace(SMALL, fine_tune_stages=1, crops=2, encoder_learning_rate=1e-3, ema_decay=0.9)
+    config = replace(SMALL, fine_tune_stages=1, fine_tune_from=1, crops=2, encoder_learning_rate=1e-3, ema_decay=0.9)
     run(shapes(16, 4), tmp_path / "run", config)
     found = load_file(tmp_path / "run" / "model.safetensors")
     before = create_encoder("efficientnet-lite0").half().state_dict()
