@@ -199,6 +199,10 @@ class Decoder(nn.Module):
 
 
 def _columns(words: Tensor) -> list[int]:
-    """For each position of words (B, K, T), how many of the K columns must be computed: up to the last with a word there."""
-    present = (words != 0).any(dim=0).flip(0).int()  # (K, T); <pad> is 0
-    return (present.shape[0] - present.argmax(dim=0)).tolist()
+    """For each position of words (B, K, T), how many of the K columns must be computed: up to the last that has a word there or later.
+
+    At least one, also where no sentence goes on: a process's share of a batch may lack the longest.
+    """
+    present = (words != 0).any(dim=0).int()  # (K, T); <pad> is 0
+    last = (present * torch.arange(1, len(present) + 1, device=words.device).unsqueeze(1)).amax(dim=0)  # (T,)
+    return last.flip(0).cummax(dim=0).values.flip(0).clamp(min=1).tolist()

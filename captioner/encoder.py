@@ -70,10 +70,13 @@ class Encoder(nn.Module):
         self.register_buffer("scale", 1 / (255 * std), persistent=False)  # (3,)
         self.register_buffer("shift", -mean / std, persistent=False)
         self.requires_grad_(False).eval()
-        with torch.inference_mode():
-            grid = self.stages(torch.zeros(1, 3, preprocessing.size, preprocessing.size))
+        try:
+            with torch.inference_mode():
+                grid = self.stages(torch.zeros(1, 3, preprocessing.size, preprocessing.size))
+        except RuntimeError:  # its parts do not run in a row
+            grid = torch.empty(0)
         if grid.dim() != 4:
-            raise UserError(f"'{name}' gives no grid of regions but {tuple(grid.shape)}: choose a CNN")
+            raise UserError(f"'{name}' gives no grid of regions that could be found: choose another CNN")
         self.channels, self.regions = int(grid.shape[1]), int(grid.shape[2] * grid.shape[3])
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -228,10 +231,9 @@ def _stages(cnn: nn.Module) -> list[nn.Module]:
         stages[-1].append(part)
     joined = [group[0] if len(group) == 1 else nn.Sequential(*group) for group in stages]
     sample = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        whole = cnn.eval()(sample)
-        try:
-            same = torch.equal(whole, nn.Sequential(*joined)(sample))
-        except (RuntimeError, TypeError, ValueError):
-            same = False
+    try:
+        with torch.inference_mode():
+            same = torch.equal(cnn.eval()(sample), nn.Sequential(*joined)(sample))
+    except Exception:  # whatever a CNN raises that is run otherwise than it was made for
+        same = False
     return joined if same else [cnn]
