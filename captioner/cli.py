@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from captioner.datasets import read_dataset
 from captioner.evaluation import choose_split, judge, read_predictions
 from captioner.folder import Row, caption_photos, default_workers, find_photos
-from captioner.formats import FORMATS, open_writer
+from captioner.formats import FORMATS, check_sidecars, open_writer
 from captioner.images import open_image
 from captioner.model import Captioner, Decoding
 from captioner.settings import TrainingConfig
@@ -71,6 +71,8 @@ def caption_command(
     )
     decoding.check()
     photos = find_photos(paths, recursive=recursive)
+    if format == "sidecar":
+        check_sidecars(photos)
     with open_writer(format, output, sys.stdout) as write:
         captioner = Captioner.load(model, device=device, backend=backend)
         failed = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -83,6 +83,23 @@ def _sidecar(stream: TextIO) -> Iterator[Writer]:
 
 
 FORMATS: dict[str, Callable[[TextIO], Iterator[Writer]]] = {"tsv": _tsv, "jsonl": _jsonl, "csv": _csv, "coco": _coco, "sidecar": _sidecar}
+
+
+def check_sidecars(photos: Sequence[Path]) -> None:
+    """See that no sidecar would be written over, and no two photos want the same.
+
+    Raises: UserError naming the first such file.
+    """
+    wanted: dict[Path, Path] = {}
+    for photo in photos:
+        sidecar = photo.with_suffix(".txt")
+        if sidecar in wanted:
+            raise UserError(
+                f"'{wanted[sidecar]}' and '{photo}' would both be described in '{sidecar}': rename one, or use another --format"
+            )
+        if sidecar.exists():
+            raise UserError(f"'{sidecar}' exists and would be written over: remove it, or use another --format")
+        wanted[sidecar] = photo
 
 
 @contextmanager

@@ -209,6 +209,9 @@ def generate(decoder: Writer, features: Tensor, decoding: Decoding) -> list[list
         beam = max(decoding.beam_size, decoding.num_captions)
         found = beam_search(step, state, memory, beam_size=beam, length_penalty=penalty, **common)
         return [group[: decoding.num_captions] for group in found]
+    if decoding.seed is not None and len(features) > 1:
+        # One by one, so that what a seed draws for a photo does not hang on the photos around it.
+        return [found for row in features for found in generate(decoder, row.unsqueeze(0), decoding)]
     generator = torch.Generator(features.device)
     if decoding.seed is None:
         generator.seed()

@@ -40,7 +40,15 @@ class Reward:
         return torch.tensor(rewards, device=sampled.device)
 
 
-def self_critical_targets(sampled: Tensor, rewards: Tensor, given: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def word_mask(sampled: Tensor) -> Tensor:
+    """1 for the words of sampled ids (..., L), the first <end> among them, 0 for the filling after it."""
+    ends = (sampled == END).int()
+    return (ends.cumsum(dim=-1) - ends == 0).float()
+
+
+def self_critical_targets(
+    sampled: Tensor, rewards: Tensor, given: Tensor, *, share: float, normalizer: float | Tensor
+) -> tuple[Tensor, Tensor]:
     """Sentences and loss weights whose weighted negative log-likelihood has the policy gradient (Rennie et al. 2017, eq. 7).
 
     A sample's advantage is its reward less the mean reward of the photo's other samples (Luo 2020, arXiv 2003.09971).
@@ -50,17 +58,17 @@ def self_critical_targets(sampled: Tensor, rewards: Tensor, given: Tensor, share
         rewards: (B, K).
         given: people's sentences (B, G, T + 1) from <start> on, filled with <pad>.
         share: weight of each of their words in the loss.
+        normalizer: what the samples' weights are divided by: the number of their words over all processes / processes.
 
-    Returns: words (B, K + G, N + 1) and weights (B, K + G, N); the samples' weights are divided by the number of their words.
+    Returns: words (B, K + G, N + 1) and weights (B, K + G, N).
     """
     count = rewards.shape[1]
     advantages = (rewards - rewards.mean(dim=1, keepdim=True)) * count / (count - 1)  # (B, K)
-    ends = (sampled == END).int()
-    alive = (ends.cumsum(dim=-1) - ends == 0).float()  # (B, K, L): 1 up to and including the first end
+    alive = word_mask(sampled)  # (B, K, L)
     own = torch.cat([torch.full_like(sampled[..., :1], START), sampled.masked_fill(alive == 0, PAD)], dim=-1)
     longest = max(own.shape[-1], given.shape[-1])
     own, given = (F.pad(words, (0, longest - words.shape[-1]), value=PAD) for words in (own, given))
-    own_weights = F.pad(alive * advantages.unsqueeze(-1) / alive.sum(), (0, longest - 1 - alive.shape[-1]))
+    own_weights = F.pad(alive * advantages.unsqueeze(-1) / normalizer, (0, longest - 1 - alive.shape[-1]))
     words = torch.cat([own, given], dim=1)
     weights = torch.cat([own_weights, (given[..., 1:] != PAD) * share], dim=1)
     # The longest first: the decoder leaves out columns that have no words any more.

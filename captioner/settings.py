@@ -78,6 +78,13 @@ class TrainingConfig:
             raise UserError("nothing to do: epochs and self_critical_epochs are both 0")
         if self.self_critical_epochs and self.self_critical_samples < 2:
             raise UserError("self_critical_samples must be at least 2: the baseline is the mean of the others")
+        for name in ("learning_rate", "encoder_learning_rate", "self_critical_learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.attention not in ("additive", "none"):
+            raise UserError(f"attention must be additive or none, not '{self.attention}'")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
         if self.mixed_precision not in ("bf16", "no"):
             raise UserError(f"mixed_precision must be bf16 or no, not '{self.mixed_precision}'")
         if not 0 < self.crop_scale <= 1:

@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from captioner.features import photo_views
 from captioner.metrics import score_captions, tokenize
 from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_parts, log_prob_step, save_captioner
 from captioner.search import sample
-from captioner.self_critical import Reward, self_critical_targets
+from captioner.self_critical import Reward, self_critical_targets, word_mask
 from captioner.settings import TrainingConfig
 from captioner.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.cache import cache_folder
@@ -118,8 +118,14 @@ def train(
     Raises: UserError if the run cannot start.
     """
     config.check()
+    names = [dataset.name for dataset in datasets]
+    if len(set(names)) < len(names):
+        # The name comes from the file's or its folder's; scores of two sets must not fall into one.
+        datasets = [replace(dataset, name=f"{dataset.name}-{number}") for number, dataset in enumerate(datasets, 1)]
     run = RunFolder(output)
     accelerator = _accelerator(device, config)
+    if config.batch_size < accelerator.num_processes:
+        raise UserError(f"batch_size {config.batch_size} is less than the {accelerator.num_processes} processes that share it")
     resuming = False
     if accelerator.is_main_process:
         resuming = run.start(resume=resume)
@@ -345,7 +351,8 @@ class _Trainer:
             self.reward = Reward(self.training.tokens, self.vocabulary)
         rewards = self.reward(chosen, sampled)  # (B, K)
         share = c.cross_entropy_share / (targets / self.accelerator.num_processes)
-        batch = Batch(inputs, *self_critical_targets(sampled, rewards, words, share), 1.0)
+        sampled_words = self.accelerator.reduce(word_mask(sampled).sum(), reduction="mean")
+        batch = Batch(inputs, *self_critical_targets(sampled, rewards, words, share=share, normalizer=sampled_words), 1.0)
         loss = self.wrapped(batch, label_smoothing=0.0, attention_penalty=0.0, sampling_rate=0.0)
         return loss, {"reward": rewards.mean()}
 

@@ -101,6 +101,21 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     assert (folder / "0.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
+def test_a_sidecar_that_exists_or_is_wanted_twice_is_named_before_anything_is_written(command: Run, shapes: Shapes) -> None:
+    _, folder = shapes(2, 0)
+    (folder / "1.txt").write_text("precious", encoding="utf-8")
+    code, _, err = command("caption", folder, "--format", "sidecar")
+    assert code == 2
+    assert "1.txt' exists" in err
+    assert (folder / "1.txt").read_text(encoding="utf-8") == "precious"
+    (folder / "1.txt").unlink()
+    (folder / "1.png").rename(folder / "0.webp")
+    code, _, err = command("caption", folder, "--format", "sidecar")
+    assert code == 2
+    assert "would both be described in" in err
+    assert not (folder / "0.txt").exists()
+
+
 def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -> None:
     _, folder = shapes(2, 0)
     (folder / "deeper").mkdir()

@@ -85,6 +85,12 @@ def test_sampling_is_repeated_by_its_seed_only(photos: list[Path]) -> None:
     assert drawn[0] != drawn[2]
 
 
+def test_what_a_seed_draws_for_a_photo_does_not_hang_on_the_photos_around_it(photos: list[Path]) -> None:
+    captioner = untrained()
+    alone = [captioner.caption(photo, sample=True, seed=3).text for photo in photos]
+    assert [caption.text for caption in captioner.caption(photos, sample=True, seed=3, batch_size=3)] == alone
+
+
 def test_attention_has_a_grid_for_every_word_that_sums_to_one(photos: list[Path]) -> None:
     caption = untrained().caption(photos[0], attention=True, max_length=6)
     assert caption.attention is not None

@@ -20,7 +20,7 @@ from captioner.batches import epoch_batches
 from captioner.datasets import read_dataset
 from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import create_encoder
-from captioner.self_critical import Reward, self_critical_targets
+from captioner.self_critical import Reward, self_critical_targets, word_mask
 from captioner.settings import TrainingConfig
 from captioner.training import Batch, CaptionModel, train
 from captioner.vocabulary import END, PAD, START, Vocabulary
@@ -201,7 +201,7 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_words(monkeypatch: 
 def test_self_critical_targets_carry_advantages_up_to_the_first_end() -> None:
     sampled = torch.tensor([[[4, 5, END, END], [6, END, END, END]]])
     given = torch.tensor([[[START, 7, 8, 9, END]]])
-    words, weights = self_critical_targets(sampled, torch.tensor([[3.0, 1.0]]), given, 0.25)
+    words, weights = self_critical_targets(sampled, torch.tensor([[3.0, 1.0]]), given, share=0.25, normalizer=word_mask(sampled).sum())
     # Longest first. With two samples the baseline of each is the other's reward: advantages +2 and -2; five words in all.
     assert words.tolist() == [[[START, 7, 8, 9, END], [START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]]]
     expected = torch.tensor([[[0.25] * 4, [0.4, 0.4, 0.4, 0.0], [-0.4, -0.4, 0.0, 0.0]]])
@@ -228,6 +228,9 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
         ({"self_critical_epochs": 1, "self_critical_samples": 1}, "self_critical_samples"),
         ({"mixed_precision": "fp8"}, "mixed_precision"),
         ({"batch_size": 0}, "batch_size"),
+        ({"attention": "foo"}, "attention must be additive or none"),
+        ({"learning_rate": -1.0}, "learning_rate must be above 0"),
+        ({"seed": -1}, "seed must be from 0"),
         ({"fine_tune_stages": 99}, "stages"),
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
@@ -235,6 +238,14 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
 def test_settings_that_make_no_sense_are_refused_by_name(change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(shapes(4, 2), tmp_path / "run", replace(SMALL, **change))
+
+
+def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) -> None:
+    files = shapes(8, 4)
+    datasets = [read_dataset(*files), read_dataset(*files)]
+    train(datasets, tmp_path / "run", replace(SMALL, epochs=1), device="cpu", cache=tmp_path / "cache")
+    (record,) = metrics(tmp_path / "run")
+    assert len(record["validation"]) == 2
 
 
 def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(shapes: Shapes, tmp_path: Path) -> None:
