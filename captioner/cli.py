@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Model = Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Backend = Annotated[str, typer.Option(help="What runs the encoder: auto, torch or openvino.")]
+Backend = Annotated[str, typer.Option(help="What runs the networks: auto, torch or openvino.")]
 BeamSize = Annotated[int, typer.Option(help="Sentences kept while searching; 1 is greedy.")]
 MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]

@@ -45,7 +45,7 @@ def choose_engine(backend: str, encoder: Encoder, device: torch.device, *, train
     Args:
         backend: auto takes OpenVINO on a CPU, and PyTorch if that is not there or fails (one log line says so).
         trained: how many last stages to leave out; 0 runs the whole encoder and gives region features.
-        weights: a hash of the encoder's weights, if the caller knows it; names the converted network's cache.
+        weights: a hash of the weights of encoder and decoder, if the caller knows it; names the converted networks' cache.
 
     Raises: UserError for an unknown name, or openvino where it cannot be.
     """

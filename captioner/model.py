@@ -93,7 +93,7 @@ class Captioner:
 
         Args:
             device: auto, cpu, cuda or cuda:N.
-            backend: what runs the encoder: auto (OpenVINO on a CPU where it is there), torch or openvino.
+            backend: what runs the networks: auto (OpenVINO on a CPU where it is there), torch or openvino.
 
         Raises: UserError if the folder is no captioner, or the device or backend is not there.
         """
