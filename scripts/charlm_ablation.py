@@ -15,8 +15,8 @@ from rnnkit.runs import RunFolder
 
 RECIPE: dict[str, Any] = {
     "cell": "lstm",
-    "hidden_size": 768,
-    "num_layers": 3,
+    "hidden_size": 640,
+    "num_layers": 2,
     "embedding_size": 128,
     "batch_size": 64,
     "sequence_length": 128,
@@ -24,6 +24,7 @@ RECIPE: dict[str, Any] = {
     "weight_decay": 0.01,
     "average_decay": 0.999,
     "reset_chance": 0.05,
+    "precision": "bfloat16",
     "dropout_token": 0.05,
     "dropout_input": 0.1,
     "dropout_hidden": 0.4,
@@ -33,7 +34,7 @@ RECIPE: dict[str, Any] = {
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "two wide layers": {"num_layers": 2, "hidden_size": 1024},
+    "three layers": {"num_layers": 3},
     "more dropout": {"dropout_token": 0.1, "dropout_hidden": 0.5, "dropout_output": 0.5, "dropout_weight": 0.5},
     "less dropout": {"dropout_token": 0.0, "dropout_hidden": 0.25, "dropout_output": 0.25, "dropout_weight": 0.3},
     "no weight dropout": {"dropout_weight": 0.0},
@@ -47,6 +48,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "longer chunks": {"sequence_length": 256},
     "tied weights": {"tied": True, "embedding_size": 768},
     "larger batch": {"batch_size": 128, "learning_rate": 0.003},
+    "smaller batch": {"batch_size": 32},
+    "higher learning rate": {"learning_rate": 0.004},
+    "label smoothing": {"label_smoothing": 0.05},
 }
 
 
