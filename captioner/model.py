@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
@@ -56,6 +57,7 @@ class Caption:
     score: float  # natural-log probability / (words + 1) ** length_penalty; of a sampled one, per word
     words: tuple[str, ...]
     attention: np.ndarray | None = None  # (words, rows, columns) of the region grid, each sums to 1 or less; only when asked for
+    log_prob: float = math.nan  # natural log of the whole sentence's probability
 
     def __str__(self) -> str:
         return self.text
@@ -178,7 +180,8 @@ class Captioner:
         return float(self.info.get("decoding", {}).get("length_penalty", 0.9))
 
     def _caption(self, hypothesis: Hypothesis, attention: np.ndarray | None) -> Caption:
-        return Caption(self.vocabulary.decode(hypothesis.ids), hypothesis.score, tuple(self.vocabulary.tokens(hypothesis.ids)), attention)
+        text, words = self.vocabulary.decode(hypothesis.ids), tuple(self.vocabulary.tokens(hypothesis.ids))
+        return Caption(text, hypothesis.score, words, attention, hypothesis.log_prob)
 
     def _attention(self, features: Tensor, found: list[list[Hypothesis]]) -> list[list[np.ndarray | None]]:
         """Attention of finished sentences, by reading them to the decoder once more."""

@@ -14,6 +14,7 @@ from charlm.corpus import UnknownPolicy, Vocabulary
 from charlm.network import Architecture, Network
 from charlm.sampling import Choice, StopStrings, generate
 from charlm.stepper import Precision, Stepper, prepare
+from charlm.writer import Writer
 from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
@@ -135,6 +136,13 @@ class CharLM:
         if not ids or length == 0:
             return iter(())
         return generate(self.stepper(len(ids), precision), self.vocabulary, ids, length=length, choice=choice, stop=stops, seed=seed)
+
+    def writer(
+        self, prompt: str = "", *, seed: int | None = None, unknown: UnknownPolicy = "error", precision: Precision = "auto"
+    ) -> Writer:
+        """A text that goes on from a prompt and can be stopped, looked at and gone on with; the settings are those of `sample`."""
+        ids = self.vocabulary.encode(prompt, unknown=unknown).tolist()
+        return Writer(self.stepper(1, precision), self.vocabulary, ids, seed=seed)
 
     def stepper(self, batch_size: int = 1, precision: Precision = "auto") -> Stepper:
         """A new one-character stepper with a zero state; its weights are laid out once for each batch size and precision.

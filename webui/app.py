@@ -1,0 +1,89 @@
+"""The page put together, and the server that shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, write_tab
+from webui.doors import Doors, close_fetching
+from webui.models import Models
+from webui.theme import STYLE, theme
+from webui.uploads import MAX_FILE, prepare_gradio
+
+TITLE = "Show and Spell"
+WAITING = 128  # events in the queue; who comes later is told to try again
+FILES_LIVE = 3600  # seconds
+HEAD = """
+<header class="masthead">
+  <h1>Show and Spell</h1>
+  <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a character at a time. Both run on this machine; nothing leaves it.</p>
+</header>
+"""
+
+
+def build(models: Models) -> gr.Blocks:
+    """The page, not yet served."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, FILES_LIVE), fill_width=False) as page:
+        gr.HTML(HEAD, container=False)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Caption", id="caption"):
+                caption_tab.build(models)
+            with gr.Tab("Many photos", id="many"):
+                folder_tab.build(models)
+            with gr.Tab("Write", id="write"):
+                write_tab.build(models)
+            with gr.Tab("Inside", id="inside"):
+                inside_tab.build(models)
+            with gr.Tab("Score", id="score"):
+                score_tab.build()
+        endpoints.build(models)
+    page.queue(max_size=WAITING, default_concurrency_limit=16)
+    return page
+
+
+def launch(
+    models: Models,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+    mcp: bool = False,
+    open_browser: bool = False,
+) -> gr.Blocks:
+    """Serve the page from a thread; returns it when it answers.
+
+    Raises: OSError if the port is taken.
+    """
+    prepare_gradio()
+    close_fetching()
+    page = build(models)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=share,
+        auth=auth,
+        mcp_server=mcp,
+        inbrowser=open_browser,
+        prevent_thread_lock=True,
+        quiet=True,
+        show_error=False,
+        max_threads=64,
+        max_file_size=MAX_FILE,
+        enable_monitoring=False,
+        ssr_mode=False,
+        run_history=False,
+        footer_links=["api", "settings"],
+        app_kwargs={"middleware": [Middleware(Doors)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        theme=theme(),
+        css_paths=[STYLE],
+        **_quiet(),
+    )
+    return page
+
+
+def _quiet() -> dict[str, Any]:
+    return {"strict_cors": True, "allowed_paths": [], "pwa": False}

@@ -1,0 +1,198 @@
+"""Tab 1: a photo in, a sentence out; the other candidates, and where the network looked for each word."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from captioner import Caption, Decoding
+from captioner.images import ImageError
+from rnnkit.errors import UserError
+from webui.drawings import notice, percent, small_png
+from webui.errors import in_words
+from webui.models import Models, SharedCaptioner
+from webui.uploads import Upload, received
+
+EXAMPLES = ("lion.jpg", "tower.jpg", "cheetah1.jpg", "groot.jpeg")
+BEAM, SAMPLING = "Beam search", "Sampling"
+EMPTY = notice("Drop a photo on the left, paste one, or take an example: its sentence appears here.")
+# Choosing a word lays its picture of attention over the photo on the left.
+LOOK = """
+const photo = () => document.querySelector('#photo');
+const show = (mask) => {
+  photo()?.style.setProperty('--look', mask ? `url("${mask}")` : 'none');
+  photo()?.classList.toggle('looking', Boolean(mask));
+};
+element.addEventListener('change', (event) => show(event.target.dataset.mask));
+watch('value', () => show(''));
+"""
+
+
+def caption_photo(captioner: SharedCaptioner, upload: Upload, decoding: Decoding, *, attention: bool = False) -> list[Caption]:
+    """Captions of one upload, best first.
+
+    Raises: UserError naming the upload and the reason.
+    """
+    decoding.check()
+    try:
+        pixels = captioner.prepare(upload.source)
+    except ImageError as error:
+        raise UserError(f"{upload.name} cannot be used: {error.reason}") from None
+    return captioner.caption_pixels(pixels[None], decoding, attention=attention)[0]
+
+
+@dataclass
+class Options:
+    """The folded-away settings, shared by the tabs that caption."""
+
+    method: gr.Radio
+    beam_size: gr.Slider
+    num_captions: gr.Slider
+    max_length: gr.Slider
+    temperature: gr.Slider
+    top_p: gr.Slider
+    seed: gr.Number
+
+    @property
+    def components(self) -> list[gr.Component]:
+        """In the order in which `decoding` takes their values."""
+        return [self.method, self.beam_size, self.num_captions, self.max_length, self.temperature, self.top_p, self.seed]
+
+
+def options() -> Options:
+    """Draw the settings."""
+    method = gr.Radio([BEAM, SAMPLING], value=BEAM, label="Method", info="Search for the likeliest sentence, or draw words at random.")
+    beam_size = gr.Slider(1, 10, 3, step=1, label="Beam size", info="Sentences kept while searching; 1 is greedy.")
+    num_captions = gr.Slider(1, 10, 3, step=1, label="Captions", info="How many candidates are shown.")
+    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="At most so many words.")
+    temperature = gr.Slider(0.1, 2, 1, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder.", visible=False)
+    top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest words that sum to this.", visible=False)
+    seed = gr.Number(None, label="Seed", info="The same seed draws the same; empty takes a new one.", precision=0, minimum=0, visible=False)
+    sampling = [temperature, top_p, seed]
+    method.change(
+        lambda chosen: [gr.update(visible=chosen != SAMPLING), *[gr.update(visible=chosen == SAMPLING)] * 3],
+        method,
+        [beam_size, *sampling],
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
+    )
+    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed)
+
+
+def decoding(method: Any, beam_size: Any, num_captions: Any, max_length: Any, temperature: Any, top_p: Any, seed: Any) -> Decoding:
+    """What the settings mean; they come as a client sent them.
+
+    Raises: UserError for one that is no number or out of range.
+    """
+    try:
+        chosen = Decoding(
+            beam_size=int(beam_size),
+            num_captions=int(num_captions),
+            max_length=int(max_length),
+            sample=method == SAMPLING,
+            temperature=float(temperature),
+            top_p=float(top_p),
+            seed=None if seed is None or seed == "" else int(seed) % 2**63,
+        )
+    except (TypeError, ValueError, OverflowError):
+        raise UserError("a setting is no number: mend it under Options") from None
+    if not math.isfinite(chosen.temperature):
+        raise UserError("the temperature must be a number")
+    chosen.check()
+    return chosen
+
+
+def build(models: Models) -> None:
+    """Draw the tab."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=300):
+            photo = gr.Image(
+                label="Photo", type="filepath", sources=["upload", "clipboard", "webcam"], elem_id="photo", buttons=[], placeholder=PLACEHOLDER
+            )
+            gr.Examples([gr.get_image(name) for name in EXAMPLES], photo, label="Example photos", elem_id="examples", api_visibility="private")
+        with gr.Column(scale=5, min_width=300):
+            result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False)
+            with gr.Accordion("Options", open=False):
+                chosen = options()
+                again = gr.Button("Caption again", size="md")
+
+    @in_words
+    def describe(photo: Any, *settings: Any) -> str:
+        if photo is None:
+            return EMPTY
+        started = time.perf_counter()
+        captioner = models.captioner.get()
+        choice = decoding(*settings)
+        if choice.sample and choice.seed is None:
+            choice = decoding(*settings[:-1], random.randrange(10**6))
+        upload = received(photo)
+        attends = captioner.captioner.decoder.attends
+        captions = caption_photo(captioner, upload, choice, attention=attends)
+        return _result(captions, _line(captioner, choice, time.perf_counter() - started))
+
+    for event in (photo.change, again.click):
+        event(
+            describe,
+            [photo, *chosen.components],
+            result,
+            preprocess=False,
+            api_visibility="private",
+            concurrency_id="captioner",
+            concurrency_limit=32,
+            show_progress="minimal",
+            trigger_mode="always_last" if event == photo.change else "once",
+        )
+
+
+PLACEHOLDER = "Drop a photo here\nor choose, paste, or take one"
+
+
+def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:
+    model, how = captioner.captioner, f"beam {max(choice.beam_size, choice.num_captions)}"
+    if choice.sample:
+        how = f"sampling, temperature {choice.temperature:g}, top-p {choice.top_p:g}, seed {choice.seed}"
+    device = "GPU" if model.device.type == "cuda" else "CPU"
+    return f"{model.encoder.name} and attention LSTM · {device} ({model.engine.name}) · {how} · {1000 * seconds:.0f} ms"
+
+
+def _result(captions: list[Caption], line: str) -> str:
+    best = captions[0]
+    others = "".join(
+        f'<li><span>{escape(caption.text)}</span><span class="number">{percent(math.exp(caption.log_prob))}</span></li>'
+        for caption in captions[1:]
+    )
+    below = f"<h3>Other candidates</h3><ol>{others}</ol>" if others else ""
+    return (
+        f'<section class="sentence"><p class="caption" aria-live="polite">{escape(best.text)}</p>'
+        f'<p class="fine">Probability of this very sentence: {percent(math.exp(best.log_prob))}</p>'
+        f'{_chips(best)}{below}<p class="fine line">{escape(line)}</p></section>'
+    )
+
+
+def _chips(caption: Caption) -> str:
+    """The words to choose from, each with its attention as a small picture that darkens what was not looked at."""
+    if caption.attention is None:
+        return ""
+    chips = ['<label class="chip"><input type="radio" name="word" data-mask="" checked><span>whole photo</span></label>']
+    for word, weights in zip(caption.words, caption.attention, strict=True):
+        chips.append(
+            f'<label class="chip"><input type="radio" name="word" data-mask="{_mask(weights)}"><span>{escape(word)}</span></label>'
+        )
+    return f'<fieldset class="chips"><legend>Where it looked, word by word</legend>{"".join(chips)}</fieldset>'
+
+
+def _mask(weights: np.ndarray) -> str:
+    dark = 1 - weights / max(float(weights.max()), 1e-9)
+    layer = np.zeros((*weights.shape, 4), np.uint8)
+    layer[..., 3] = np.rint(205 * dark)
+    return small_png(layer)
+
+

@@ -1,0 +1,96 @@
+"""The command line: webui."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnkit.errors import UserError, run_command
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 shows the page to the whole network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
+    share: Annotated[bool, typer.Option("--share", help="Also make a public address, by a tunnel over Gradio's servers.")] = False,
+    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that visitors must give.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    captioner: Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")] = None,
+    charlm: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled one if not given.")] = None,
+    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the endpoints as MCP tools too; needs the mcp extra.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Serve the page: drop a photo, type a prompt, look inside."""
+    user = _credentials(auth)
+    _check(device, captioner, charlm, mcp)
+    if (share or host not in LOCAL) and user is None:
+        where = "anybody with the public address" if share else f"everybody who reaches {host}"
+        _tell(f"warning: {where} can use this page and this machine's processor; add --auth USER:PASSWORD to ask for a password")
+    if mcp and user is not None:
+        _tell("warning: Gradio's MCP endpoint may not ask for the password; do not expose it")
+    # Imported here: these take seconds, and a wrong flag should not.
+    from webui.uploads import prepare_gradio
+
+    prepare_gradio()
+    from webui.app import launch
+    from webui.models import Models
+
+    models = Models(captioner, charlm, device)
+    try:
+        page = launch(models, host=host, port=port, share=share, auth=user, mcp=mcp, open_browser=open_browser)
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another with --port") from None
+    _tell(f"the page is at {page.local_url.rstrip('/')}" + (f" and {page.share_url}" if share and page.share_url else "") + "; Ctrl-C ends it")
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    while not ended.wait(3600):
+        pass
+    page.close(verbose=False)
+
+
+def _credentials(auth: str | None) -> tuple[str, str] | None:
+    if auth is None:
+        return None
+    user, colon, password = auth.partition(":")
+    if not (user and colon and password):
+        raise UserError("--auth must be USER:PASSWORD")
+    return user, password
+
+
+def _check(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) -> None:
+    """Find what is wrong with the flags before anything is loaded."""
+    import importlib.util
+
+    from rnnkit.checkpoint import read_config
+    from rnnkit.devices import resolve_device
+
+    resolve_device(device)
+    for kind, folder in (("captioner", captioner), ("charlm", charlm)):
+        if folder is not None:
+            read_config(folder, kind=kind, version=1)
+    if mcp and importlib.util.find_spec("mcp") is None:
+        raise UserError("--mcp needs the mcp extra: pip install show-and-spell[mcp]")
+
+
+def _tell(message: str) -> None:
+    print(f"webui: {message}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """The console command."""
+    logging.basicConfig(level=logging.WARNING, format="webui: %(message)s")
+    run_command("webui", app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What the server lets in: only the routes that the page needs, bodies of bounded size, and no address to fetch anything from."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import gradio as gr
+from gradio import processing_utils
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from webui.uploads import MAX_FILE, MAX_PHOTO, MEGABYTE, temporary_folder
+
+API = "/gradio_api"
+# Parts of Gradio that this page has no use for. Each could read, write or fetch something.
+CLOSED = tuple(
+    f"{API}/{route}" for route in ("proxy=", "component_server", "process_recording", "stream", "vibe", "undo-vibe", "run-history", "file/")
+) + ("/monitoring", "/svelte", f"{API}/deep_link", f"{API}/custom_component", f"{API}/dev")
+MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
+MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
+FREE_DISK = 2048 * MEGABYTE  # uploads must leave so much
+
+
+class Doors:
+    """ASGI middleware; see the file's first line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what is not let in, hand on the rest."""
+        if scope["type"] == "http":
+            refusal = _refusal(scope)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
+            if scope["method"] == "POST":
+                receive = _bounded(receive, _limit(scope["path"]))
+        await self.app(scope, receive, send)
+
+
+def _refusal(scope: Scope) -> JSONResponse | None:
+    path = scope["path"]
+    if path.startswith(CLOSED):
+        return _answer(404, "This page has no such route.")
+    if path.startswith(f"{API}/file=") and ":" in path.removeprefix(f"{API}/file=")[:8]:
+        return _answer(403, "Addresses are not fetched.")
+    if scope["method"] != "POST":
+        return None
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    if length.isdigit() and int(length) > _limit(path):
+        return _answer(413, f"That is more than the limit of {_limit(path) // MEGABYTE} MB.")
+    if path.startswith(f"{API}/upload"):
+        if not length.isdigit():
+            return _answer(411, "An upload must say how long it is.")
+        if shutil.disk_usage(temporary_folder()).free - int(length) < FREE_DISK:
+            return _answer(507, "The server's disk is nearly full: try again later.")
+    return None
+
+
+def _limit(path: str) -> int:
+    return MAX_UPLOAD if path.startswith(f"{API}/upload") else MAX_BODY
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
+    """The body, cut off where it is longer than it may be; what parses it then says that it is damaged."""
+    left = limit
+
+    async def bounded() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        return message if left >= 0 else {"type": "http.disconnect"}
+
+    return bounded
+
+
+def _answer(status: int, detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status)
+
+
+async def _fetch_nothing(*_: Any, **__: Any) -> Any:
+    raise gr.Error("Addresses are not fetched: send the file itself.", print_exception=False)
+
+
+def close_fetching() -> None:
+    """Gradio would download a file that a client gives as an address; here it says no, wherever the address came in."""
+    for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
+        assert hasattr(processing_utils, name), f"this version of Gradio fetches by another way than {name}"
+        setattr(processing_utils, name, _fetch_nothing)

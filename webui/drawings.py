@@ -1,0 +1,171 @@
+"""Numbers as HTML and SVG in the page's own colours: bars, coloured text, a heat map, lines on a logarithmic axis."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.float64]
+
+
+def visible(character: str) -> str:
+    """A character as something to see."""
+    return {"\n": "⏎", " ": "␣", "\t": "→", "\r": "␍"}.get(character, character)
+
+
+def notice(text: str, *, kind: str = "hint") -> str:
+    """A sentence in a quiet box; kind is hint or problem."""
+    role = ' role="alert"' if kind == "problem" else ""
+    return f'<p class="notice {kind}"{role}>{escape(text)}</p>'
+
+
+def bars(rows: Sequence[tuple[str, float]], *, label: str) -> str:
+    """Labelled bars of probabilities, the fullest as wide as there is room."""
+    most = max((value for _, value in rows), default=0) or 1
+    cells = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td><span class="bar" style="width:{100 * value / most:.1f}%"></span></td>'
+        f"<td>{percent(value)}</td></tr>"
+        for name, value in rows
+    )
+    return f'<table class="bars"><caption>{escape(label)}</caption><tbody>{cells}</tbody></table>'
+
+
+def percent(value: float) -> str:
+    """A probability as one reads it."""
+    if not math.isfinite(value):
+        return ""
+    shown = 100 * value
+    return f"{shown:.0f} %" if shown >= 9.95 else f"{shown:.1f} %" if shown >= 0.095 else f"{shown:.2g} %" if shown >= 1e-4 else "< 0.0001 %"
+
+
+def coloured_text(
+    text: str, values: Array, *, label: str, low: float, high: float, signed: bool = False, titles: Sequence[str] = (), marked: int | None = None
+) -> str:
+    """The text with each character's background by its value.
+
+    Args:
+        values: (characters,); nan leaves a character plain.
+        low, high: values of no and full colour; with signed, of full colour either way.
+        titles: what is said about each character when pointed at.
+        marked: index of a character to put a frame around.
+    """
+    spans = []
+    for index, character in enumerate(text):
+        value = float(values[index]) if index < len(values) else math.nan
+        share = 0.0 if math.isnan(value) else min(1.0, max(-1.0 if signed else 0.0, value / high if signed else (value - low) / (high - low)))
+        kind = "minus" if share < 0 else "plus"
+        style = f' style="--share:{100 * abs(share):.0f}%"' if share else ""
+        title = f' title="{escape(titles[index], quote=True)}"' if index < len(titles) else ""
+        mark = " marked" if index == marked else ""
+        shown = "⏎<br>" if character == "\n" else escape(character)
+        spans.append(f'<span class="{kind}{mark}" data-index="{index}"{style}{title}>{shown}</span>')
+    return f'<div class="coloured" role="img" aria-label="{escape(label, quote=True)}">{"".join(spans)}</div>'
+
+
+def heat_map(values: Array, names: Sequence[str], *, label: str) -> str:
+    """Rows of values from -1 to 1 as a picture, the first of them named.
+
+    Args:
+        values: (rows, columns).
+        names: of the first rows.
+    """
+    rows = []
+    for name, row in zip(names, values, strict=False):
+        rows.append(f'<div class="heat-row"><span>{escape(name)}</span><img alt="" src="{_pixels(row[None])}"></div>')
+    rest = values[len(names) :]
+    if len(rest):
+        height = min(360, max(24, 3 * len(rest)))
+        rows.append(
+            f'<div class="heat-row rest"><span>{len(rest)} more units</span><img alt="" style="height:{height}px" src="{_pixels(rest)}"></div>'
+        )
+    return f'<div class="heat" role="img" aria-label="{escape(label, quote=True)}">{"".join(rows)}</div>'
+
+
+def log_panels(panels: Mapping[str, Sequence[tuple[str, Array]]], notes: Mapping[str, str], *, x_label: str, y_label: str) -> str:
+    """Panels side by side with one logarithmic axis for all.
+
+    Args:
+        panels: name -> lines, each a style ("solid" or "dashed") with its positive values (points,).
+        notes: name -> a line under the panel.
+    """
+    positive = [value for lines in panels.values() for _, values in lines for value in values if value > 0]
+    low, high = (math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))) if positive else (-1, 0)
+    low, high = max(low, high - 16), max(high, low + 1)
+    drawn = "".join(
+        f'<figure><figcaption>{escape(name)}</figcaption>{_log_panel(lines, low, high, x_label, y_label)}<p class="fine">{escape(notes[name])}</p></figure>'
+        for name, lines in panels.items()
+    )
+    return f'<div class="panels">{drawn}</div>'
+
+
+def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, label: str) -> str:
+    """Bars with whiskers.
+
+    Args:
+        rows: (name, value, low, high, full width's value) each.
+    """
+    drawn = []
+    for name, value, low, high, full in rows:
+        at = [100 * min(1.0, max(0.0, number / full)) for number in (value, low, high)]
+        whisker = f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>' if math.isfinite(low) else ""
+        said = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "none"
+        drawn.append(
+            f'<tr><th scope="row">{escape(name)}</th><td class="wide"><div class="track"><span class="bar" style="width:{at[0]:.2f}%"></span>'
+            f"{whisker}</div></td><td>{value:.2f}</td><td>{said}</td></tr>"
+        )
+    head = '<thead><tr><th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th scope="col">95 % interval</th></tr></thead>'
+    return f'<table class="bars scores"><caption>{escape(label)}</caption>{head}<tbody>{"".join(drawn)}</tbody></table>'
+
+
+def small_png(values: NDArray[np.uint8]) -> str:
+    """A data URL of a picture (rows, columns, 4)."""
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _pixels(values: Array) -> str:
+    """Plum for minus, the accent for plus, clear in between, so that it reads on light and dark. values: (rows, columns)."""
+    strength = np.clip(np.nan_to_num(values), -1, 1)
+    colour = np.where(strength[..., None] < 0, [132, 84, 178], [20, 140, 130])
+    alpha = np.rint(255 * np.abs(strength))[..., None]
+    return small_png(np.concatenate([colour, alpha], axis=2).astype(np.uint8))
+
+
+def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label: str, y_label: str) -> str:
+    width, height, left, bottom, top, right = 360, 240, 52, 38, 8, 8
+    inside_w, inside_h = width - left - right, height - top - bottom
+    count = max(len(values) for _, values in lines)
+
+    def x(step: int) -> float:
+        return left + inside_w * step / max(1, count - 1)
+
+    def y(value: float) -> float:
+        return top + inside_h * (high - min(high, max(low, math.log10(value)))) / (high - low)
+
+    step = max(1, math.ceil((high - low) / 6))
+    grid = "".join(
+        f'<line x1="{left}" x2="{width - right}" y1="{y(10.0**power):.1f}" y2="{y(10.0**power):.1f}"/>'
+        f'<text x="{left - 6}" y="{y(10.0**power) + 4:.1f}" text-anchor="end">10<tspan dy="-5" font-size="9">{power}</tspan></text>'
+        for power in range(high, low - 1, -step)
+    )
+    ticks = "".join(
+        f'<text x="{x(number):.1f}" y="{height - bottom + 16}" text-anchor="middle">{number}</text>'
+        for number in sorted({0, count // 2, count - 1})
+    )
+    curves = "".join(
+        f'<polyline class="{style}" points="{" ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value > 0)}"/>'
+        for style, values in lines
+    )
+    axes = (
+        f'<text x="{left + inside_w / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>'
+        f'<text transform="translate(12 {top + inside_h / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+    )
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(y_label)} by {escape(x_label)}">{grid}{ticks}{curves}{axes}</svg>'

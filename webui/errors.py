@@ -1,0 +1,67 @@
+"""Whatever goes wrong in a handler becomes one sentence on the page, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from rnnkit.errors import UserError
+from webui.uploads import temporary_folder
+
+logger = logging.getLogger(__name__)
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def in_words(handler: Handler) -> Handler:
+    """A handler whose errors a visitor reads as sentences."""
+
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with _in_words():
+                yield from handler(*args, **kwargs)
+
+        return stream  # type: ignore[return-value]
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _in_words():
+            return handler(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def sentence(error: BaseException) -> str:
+    """An error as a visitor should read it: without the server's paths, as a sentence."""
+    text = str(error)
+    for folder in (str(temporary_folder()), tempfile.gettempdir()):
+        text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except gr.Error:
+        raise
+    except UserError as error:
+        raise gr.Error(sentence(error), title="That did not work", duration=20, print_exception=False) from None
+    except Exception as error:
+        logger.exception("a handler failed")
+        raise gr.Error(
+            f"Something unexpected went wrong here ({type(error).__name__}); the page still works.",
+            title="That did not work",
+            duration=20,
+            print_exception=False,
+        ) from None

@@ -1,0 +1,253 @@
+"""Tab 2: many photos at once: files or ZIPs in, a gallery that fills, a table to edit, and the captions as files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import gradio as gr
+
+from captioner import Captioner, Decoding
+from captioner.folder import caption_photos
+from captioner.images import ImageError, open_image
+from rnnkit.errors import UserError
+from webui.caption_tab import decoding, options
+from webui.drawings import notice
+from webui.errors import in_words, sentence
+from webui.models import Models, SharedCaptioner
+from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, received, temporary_folder, unpacked
+
+HEADERS = ["File", "Caption", "Note"]
+EMPTY = notice("Drop photos, or a ZIP of photos, and press Caption them.")
+THUMBNAIL = 360
+PHOTOS_A_BATCH = 8
+SECONDS_BETWEEN_UPDATES = 0.7
+
+
+@dataclass
+class Entry:
+    """One photo of a job, and what became of it."""
+
+    name: str
+    path: Path | None = None
+    caption: str = ""
+    score: float = math.nan
+    error: str = ""
+    thumbnail: str | None = None
+
+    @property
+    def cells(self) -> list[str]:
+        """Its row in the table."""
+        return [self.name, self.caption, self.error]
+
+
+def gather(files: Any, folder: Path) -> list[Entry]:
+    """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
+
+    Raises: UserError if there is nothing, or too much.
+    """
+    entries: list[Entry] = []
+    for value in files if isinstance(files, list) else [files]:
+        try:
+            upload = received(value, limit=MAX_FILE)
+            if is_zip(upload):
+                entries += _members(unpacked(upload, Path(tempfile.mkdtemp(dir=folder))))
+                continue
+            received(value, limit=MAX_PHOTO)
+        except UserError as error:
+            name = str(value.get("orig_name") or "file") if isinstance(value, dict) else "file"
+            entries.append(Entry(name, error=sentence(error)))
+            continue
+        path = upload.source
+        if isinstance(path, bytes):
+            path = folder / f"{len(entries)}"
+            path.write_bytes(cast(bytes, upload.source))
+        entries.append(Entry(upload.name, path))
+    if len(entries) > MAX_PHOTOS:
+        raise UserError(f"{len(entries)} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+    return entries
+
+
+def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: Decoding) -> Iterator[None]:
+    """Fill the entries in, a batch at a time."""
+    usable = [entry for entry in entries if entry.path is not None]
+    photos = [cast(Path, entry.path) for entry in usable]
+    left = iter(usable)
+    for rows in caption_photos(cast(Captioner, captioner), photos, choice, batch_size=PHOTOS_A_BATCH):
+        for row, entry in zip(rows, left, strict=False):
+            if row.error is not None:
+                entry.error = f"{row.error}."
+            else:
+                entry.caption, entry.score = row.captions[0].text, row.captions[0].score
+        yield
+
+
+def write_files(rows: list[list[str]], scores: dict[str, float], folder: Path) -> list[str]:
+    """captions.csv, captions.jsonl and captions.zip (a .txt for each photo) of a table; returns their paths."""
+    paths = [folder / "captions.csv", folder / "captions.jsonl", folder / "captions.zip"]
+    with paths[0].open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("path", "caption", "score", "status", "error"))
+        table.writerows((name, text, _score(scores, name), "error" if note else "ok", note) for name, text, note in rows)
+    with paths[1].open("w", encoding="utf-8") as file:
+        for name, text, note in rows:
+            record: dict[str, Any] = {"path": name, "status": "error", "error": note} if note else {"path": name, "caption": text}
+            if not note:
+                record |= {"score": round(scores[name], 4)} if name in scores else {}
+                record["status"] = "ok"
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with zipfile.ZipFile(paths[2], "w", zipfile.ZIP_DEFLATED) as archive:
+        taken: set[str] = set()
+        for name, text, note in rows:
+            if not note:
+                archive.writestr(_sidecar(name, taken), text + "\n")
+    return [str(path) for path in paths]
+
+
+def new_folder() -> Path:
+    """A folder for one job, inside the one that the server may read and that is removed at its end."""
+    return Path(tempfile.mkdtemp(dir=temporary_folder()))
+
+
+def build(models: Models) -> None:
+    """Draw the tab."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            files = gr.File(label="Photos, or a ZIP of photos", file_count="multiple", elem_id="files", height=220)
+            with gr.Row():
+                start = gr.Button("Caption them", variant="primary")
+                stop = gr.Button("Stop", visible=False)
+            with gr.Accordion("Options", open=False):
+                chosen = options()
+                chosen.num_captions.visible = False
+        with gr.Column(scale=6, min_width=300):
+            progress = gr.HTML(EMPTY, elem_id="progress", container=False)
+            gallery = gr.Gallery(label="Captions", columns=3, height=430, object_fit="cover", elem_id="gallery", buttons=[], visible=False)
+    with gr.Column(visible=False) as results:
+        gr.Markdown("### The captions\nClick a caption to change it; the files below follow.")
+        table = gr.Dataframe(
+            headers=HEADERS, datatype="str", type="array", interactive=True, wrap=True, label="Captions, editable", elem_id="table",
+            static_columns=[0, 2], buttons=[], column_widths=["28%", "47%", "25%"], row_limits=(0, None), column_limits=(3, 3),
+        )  # fmt: skip
+        with gr.Row():
+            downloads = [gr.DownloadButton(f"Download {kind}") for kind in ("CSV", "JSONL", "sidecar ZIP")]
+    scores = gr.State({})
+
+    @in_words
+    def run(files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+        if not files:
+            raise UserError("there are no photos yet: drop some, or a ZIP of them")
+        choice = decoding(*settings)
+        choice = Decoding(**{**vars(choice), "num_captions": 1})
+        captioner = models.captioner.get()
+        with tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as work:
+            entries = gather(files, Path(work))
+            thumbnails = new_folder()
+            started = told = time.monotonic()
+            yield {start: gr.update(visible=False), stop: gr.update(visible=True), **_shown(entries, thumbnails, started)}
+            for _ in caption_entries(captioner, entries, choice):
+                if time.monotonic() - told > SECONDS_BETWEEN_UPDATES:
+                    told = time.monotonic()
+                    yield _shown(entries, thumbnails, started)
+            yield _shown(entries, thumbnails, started) | _finished(entries)
+
+    def _shown(entries: list[Entry], folder: Path, started: float) -> dict[Any, Any]:
+        done = [entry for entry in entries if entry.caption or entry.error]
+        pictures = [(path, entry.caption) for entry in done if (path := _thumbnail(entry, folder))]
+        return {
+            progress: _progress(done, entries, time.monotonic() - started),
+            gallery: gr.update(value=pictures, visible=True),
+            table: gr.update(value=[entry.cells for entry in done]),
+            results: gr.update(visible=bool(done)),
+            scores: {entry.name: entry.score for entry in done if entry.caption},
+        }
+
+    def _finished(entries: list[Entry]) -> dict[Any, Any]:
+        rows = [entry.cells for entry in entries]
+        known = {entry.name: entry.score for entry in entries if entry.caption}
+        return _buttons() | dict(zip(downloads, write_files(rows, known, new_folder()), strict=True))
+
+    def _buttons() -> dict[Any, Any]:
+        return {start: gr.update(visible=True), stop: gr.update(visible=False)}
+
+    @in_words
+    def rewrite(rows: Any, scores: Any) -> list[str]:
+        return write_files(_rows(rows), scores if isinstance(scores, dict) else {}, new_folder())
+
+    @in_words
+    def stopped(rows: Any, scores: Any) -> dict[Any, Any]:
+        kept = _rows(rows)
+        written = write_files(kept, scores, new_folder()) if kept else [None] * 3
+        said = notice(f"Stopped. {len(kept)} photos are done; their captions are below.")
+        return _buttons() | dict(zip(downloads, written, strict=True)) | {progress: said}
+
+    outputs = [start, stop, progress, gallery, table, results, scores, *downloads]
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    running = start.click(
+        run, [files, *chosen.components], outputs, preprocess=False, concurrency_id="captioner", concurrency_limit=32, **private
+    )
+    running.failure(_buttons, None, [start, stop], queue=False, **private)
+    stop.click(stopped, [table, scores], outputs, cancels=[running], **private)
+    table.input(rewrite, [table, scores], downloads, trigger_mode="always_last", **private)
+
+
+def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
+    entries = []
+    for name, where in found:
+        # A name could be there twice, and then its captions could not be told apart.
+        while any(entry.name == name for entry in entries):
+            name = f"{PurePosixPath(name).stem} again{PurePosixPath(name).suffix}"
+        entries.append(Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}."))
+    return entries
+
+
+def _rows(table: Any) -> list[list[str]]:
+    rows = table if isinstance(table, list) else []
+    return [[str(cell or "") for cell in [*row, "", "", ""][:3]] for row in rows if isinstance(row, list | tuple) and any(row)]
+
+
+def _score(scores: dict[str, float], name: str) -> str:
+    return f"{scores[name]:.4f}" if name in scores else ""
+
+
+def _sidecar(name: str, taken: set[str]) -> str:
+    """A .txt's name inside the ZIP, inside its folder, unlike the others."""
+    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")] or ["photo"]
+    path = PurePosixPath(*parts).with_suffix(".txt")
+    while str(path) in taken:
+        path = path.with_stem(f"{path.stem}-2")
+    taken.add(str(path))
+    return str(path)
+
+
+def _thumbnail(entry: Entry, folder: Path) -> str | None:
+    if entry.thumbnail is None and entry.caption and entry.path is not None:
+        try:
+            image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
+        except ImageError:
+            return None
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        target = folder / f"{len(list(folder.iterdir()))}.jpg"
+        image.save(target, quality=85)
+        entry.thumbnail = str(target)
+    return entry.thumbnail
+
+
+def _progress(done: list[Entry], entries: list[Entry], seconds: float) -> str:
+    failed = sum(bool(entry.error) for entry in done)
+    line = f"{len(done)} of {len(entries)} photos in {seconds:.1f} s"
+    if failed:
+        line += f"; {failed} could not be used: see the notes"
+    return (
+        f'<div class="progress"><progress max="{len(entries)}" value="{len(done)}" aria-label="Photos done"></progress>'
+        f'<p aria-live="polite">{escape(line)}</p></div>'
+    )

@@ -1,0 +1,221 @@
+"""Tab 4: views into the language model over a visitor's own text: surprise, hidden units, connectivity, gradient flow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from charlm.cell_zoo import load_cells
+from charlm.insight import connectivity, gradient_flow, matching_units, surprise, unit_traces
+from rnnkit.errors import UserError
+from webui.drawings import coloured_text, heat_map, log_panels, notice, visible
+from webui.errors import in_words
+from webui.models import Loading, Models, SharedCharLM
+
+MAX_TEXT = 600
+STEPS_BACK = 100
+TEXT = """KING:
+Good morrow, sir. What news from the north?
+
+MESSENGER:
+My lord, the "Winter Rose" is lost at sea,
+And all the men (some forty) drowned with her."""
+UNITS_SHOWN = 160
+# A click on a character asks for what moved its prediction; the slider does the same for those who use the keyboard.
+CHOOSE = """
+element.addEventListener('click', (event) => {
+  const index = event.target.closest('[data-index]')?.dataset.index;
+  if (index !== undefined) trigger('select', {index: Number(index)});
+});
+"""
+WORDS = {
+    "surprise": (
+        "Surprise",
+        "The darker a character, the less the network expected it: -ln p of what came, given all before it.\n"
+        "Beginnings of words surprise, their ends hardly do; rest on a character to read what it held likeliest.",
+    ),
+    "connectivity": (
+        "What a prediction hangs on",
+        "Click a character, or move the slider: the darker an earlier one, the more it moved the prediction of the framed one.\n"
+        "Most of the time the last few characters decide; after a line's end or a name, the network looks further back.",
+    ),
+    "units": (
+        "Hidden units",
+        "Each row is one unit of the network's memory while it reads from left to right: green is near 1, plum is near -1.\n"
+        "On top stand those that follow something that has a name, with the correlation; most others mean nothing that we can name.",
+    ),
+    "gradient": (
+        "Gradient flow in RNN, GRU and LSTM",
+        "How much of the last character's error comes back to each earlier step, on a logarithmic axis: a line that falls is learning that fades.\n"
+        "The plain RNN forgets the fastest; gates keep a way open. Clipping, when on, only lowers a curve as a whole, and only where the gradient is too large.",
+    ),
+}
+
+
+def build(models: Models) -> None:
+    """Draw the tab."""
+    missing = gr.HTML(visible=False, container=False)
+    with gr.Row(equal_height=False):
+        text = gr.Textbox(
+            TEXT, label="A text of yours", lines=6, max_lines=12, max_length=MAX_TEXT, info=f"At most {MAX_TEXT} characters.", scale=6, elem_id="inside-text"
+        )
+        with gr.Column(scale=2, min_width=200):
+            look = gr.Button("Look inside", variant="primary")
+            clip = gr.Checkbox(True, label="Clip the gradient", info="Scales it down to the norm below.")
+            clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm")
+    summary = gr.HTML(notice("Press Look inside: the network reads the text, and four views of it appear."), elem_id="inside-summary", container=False)
+    with gr.Column(visible=False, elem_id="views") as views:
+        with gr.Column(elem_classes="view"):
+            _words("surprise")
+            surprised = gr.HTML(elem_id="surprise", container=False)
+        with gr.Column(elem_classes="view"):
+            _words("connectivity")
+            position = gr.Slider(1, MAX_TEXT - 1, 1, step=1, label="Character", elem_id="position")
+            connected = gr.HTML(elem_id="connectivity", js_on_load=CHOOSE, container=False)
+        with gr.Column(elem_classes="view"):
+            _words("units")
+            units = gr.HTML(elem_id="units", container=False)
+        with gr.Column(elem_classes="view"):
+            _words("gradient")
+            gradient = gr.HTML(elem_id="gradient", container=False)
+    read = gr.State("")
+
+    cells = Loading(lambda: load_cells(models.charlm.get().lm.vocabulary))
+
+    @in_words
+    def inspect(text: Any, clip: Any, clip_norm: Any) -> dict[Any, Any]:
+        shared = models.charlm.get()
+        known, left_out = _known(shared, text)
+        with shared.lock:
+            found = surprise(shared.lm, known)
+            traces = unit_traces(shared.lm, known)
+        said = f"{np.nanmean(found.nats):.3f} nats a character on average ({np.nanmean(found.nats) / math.log(2):.3f} bits), {len(known)} characters"
+        where = len(known) - 1
+        return {
+            read: known,
+            views: gr.update(visible=True),
+            summary: notice(said + (f"; {left_out} that the model has never seen were left out." if left_out else ".")),
+            surprised: coloured_text(known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=_guesses(known, found)),
+            units: _units(known, traces),
+            position: gr.update(maximum=where, value=where),
+            connected: _connected(shared, known, where),
+            gradient: _flows(cells.get(), known, _norm(clip, clip_norm)),
+        }
+
+    @in_words
+    def connect(known: Any, where: Any) -> str:
+        if not isinstance(known, str) or len(known) < 2:
+            raise UserError("press Look inside first")
+        return _connected(models.charlm.get(), known, max(1, min(len(known) - 1, int(where or 1))))
+
+    @in_words
+    def choose(known: Any, event: gr.EventData) -> tuple[Any, str]:
+        index = event._data.get("index", 1) if isinstance(event._data, dict) else 1
+        where = max(1, min(len(known) - 1, int(index)))
+        return gr.update(value=where), connect(known, where)
+
+    @in_words
+    def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
+        return _flows(cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
+
+    def check() -> dict[str, Any]:
+        try:
+            models.charlm.get()
+        except UserError as error:
+            return gr.update(value=notice(f"There is no network to look into: {error}.", kind="problem"), visible=True)
+        return gr.update(visible=False)
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, **private}
+    outputs = [read, views, summary, surprised, units, position, connected, gradient]
+    look.click(inspect, [text, clip, clip_norm], outputs, **limited | {"show_progress": "minimal", "show_progress_on": summary})
+    position.input(connect, [read, position], connected, trigger_mode="always_last", **limited)
+    connected.select(choose, read, [position, connected], trigger_mode="always_last", **limited)
+    clip.input(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
+    clip_norm.release(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
+    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
+
+
+def _words(view: str) -> None:
+    title, words = WORDS[view]
+    gr.Markdown(f"### {title}\n" + "<br>".join(words.split("\n")))
+
+
+def _known(shared: SharedCharLM, text: Any) -> tuple[str, int]:
+    """What the model can read of a text, and how many characters it cannot."""
+    if not isinstance(text, str):
+        raise UserError("the text must be text")
+    if len(text) > MAX_TEXT:
+        raise UserError(f"the text has {len(text)} characters, more than the limit of {MAX_TEXT}")
+    vocabulary = shared.lm.vocabulary
+    known = vocabulary.decode(vocabulary.encode(text, unknown="skip"))
+    if len(known) < 2:
+        raise UserError("the text must have at least 2 characters that the model knows")
+    return known, len(text) - len(known)
+
+
+def _guesses(text: str, found: Any) -> list[str]:
+    said = ["the first character: nothing was read before it"]
+    for index in range(1, len(text)):
+        guesses = ", ".join(
+            f"{visible(symbol)} {100 * p:.0f} %" for symbol, p in zip(found.likeliest[index][:3], found.probabilities[index], strict=False)
+        )
+        said.append(f"{visible(text[index])}: surprise {found.nats[index]:.2f} nats; likeliest were {guesses}")
+    return said
+
+
+def _units(text: str, traces: np.ndarray) -> str:
+    matches = [match for match in matching_units(traces, text) if abs(match.correlation) >= 0.3][:8]
+    by_unit: dict[tuple[int, int], str] = {}
+    for match in matches:
+        by_unit.setdefault((match.layer, match.unit), f"{match.feature} ({match.correlation:+.2f})")
+    rows = traces.reshape(len(traces), -1).T  # (layers * H, T)
+    named = [layer * traces.shape[2] + unit for layer, unit in by_unit]
+    liveliest = [index for index in np.argsort(-rows.std(axis=1)) if index not in set(named)][: UNITS_SHOWN - len(named)]
+    names = [f"{feature}" for feature in by_unit.values()]
+    values = rows[[*named, *liveliest]]
+    first = [coloured_text(text, rows[named[0]], label=f"The text, coloured by the unit for {names[0]}", low=-1, high=1, signed=True)] if named else []
+    caption = f'<p class="fine">The text, coloured by the first of them, layer {next(iter(by_unit))[0] + 1}, unit {next(iter(by_unit))[1]}:</p>' if named else ""
+    return heat_map(values, names, label="Hidden units over the text") + caption + "".join(first)
+
+
+def _connected(shared: SharedCharLM, text: str, where: int) -> str:
+    with shared.lock:
+        strengths = connectivity(shared.lm, text, where)
+    values = np.append(strengths, np.full(len(text) - where, np.nan))
+    return coloured_text(
+        text, values, label=f"What moved the prediction of character {where}", low=0, high=float(strengths.max()) or 1.0, marked=where
+    )
+
+
+def _norm(clip: Any, clip_norm: Any) -> float:
+    try:
+        norm = float(clip_norm)
+    except (TypeError, ValueError):
+        norm = math.nan
+    if not 0 < norm < math.inf:
+        raise UserError("the clip norm must be a number above 0")
+    return norm if clip else math.inf
+
+
+def _flows(found: tuple[dict[str, Any], bool], text: str, clip_norm: float) -> str:
+    cells, trained = found
+    panels, notes = {}, {}
+    for name, lm in cells.items():
+        ids = lm.vocabulary.encode(text, unknown="skip")[-STEPS_BACK - 1 :]
+        flow = gradient_flow(lm.network, ids.to(lm.device), clip_norm=min(clip_norm, 1e30))
+        norms = flow.norms[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.norms[0, 0][::-1]
+        clipped = flow.clipped[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.clipped[0, 0][::-1]
+        is_clipped = flow.weight_norm > clip_norm
+        panels[name.upper()] = [("dashed" if is_clipped else "solid", norms), *([("solid", clipped)] if is_clipped else [])]
+        notes[name.upper()] = f"Gradient of all weights {flow.weight_norm:.2g}" + (
+            f", clipped to {clip_norm:g}: the dashed line is without." if is_clipped else ", not clipped."
+        )
+    drawn = log_panels(panels, notes, x_label="steps back from the error", y_label="norm of the gradient")
+    which = "Three small networks of equal size, trained on the same text." if trained else (
+        "No trained cells come with this installation: these three have equal size and random weights, as before training."
+    )  # fmt: skip
+    return drawn + f'<p class="fine">{which}</p>'

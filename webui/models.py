@@ -1,0 +1,144 @@
+"""The two models, loaded once for all visitors: never two forwards of one at a time, and waiting photos share a batch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from captioner import Caption, Captioner, Decoding
+from captioner.images import Source
+from charlm import CharLM
+from rnnkit.errors import UserError
+
+logger = logging.getLogger(__name__)
+Model = TypeVar("Model")
+
+PHOTOS_AT_ONCE = 16
+
+
+@dataclass
+class _Job:
+    pixels: np.ndarray  # (B, size, size, 3) uint8
+    decoding: Decoding
+    attention: bool
+    done: Future[list[list[Caption]]] = field(default_factory=Future)
+
+    def fits(self, other: _Job) -> bool:
+        return (self.decoding, self.attention) == (other.decoding, other.attention)
+
+
+class SharedCaptioner:
+    """A captioner that many threads may ask: one thread runs it, on all that wait for the same settings at once.
+
+    It has the two methods that `captioner.folder.caption_photos` uses.
+    """
+
+    def __init__(self, captioner: Captioner) -> None:
+        self.captioner = captioner
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        threading.Thread(target=self._run, daemon=True, name="captioner").start()
+
+    def prepare(self, image: Source) -> np.ndarray:
+        """See `Captioner.prepare`; in the calling thread."""
+        return self.captioner.prepare(image)
+
+    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
+        """See `Captioner.caption_pixels`; waits for its turn."""
+        job = _Job(pixels, decoding or Decoding(), attention)
+        job.decoding.check()  # here, so that it fails for nobody else
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.notify()
+        return job.done.result()
+
+    def _run(self) -> None:
+        while True:
+            jobs = self._next()
+            try:
+                found = self.captioner.caption_pixels(
+                    np.concatenate([job.pixels for job in jobs]), jobs[0].decoding, attention=jobs[0].attention
+                )
+                for job in jobs:
+                    job.done.set_result(found[: len(job.pixels)])
+                    found = found[len(job.pixels) :]
+            except Exception as error:
+                for job in jobs:
+                    if not job.done.done():
+                        job.done.set_exception(error)
+
+    def _next(self) -> list[_Job]:
+        """The job that waits the longest, with those that can go with it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            jobs = [self._waiting.popleft()]
+            room = PHOTOS_AT_ONCE - len(jobs[0].pixels)
+            for job in list(self._waiting):
+                if job.fits(jobs[0]) and len(job.pixels) <= room:
+                    self._waiting.remove(job)
+                    jobs.append(job)
+                    room -= len(job.pixels)
+            return jobs
+
+
+class SharedCharLM:
+    """A language model with the lock under which every forward of it runs."""
+
+    def __init__(self, lm: CharLM) -> None:
+        self.lm, self.lock = lm, threading.Lock()
+
+
+class Loading(Generic[Model]):
+    """A model that is being loaded in a thread of its own."""
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._loaded: Future[Model] = Future()
+        threading.Thread(target=self._run, args=(load,), daemon=True).start()
+
+    def get(self) -> Model:
+        """The model, as soon as it is there.
+
+        Raises: UserError that says why it could not be loaded.
+        """
+        return self._loaded.result()
+
+    def _run(self, load: Callable[[], Model]) -> None:
+        try:
+            self._loaded.set_result(load())
+        except UserError as error:
+            self._loaded.set_exception(error)
+        except Exception as error:
+            logger.exception("a model could not be loaded")
+            self._loaded.set_exception(UserError(f"the model could not be loaded ({type(error).__name__}: {error})"))
+
+
+class Models:
+    """Both models; they load while the page is already there.
+
+    Args:
+        captioner, charlm: checkpoint folders; None are the bundled ones.
+        device: auto, cpu, cuda or cuda:N. A single text is written no faster by a GPU, so auto leaves charlm on the CPU.
+    """
+
+    def __init__(self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto") -> None:
+        self.captioner = Loading(lambda: _warm_captioner(Captioner.load(captioner, device=device)))
+        self.charlm = Loading(lambda: _warm_charlm(CharLM.load(charlm, device="cpu" if device == "auto" else device)))
+
+
+def _warm_captioner(captioner: Captioner) -> SharedCaptioner:
+    size = captioner.encoder.preprocessing.size
+    captioner.caption_pixels(np.zeros((1, size, size, 3), np.uint8), attention=captioner.decoder.attends)
+    return SharedCaptioner(captioner)
+
+
+def _warm_charlm(lm: CharLM) -> SharedCharLM:
+    lm.writer().likeliest(1)
+    return SharedCharLM(lm)

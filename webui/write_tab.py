@@ -1,0 +1,208 @@
+"""Tab 3: a prompt in, text out as it is written; stop it, look at what could come next, go on."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from charlm.sampling import Choice
+from charlm.writer import Writer
+from rnnkit.errors import UserError
+from webui.drawings import bars, notice, visible
+from webui.errors import in_words
+from webui.models import Models, SharedCharLM
+
+SECONDS_BETWEEN_YIELDS = 0.05
+SECONDS_A_TURN = 0.04  # of the model, before another visitor's text may have it
+MAX_PROMPT, MAX_LENGTH = 5000, 20_000
+WRITERS_KEPT = 200
+PROMPT = "ROMEO:"
+EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
+
+
+class Writers:
+    """Texts in the making, by the token that their visitors hold; the ones that were not used for the longest are forgotten."""
+
+    def __init__(self, limit: int = WRITERS_KEPT) -> None:
+        self._kept: OrderedDict[str, Writer] = OrderedDict()
+        self._limit = limit
+
+    def keep(self, writer: Writer) -> str:
+        """Keep a text; returns its token."""
+        token = uuid.uuid4().hex
+        self._kept[token] = writer
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
+        return token
+
+    def get(self, token: Any) -> Writer:
+        """The text of a token.
+
+        Raises: UserError if there is none (any more).
+        """
+        if not isinstance(token, str) or token not in self._kept:
+            raise UserError("there is no text to go on with: press Write first")
+        self._kept.move_to_end(token)
+        return self._kept[token]
+
+
+def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
+    """Raises: UserError for a setting that is no number or out of range."""
+    try:
+        return Choice(float(temperature), int(top_k), float(top_p))
+    except (TypeError, ValueError, OverflowError):
+        raise UserError("temperature, top-k and top-p must be numbers") from None
+
+
+def whole_number(value: Any, what: str, low: int, high: int) -> int:
+    """Raises: UserError naming what is no number or out of range."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise UserError(f"{what} must be a number from {low} to {high}") from None
+    if not low <= number <= high:
+        raise UserError(f"{what} must be from {low} to {high}, not {number}")
+    return number
+
+
+def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Writer:
+    """Read a prompt; characters that the model has never seen are left out.
+
+    Raises: UserError if it is no text, or too long.
+    """
+    if not isinstance(prompt, str):
+        raise UserError("the prompt must be text")
+    if len(prompt) > MAX_PROMPT:
+        raise UserError(f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}")
+    with shared.lock:
+        return shared.lm.writer(prompt, seed=seed, unknown="skip")
+
+
+def stream(shared: SharedCharLM, writer: Writer, length: int, choice: Choice, stop: Any) -> Iterator[str]:
+    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end."""
+    pieces = writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
+    text, told, ended = writer.text, 0.0, False
+    while not ended:
+        with shared.lock:
+            turn = time.monotonic() + SECONDS_A_TURN
+            while time.monotonic() < turn:
+                piece = next(pieces, None)
+                if piece is None:
+                    ended = True
+                    break
+                text += piece
+                if not told:
+                    break  # the first character is shown at once
+        wait = told + SECONDS_BETWEEN_YIELDS - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        told = time.monotonic()
+        yield text
+
+
+def build(models: Models) -> None:
+    """Draw the tab."""
+    writers = Writers()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=300):
+            missing = gr.HTML(visible=False, container=False)
+            prompt = gr.Textbox(PROMPT, label="Prompt", lines=2, max_lines=8, max_length=MAX_PROMPT, info="The text goes on from here.", elem_id="prompt")
+            with gr.Row():
+                write = gr.Button("Write", variant="primary", elem_id="write")
+                stop = gr.Button("Stop", variant="primary", visible=False, elem_id="stop-writing")
+                go_on = gr.Button("Continue", interactive=False)
+                again = gr.Button("Again", interactive=False)
+            text = gr.Textbox(label="Text", lines=14, max_lines=24, interactive=False, elem_id="text", buttons=["copy"])
+            line = gr.HTML(elem_id="write-line", container=False)
+        with gr.Column(scale=4, min_width=280):
+            temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder; 0 always the likeliest.")
+            length = gr.Slider(20, 5000, 600, step=20, label="Length", info="Characters to write at a go.")
+            top_k = gr.Slider(0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all.")
+            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this.")
+            stop_text = gr.Textbox("", label="Stop text", info="Ends where this appears; may be empty.", max_length=100)
+            with gr.Row(elem_classes="seed-row"):
+                seed = gr.Number(1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed")
+                die = gr.Button("New seed", min_width=90, size="md")
+            likeliest = gr.HTML(EMPTY, elem_id="likeliest", container=False)
+    token = gr.State(None)
+    settings = [length, temperature, top_k, top_p, stop_text]
+    buttons = [write, stop, go_on, again]
+
+    def working(on: bool) -> dict[Any, Any]:
+        return {
+            write: gr.update(visible=not on),
+            stop: gr.update(visible=on),
+            go_on: gr.update(interactive=not on),
+            again: gr.update(interactive=not on),
+        }
+
+    def writing(writer: Writer, kept: str, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
+        length, temperature, top_k, top_p, stop = settings
+        characters = whole_number(length, "the length", 1, MAX_LENGTH)
+        choice, before = choice_of(temperature, top_k, top_p), len(writer.written)
+        started = time.perf_counter()
+        first = True
+        for shown in stream(shared, writer, characters, choice, stop):
+            yield {text: shown} | (working(True) | {token: kept} if first else {})
+            first = False
+        seconds = time.perf_counter() - started
+        yield working(False) | after(writer) | {line: _line(shared, len(writer.written) - before, seconds, writer)}
+
+    def after(writer: Writer) -> dict[Any, Any]:
+        rows = [(visible(character), probability) for character, probability in writer.likeliest(10)]
+        return {likeliest: bars(rows, label="Likeliest next characters")}
+
+    @in_words
+    def start(prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+        shared = models.charlm.get()
+        writer = begin(shared, prompt, whole_number(seed, "the seed", 0, 2**31))
+        yield from writing(writer, writers.keep(writer), shared, *settings)
+
+    @in_words
+    def resume(kept: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+        yield from writing(writers.get(kept), kept, models.charlm.get(), *settings)
+
+    @in_words
+    def stopped(kept: Any) -> dict[Any, Any]:
+        try:
+            writer = writers.get(kept)
+        except UserError:
+            return working(False)
+        return working(False) | after(writer) | {text: writer.text, line: notice("Stopped. Continue goes on from here.")}
+
+    def check() -> dict[str, Any]:
+        try:
+            models.charlm.get()
+        except UserError as error:
+            return gr.update(value=notice(f"No text can be written: {error}.", kind="problem"), visible=True)
+        return gr.update(visible=False)
+
+    outputs = [*buttons, text, token, line, likeliest]
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, "preprocess": False, **private}
+    roll: dict[str, Any] = {"fn": lambda: random.randrange(10**6), "inputs": None, "outputs": seed, "queue": False, **private}
+    runs = [
+        write.click(start, [prompt, seed, *settings], outputs, **limited),
+        prompt.submit(start, [prompt, seed, *settings], outputs, **limited),
+        go_on.click(resume, [token, *settings], outputs, **limited),
+        again.click(**roll).then(start, [prompt, seed, *settings], outputs, **limited),
+    ]
+    for run in runs:
+        run.failure(lambda: working(False), None, buttons, queue=False, **private)
+    stop.click(stopped, token, outputs, cancels=runs, **private)
+    die.click(**roll)
+    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
+
+
+def _line(shared: SharedCharLM, characters: int, seconds: float, writer: Writer) -> str:
+    architecture = shared.lm.network.architecture
+    speed = f"{characters / max(seconds, 1e-6):,.0f} a second" if characters else "nothing new"
+    why = "; ended at the stop text" if writer.stopped else ""
+    said = f"{architecture.cell.upper()}, {architecture.num_layers} x {architecture.hidden_size} · {shared.lm.device.type.upper()} · {characters} characters, {speed}{why}"
+    return f'<p class="fine line">{said}</p>'
