@@ -21,6 +21,7 @@ class Writer:
         prompt: what the text went on from, as far as the model knows its characters.
         written: all that was written since, stop strings that ended a go included.
         stopped: the last go was ended by a stop string.
+        seed: of the random numbers.
     """
 
     def __init__(self, stepper: Stepper, vocabulary: Vocabulary, prompt: Sequence[int], *, seed: int | None = None) -> None:
@@ -32,7 +33,7 @@ class Writer:
             if number:
                 self._generator.random(1)  # `sample` draws while it reads too, so that texts in one batch keep step
             self._read(index)
-        self.prompt, self.written, self.stopped = vocabulary.decode(prompt), "", False
+        self.prompt, self.written, self.stopped, self.seed = vocabulary.decode(prompt), "", False, seed
 
     @property
     def text(self) -> str:

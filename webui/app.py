@@ -27,7 +27,8 @@ HEAD = """
 def build(models: Models) -> gr.Blocks:
     """The page, not yet served."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, FILES_LIVE), fill_width=False) as page:
-        gr.HTML(HEAD, container=False)
+        endpoints.build(models)  # first, so that no event of a tab takes their names
+        gr.HTML(HEAD, container=False, apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Caption", id="caption"):
                 caption_tab.build(models)
@@ -39,7 +40,6 @@ def build(models: Models) -> gr.Blocks:
                 inside_tab.build(models)
             with gr.Tab("Score", id="score"):
                 score_tab.build()
-        endpoints.build(models)
     page.queue(max_size=WAITING, default_concurrency_limit=16)
     return page
 
@@ -82,6 +82,7 @@ def launch(
         css_paths=[STYLE],
         **_quiet(),
     )
+    models.start()  # not sooner: it would hold up the page
     return page
 
 

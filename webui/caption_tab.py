@@ -20,7 +20,7 @@ from webui.errors import in_words
 from webui.models import Models, SharedCaptioner
 from webui.uploads import Upload, received
 
-EXAMPLES = ("lion.jpg", "tower.jpg", "cheetah1.jpg", "groot.jpeg")
+EXAMPLES = ("tower.jpg", "lion.jpg", "cheetah1.jpg")
 BEAM, SAMPLING = "Beam search", "Sampling"
 EMPTY = notice("Drop a photo on the left, paste one, or take an example: its sentence appears here.")
 # Choosing a word lays its picture of attention over the photo on the left.
@@ -119,7 +119,7 @@ def build(models: Models) -> None:
             )
             gr.Examples([gr.get_image(name) for name in EXAMPLES], photo, label="Example photos", elem_id="examples", api_visibility="private")
         with gr.Column(scale=5, min_width=300):
-            result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False)
+            result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False, apply_default_css=False)
             with gr.Accordion("Options", open=False):
                 chosen = options()
                 again = gr.Button("Caption again", size="md")

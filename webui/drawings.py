@@ -161,7 +161,7 @@ def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label:
         for number in sorted({0, count // 2, count - 1})
     )
     curves = "".join(
-        f'<polyline class="{style}" points="{" ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value > 0)}"/>'
+        f'<polyline class="{style}" points="{" ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value >= 10.0**low)}"/>'
         for style, values in lines
     )
     axes = (

@@ -130,13 +130,13 @@ def build(models: Models) -> None:
                 chosen = options()
                 chosen.num_captions.visible = False
         with gr.Column(scale=6, min_width=300):
-            progress = gr.HTML(EMPTY, elem_id="progress", container=False)
+            progress = gr.HTML(EMPTY, elem_id="progress", container=False, apply_default_css=False)
             gallery = gr.Gallery(label="Captions", columns=3, height=430, object_fit="cover", elem_id="gallery", buttons=[], visible=False)
     with gr.Column(visible=False) as results:
         gr.Markdown("### The captions\nClick a caption to change it; the files below follow.")
         table = gr.Dataframe(
             headers=HEADERS, datatype="str", type="array", interactive=True, wrap=True, label="Captions, editable", elem_id="table",
-            static_columns=[0, 2], buttons=[], column_widths=["28%", "47%", "25%"], row_limits=(0, None), column_limits=(3, 3),
+            static_columns=[0, 2], buttons=[], column_widths=["28%", "47%", "25%"],
         )  # fmt: skip
         with gr.Row():
             downloads = [gr.DownloadButton(f"Download {kind}") for kind in ("CSV", "JSONL", "sidecar ZIP")]

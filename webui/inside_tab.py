@@ -8,12 +8,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from charlm.cell_zoo import load_cells
 from charlm.insight import connectivity, gradient_flow, matching_units, surprise, unit_traces
 from rnnkit.errors import UserError
 from webui.drawings import coloured_text, heat_map, log_panels, notice, visible
 from webui.errors import in_words
-from webui.models import Loading, Models, SharedCharLM
+from webui.models import Models, SharedCharLM
 
 MAX_TEXT = 600
 STEPS_BACK = 100
@@ -34,12 +33,12 @@ element.addEventListener('click', (event) => {
 WORDS = {
     "surprise": (
         "Surprise",
-        "The darker a character, the less the network expected it: -ln p of what came, given all before it.\n"
+        "The stronger a character's colour, the less the network expected it: -ln p of what came, given all before it.\n"
         "Beginnings of words surprise, their ends hardly do; rest on a character to read what it held likeliest.",
     ),
     "connectivity": (
         "What a prediction hangs on",
-        "Click a character, or move the slider: the darker an earlier one, the more it moved the prediction of the framed one.\n"
+        "Click a character, or move the slider: the stronger the colour of an earlier one, the more it moved the prediction of the framed one.\n"
         "Most of the time the last few characters decide; after a line's end or a name, the network looks further back.",
     ),
     "units": (
@@ -57,7 +56,7 @@ WORDS = {
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    missing = gr.HTML(visible=False, container=False)
+    missing = gr.HTML(visible=False, container=False, apply_default_css=False)
     with gr.Row(equal_height=False):
         text = gr.Textbox(
             TEXT, label="A text of yours", lines=6, max_lines=12, max_length=MAX_TEXT, info=f"At most {MAX_TEXT} characters.", scale=6, elem_id="inside-text"
@@ -66,24 +65,22 @@ def build(models: Models) -> None:
             look = gr.Button("Look inside", variant="primary")
             clip = gr.Checkbox(True, label="Clip the gradient", info="Scales it down to the norm below.")
             clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm")
-    summary = gr.HTML(notice("Press Look inside: the network reads the text, and four views of it appear."), elem_id="inside-summary", container=False)
+    summary = gr.HTML(notice("Press Look inside: the network reads the text, and four views of it appear."), elem_id="inside-summary", container=False, apply_default_css=False)
     with gr.Column(visible=False, elem_id="views") as views:
         with gr.Column(elem_classes="view"):
             _words("surprise")
-            surprised = gr.HTML(elem_id="surprise", container=False)
+            surprised = gr.HTML(elem_id="surprise", container=False, apply_default_css=False)
         with gr.Column(elem_classes="view"):
             _words("connectivity")
             position = gr.Slider(1, MAX_TEXT - 1, 1, step=1, label="Character", elem_id="position")
-            connected = gr.HTML(elem_id="connectivity", js_on_load=CHOOSE, container=False)
+            connected = gr.HTML(elem_id="connectivity", js_on_load=CHOOSE, container=False, apply_default_css=False)
         with gr.Column(elem_classes="view"):
             _words("units")
-            units = gr.HTML(elem_id="units", container=False)
+            units = gr.HTML(elem_id="units", container=False, apply_default_css=False)
         with gr.Column(elem_classes="view"):
             _words("gradient")
-            gradient = gr.HTML(elem_id="gradient", container=False)
+            gradient = gr.HTML(elem_id="gradient", container=False, apply_default_css=False)
     read = gr.State("")
-
-    cells = Loading(lambda: load_cells(models.charlm.get().lm.vocabulary))
 
     @in_words
     def inspect(text: Any, clip: Any, clip_norm: Any) -> dict[Any, Any]:
@@ -102,7 +99,7 @@ def build(models: Models) -> None:
             units: _units(known, traces),
             position: gr.update(maximum=where, value=where),
             connected: _connected(shared, known, where),
-            gradient: _flows(cells.get(), known, _norm(clip, clip_norm)),
+            gradient: _flows(models.cells.get(), known, _norm(clip, clip_norm)),
         }
 
     @in_words
@@ -119,7 +116,7 @@ def build(models: Models) -> None:
 
     @in_words
     def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
-        return _flows(cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
+        return _flows(models.cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
 
     def check() -> dict[str, Any]:
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from captioner import Caption, Captioner, Decoding
 from captioner.images import Source
 from charlm import CharLM
+from charlm.cell_zoo import load_cells
 from rnnkit.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -97,22 +98,30 @@ class SharedCharLM:
 
 
 class Loading(Generic[Model]):
-    """A model that is being loaded in a thread of its own."""
+    """A model that is loaded in a thread of its own, from `start` on or when it is first asked for."""
 
     def __init__(self, load: Callable[[], Model]) -> None:
-        self._loaded: Future[Model] = Future()
-        threading.Thread(target=self._run, args=(load,), daemon=True).start()
+        self._load, self._loaded = load, Future[Model]()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, if that has not been done."""
+        with self._lock:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def get(self) -> Model:
         """The model, as soon as it is there.
 
         Raises: UserError that says why it could not be loaded.
         """
+        self.start()
         return self._loaded.result()
 
-    def _run(self, load: Callable[[], Model]) -> None:
+    def _run(self) -> None:
         try:
-            self._loaded.set_result(load())
+            self._loaded.set_result(self._load())
         except UserError as error:
             self._loaded.set_exception(error)
         except Exception as error:
@@ -121,7 +130,7 @@ class Loading(Generic[Model]):
 
 
 class Models:
-    """Both models; they load while the page is already there.
+    """Both models, and the three small ones to compare cells by; they load while the page is already there.
 
     Args:
         captioner, charlm: checkpoint folders; None are the bundled ones.
@@ -131,6 +140,12 @@ class Models:
     def __init__(self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto") -> None:
         self.captioner = Loading(lambda: _warm_captioner(Captioner.load(captioner, device=device)))
         self.charlm = Loading(lambda: _warm_charlm(CharLM.load(charlm, device="cpu" if device == "auto" else device)))
+        self.cells = Loading(lambda: load_cells(self.charlm.get().lm.vocabulary))
+
+    def start(self) -> None:
+        """Begin to load what every visitor needs."""
+        self.captioner.start()
+        self.charlm.start()
 
 
 def _warm_captioner(captioner: Captioner) -> SharedCaptioner:

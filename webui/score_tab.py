@@ -61,7 +61,7 @@ def build() -> None:
             split = gr.Dropdown(list(SPLITS), value="automatic", label="Split", info="Automatic takes test where the file names splits.")
             button = gr.Button("Score", variant="primary")
         with gr.Column(scale=7, min_width=300):
-            result = gr.HTML(EMPTY, elem_id="score-result", container=False)
+            result = gr.HTML(EMPTY, elem_id="score-result", container=False, apply_default_css=False)
 
     @in_words
     def score(references: Any, predictions: Any, split: Any) -> str:

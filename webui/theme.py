@@ -39,13 +39,14 @@ STYLE = Path(__file__).with_name("style.css")
 
 def theme() -> gr.themes.Base:
     """Gradio's base theme in these colours."""
+    # Regular and bold only: of the weights between, Gradio brings files that lack most letters.
     look = gr.themes.Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,
         neutral_hue=GREY,
         radius_size=gr.themes.sizes.radius_md,
-        font=(LocalFont("IBM Plex Sans", weights=(400, 600)), Font("system-ui"), Font("sans-serif")),
-        font_mono=(LocalFont("IBM Plex Mono", weights=(400, 600)), Font("ui-monospace"), Font("monospace")),
+        font=(LocalFont("IBM Plex Sans", weights=(400, 700)), Font("system-ui"), Font("sans-serif")),
+        font_mono=(LocalFont("IBM Plex Mono", weights=(400, 700)), Font("ui-monospace"), Font("monospace")),
     )
     return look.set(
         body_background_fill="*neutral_50",
@@ -102,6 +103,8 @@ def theme() -> gr.themes.Base:
         checkbox_label_text_color_dark="*neutral_100",
         checkbox_label_background_fill_selected="*primary_50",
         checkbox_label_background_fill_selected_dark="*primary_900",
+        input_border_width="1px",
+        button_border_width="1px",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_dark="*primary_300",
         button_primary_background_fill_hover="*primary_700",

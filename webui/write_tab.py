@@ -111,7 +111,7 @@ def build(models: Models) -> None:
     writers = Writers()
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
-            missing = gr.HTML(visible=False, container=False)
+            missing = gr.HTML(visible=False, container=False, apply_default_css=False)
             prompt = gr.Textbox(PROMPT, label="Prompt", lines=2, max_lines=8, max_length=MAX_PROMPT, info="The text goes on from here.", elem_id="prompt")
             with gr.Row():
                 write = gr.Button("Write", variant="primary", elem_id="write")
@@ -119,17 +119,16 @@ def build(models: Models) -> None:
                 go_on = gr.Button("Continue", interactive=False)
                 again = gr.Button("Again", interactive=False)
             text = gr.Textbox(label="Text", lines=14, max_lines=24, interactive=False, elem_id="text", buttons=["copy"])
-            line = gr.HTML(elem_id="write-line", container=False)
+            line = gr.HTML(elem_id="write-line", container=False, apply_default_css=False)
+            likeliest = gr.HTML(EMPTY, elem_id="likeliest", container=False, apply_default_css=False)
         with gr.Column(scale=4, min_width=280):
             temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder; 0 always the likeliest.")
             length = gr.Slider(20, 5000, 600, step=20, label="Length", info="Characters to write at a go.")
             top_k = gr.Slider(0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all.")
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this.")
             stop_text = gr.Textbox("", label="Stop text", info="Ends where this appears; may be empty.", max_length=100)
-            with gr.Row(elem_classes="seed-row"):
-                seed = gr.Number(1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed")
-                die = gr.Button("New seed", min_width=90, size="md")
-            likeliest = gr.HTML(EMPTY, elem_id="likeliest", container=False)
+            seed = gr.Number(1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed")
+            die = gr.Button("New seed", size="md")
     token = gr.State(None)
     settings = [length, temperature, top_k, top_p, stop_text]
     buttons = [write, stop, go_on, again]
@@ -146,13 +145,11 @@ def build(models: Models) -> None:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
         choice, before = choice_of(temperature, top_k, top_p), len(writer.written)
-        started = time.perf_counter()
         first = True
         for shown in stream(shared, writer, characters, choice, stop):
             yield {text: shown} | (working(True) | {token: kept} if first else {})
             first = False
-        seconds = time.perf_counter() - started
-        yield working(False) | after(writer) | {line: _line(shared, len(writer.written) - before, seconds, writer)}
+        yield working(False) | after(writer) | {line: _line(shared, len(writer.written) - before, writer)}
 
     def after(writer: Writer) -> dict[Any, Any]:
         rows = [(visible(character), probability) for character, probability in writer.likeliest(10)]
@@ -200,9 +197,9 @@ def build(models: Models) -> None:
     gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
 
 
-def _line(shared: SharedCharLM, characters: int, seconds: float, writer: Writer) -> str:
-    architecture = shared.lm.network.architecture
-    speed = f"{characters / max(seconds, 1e-6):,.0f} a second" if characters else "nothing new"
-    why = "; ended at the stop text" if writer.stopped else ""
-    said = f"{architecture.cell.upper()}, {architecture.num_layers} x {architecture.hidden_size} · {shared.lm.device.type.upper()} · {characters} characters, {speed}{why}"
+def _line(shared: SharedCharLM, characters: int, writer: Writer) -> str:
+    model = shared.lm.network.architecture
+    why = ", ended at the stop text" if writer.stopped else ""
+    size = f"{model.num_layers} x {model.hidden_size} units"
+    said = f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {writer.seed} · {characters} characters{why}"
     return f'<p class="fine line">{said}</p>'
