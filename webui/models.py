@@ -22,7 +22,10 @@ from rnnkit.errors import UserError
 logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
-PHOTOS_AT_ONCE = 16
+PHOTOS_AT_ONCE = 32
+# A photo costs half as much in a batch of 16 as alone. So when several visitors are here, those who come within this time go
+# together; one who is alone does not wait.
+SECONDS_TO_GATHER = 0.02
 
 
 @dataclass
@@ -46,6 +49,7 @@ class SharedCaptioner:
         self.captioner = captioner
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
+        self._crowded = False  # the last batch was of several jobs
         threading.Thread(target=self._run, daemon=True, name="captioner").start()
 
     def prepare(self, image: Source) -> np.ndarray:
@@ -80,6 +84,8 @@ class SharedCaptioner:
         """The job that waits the longest, with those that can go with it."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting)
+            if self._crowded or len(self._waiting) > 1:
+                self._changed.wait_for(lambda: len(self._waiting) >= PHOTOS_AT_ONCE, timeout=SECONDS_TO_GATHER)
             jobs = [self._waiting.popleft()]
             room = PHOTOS_AT_ONCE - len(jobs[0].pixels)
             for job in list(self._waiting):
@@ -87,6 +93,7 @@ class SharedCaptioner:
                     self._waiting.remove(job)
                     jobs.append(job)
                     room -= len(job.pixels)
+            self._crowded = len(jobs) > 1
             return jobs
 
 
