@@ -20,9 +20,12 @@ from webui.errors import in_words
 from webui.models import Models, SharedCaptioner
 from webui.uploads import Upload, received
 
-EXAMPLES = ("tower.jpg", "lion.jpg", "cheetah1.jpg")
+EXAMPLES = {"a tower": "tower.jpg", "a lion": "lion.jpg", "a cheetah": "cheetah1.jpg"}
 BEAM, SAMPLING = "Beam search", "Sampling"
 EMPTY = notice("Drop a photo on the left, paste one, or take an example: its sentence appears here.")
+# Gradio's example pictures have no names for those who cannot see them.
+NAME_EXAMPLES = f"""() => document.querySelectorAll('#examples button').forEach(
+  (button, index) => button.setAttribute('aria-label', 'Example photo: ' + ({list(EXAMPLES)})[index]))"""
 # Choosing a word lays its picture of attention over the photo on the left.
 LOOK = """
 const photo = () => document.querySelector('#photo');
@@ -117,12 +120,14 @@ def build(models: Models) -> None:
             photo = gr.Image(
                 label="Photo", type="filepath", sources=["upload", "clipboard", "webcam"], elem_id="photo", buttons=[], placeholder=PLACEHOLDER
             )
-            gr.Examples([gr.get_image(name) for name in EXAMPLES], photo, label="Example photos", elem_id="examples", api_visibility="private")
+            gr.Examples([gr.get_image(file) for file in EXAMPLES.values()], photo, label="Example photos", elem_id="examples", api_visibility="private")
         with gr.Column(scale=5, min_width=300):
             result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False, apply_default_css=False)
             with gr.Accordion("Options", open=False):
                 chosen = options()
                 again = gr.Button("Caption again", size="md")
+
+    gr.on([gr.context.Context.root_block.load], None, None, None, js=NAME_EXAMPLES, api_visibility="private")  # type: ignore[union-attr]
 
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
