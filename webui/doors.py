@@ -19,6 +19,7 @@ CLOSED = tuple(
 ) + ("/monitoring", "/svelte", f"{API}/deep_link", f"{API}/custom_component", f"{API}/dev")
 MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
 MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
+BUSY = b'{"detail": "The page is busy with other visitors: try again in a moment."}'
 FREE_DISK = 2048 * MEGABYTE  # uploads must leave so much
 
 
@@ -36,7 +37,7 @@ class Doors:
                 await refusal(scope, receive, send)
                 return
             if scope["method"] == "POST":
-                receive = _bounded(receive, _limit(scope["path"]))
+                receive, send = _bounded(receive, _limit(scope["path"])), _friendly(send)
         await self.app(scope, receive, send)
 
 
@@ -74,6 +75,23 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         return message if left >= 0 else {"type": "http.disconnect"}
 
     return bounded
+
+
+def _friendly(send: Send) -> Send:
+    """Says in words that the queue is full, which Gradio says in numbers."""
+    full = False
+
+    async def friendly(message: Message) -> None:
+        nonlocal full
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            full = True
+            headers = [pair for pair in message["headers"] if pair[0].lower() not in (b"content-length", b"content-encoding")]
+            message = {**message, "headers": [*headers, (b"content-length", str(len(BUSY)).encode())]}
+        elif full and message["type"] == "http.response.body":
+            message = {**message, "body": b"" if message.get("more_body") else BUSY}
+        await send(message)
+
+    return friendly
 
 
 def _answer(status: int, detail: str) -> JSONResponse:

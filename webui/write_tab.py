@@ -7,6 +7,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -21,28 +22,37 @@ from webui.models import Models, SharedCharLM
 SECONDS_BETWEEN_YIELDS = 0.05
 SECONDS_A_TURN = 0.04  # of the model, before another visitor's text may have it
 MAX_PROMPT, MAX_LENGTH = 5000, 20_000
-WRITERS_KEPT = 200
+DRAFTS_KEPT = 200
 PROMPT = "ROMEO:"
 EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
 
 
-class Writers:
-    """Texts in the making, by the token that their visitors hold; the ones that were not used for the longest are forgotten."""
+@dataclass
+class Draft:
+    """A text in the making, and whether its visitor has pressed Stop: the stream looks before each turn of the model."""
 
-    def __init__(self, limit: int = WRITERS_KEPT) -> None:
-        self._kept: OrderedDict[str, Writer] = OrderedDict()
+    writer: Writer
+    left_out: int = 0  # characters of the prompt that the model has never seen
+    stopped: bool = False
+
+
+class Drafts:
+    """Drafts, by the token that their visitors hold; the ones that were not used for the longest are forgotten."""
+
+    def __init__(self, limit: int = DRAFTS_KEPT) -> None:
+        self._kept: OrderedDict[str, Draft] = OrderedDict()
         self._limit = limit
 
-    def keep(self, writer: Writer) -> str:
-        """Keep a text; returns its token."""
+    def keep(self, draft: Draft) -> str:
+        """Keep a draft; returns its token."""
         token = uuid.uuid4().hex
-        self._kept[token] = writer
+        self._kept[token] = draft
         while len(self._kept) > self._limit:
             self._kept.popitem(last=False)
         return token
 
-    def get(self, token: Any) -> Writer:
-        """The text of a token.
+    def get(self, token: Any) -> Draft:
+        """The draft of a token.
 
         Raises: UserError if there is none (any more).
         """
@@ -71,7 +81,7 @@ def whole_number(value: Any, what: str, low: int, high: int) -> int:
     return number
 
 
-def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Writer:
+def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
     """Read a prompt; characters that the model has never seen are left out.
 
     Raises: UserError if it is no text, or too long.
@@ -81,17 +91,20 @@ def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Writer:
     if len(prompt) > MAX_PROMPT:
         raise UserError(f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}")
     with shared.lock:
-        return shared.lm.writer(prompt, seed=seed, unknown="skip")
+        writer = shared.lm.writer(prompt, seed=seed, unknown="skip")
+    return Draft(writer, len(prompt) - len(writer.prompt))
 
 
-def stream(shared: SharedCharLM, writer: Writer, length: int, choice: Choice, stop: Any) -> Iterator[str]:
+def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop: Any) -> Iterator[str]:
     """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end."""
-    pieces = writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
-    text, told, ended = writer.text, 0.0, False
+    pieces = draft.writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
+    text, told, ended, draft.stopped = draft.writer.text, 0.0, False, False
     while not ended:
         with shared.lock:
             turn = time.monotonic() + SECONDS_A_TURN
             while time.monotonic() < turn:
+                if draft.stopped:
+                    return
                 piece = next(pieces, None)
                 if piece is None:
                     ended = True
@@ -108,7 +121,7 @@ def stream(shared: SharedCharLM, writer: Writer, length: int, choice: Choice, st
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    writers = Writers()
+    drafts = Drafts()
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
@@ -141,37 +154,40 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def writing(writer: Writer, kept: str, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def writing(draft: Draft, kept: str, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
-        choice, before = choice_of(temperature, top_k, top_p), len(writer.written)
+        choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
         first = True
-        for shown in stream(shared, writer, characters, choice, stop):
+        for shown in stream(shared, draft, characters, choice, stop):
             yield {text: shown} | (working(True) | {token: kept} if first else {})
             first = False
-        yield working(False) | after(writer) | {line: _line(shared, len(writer.written) - before, writer)}
+        if not draft.stopped:
+            yield working(False) | after(draft) | {line: _line(shared, len(draft.writer.written) - before, draft)}
 
-    def after(writer: Writer) -> dict[Any, Any]:
-        rows = [(visible(character), probability) for character, probability in writer.likeliest(10)]
+    def after(draft: Draft) -> dict[Any, Any]:
+        rows = [(visible(character), probability) for character, probability in draft.writer.likeliest(10)]
         return {likeliest: bars(rows, label="Likeliest next characters")}
 
     @in_words
     def start(prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
         shared = models.charlm.get()
-        writer = begin(shared, prompt, whole_number(seed, "the seed", 0, 2**31))
-        yield from writing(writer, writers.keep(writer), shared, *settings)
+        draft = begin(shared, prompt, whole_number(seed, "the seed", 0, 2**31))
+        yield from writing(draft, drafts.keep(draft), shared, *settings)
 
     @in_words
     def resume(kept: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from writing(writers.get(kept), kept, models.charlm.get(), *settings)
+        yield from writing(drafts.get(kept), kept, models.charlm.get(), *settings)
 
     @in_words
     def stopped(kept: Any) -> dict[Any, Any]:
         try:
-            writer = writers.get(kept)
+            draft = drafts.get(kept)
         except UserError:
             return working(False)
-        return working(False) | after(writer) | {text: writer.text, line: notice("Stopped. Continue goes on from here.")}
+        draft.stopped = True
+        with models.charlm.get().lock:  # the turn that runs now is over then, and there is no other
+            return working(False) | after(draft) | {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
 
     def check() -> dict[str, Any]:
         try:
@@ -197,9 +213,11 @@ def build(models: Models) -> None:
     gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
 
 
-def _line(shared: SharedCharLM, characters: int, writer: Writer) -> str:
+def _line(shared: SharedCharLM, characters: int, draft: Draft) -> str:
     model = shared.lm.network.architecture
-    why = ", ended at the stop text" if writer.stopped else ""
+    why = ", ended at the stop text" if draft.writer.stopped else ""
     size = f"{model.num_layers} x {model.hidden_size} units"
-    said = f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {writer.seed} · {characters} characters{why}"
+    said = f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.writer.seed} · {characters} characters{why}"
+    if draft.left_out:
+        said += f" · {draft.left_out} of the prompt that the model has never seen were left out"
     return f'<p class="fine line">{said}</p>'

@@ -58,7 +58,7 @@ def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model that has learnt a verse."""
     folder = tmp_path_factory.mktemp("charlm") / "verse"
     settings = TrainingSettings(
-        hidden_size=32, num_layers=2, embedding_size=8, batch_size=4, sequence_length=32, epochs=8, learning_rate=0.01, warmup_steps=5
+        hidden_size=128, num_layers=2, embedding_size=8, batch_size=4, sequence_length=32, epochs=3, learning_rate=0.01, warmup_steps=5
     )
     assert train(VERSE * 10, folder, settings, device=torch.device("cpu"))
     return folder

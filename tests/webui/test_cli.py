@@ -1,0 +1,97 @@
+"""The command: what it says, what it refuses, how fast it starts, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.webui.conftest import Server
+from webui.cli import _credentials
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "webui.cli", *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--captioner", "nowhere"], "no checkpoint at 'nowhere'"),
+        (["--charlm", "."], "no checkpoint at '.'"),
+        (["--device", "toaster"], "unknown device 'toaster'"),
+        (["--auth", "me"], "--auth must be USER:PASSWORD"),
+    ],
+)
+def test_a_wrong_flag_is_refused_in_one_line_before_anything_is_loaded(arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("webui: ") and said in line
+
+
+def test_a_password_may_hold_colons() -> None:
+    assert _credentials("me:a:b") == ("me", "a:b")
+
+
+def test_a_port_that_is_taken_is_named(small_charlm: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run("--port", str(port), "--charlm", str(small_charlm))
+    assert done.returncode == 2
+    assert f"port {port}" in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_for_it(serve: Callable[..., Server], small_charlm: Path) -> None:
+    open_ = serve("--charlm", str(small_charlm), "--host", "0.0.0.0")
+    log = (open_.connections.parent / "log").read_text()
+    assert "warning: everybody who reaches 0.0.0.0 can use this page" in log and "--auth USER:PASSWORD" in log
+    _end(open_)
+    closed = serve("--charlm", str(small_charlm), "--host", "0.0.0.0", "--auth", "me:secret")
+    assert "warning" not in (closed.connections.parent / "log").read_text()
+    for route in ("config", "gradio_api/info", "gradio_api/call/caption", "gradio_api/upload"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(f"{closed.address}/{route}", b"{}" if "call" in route or "upload" in route else None))
+        assert refused.value.code in (401, 403, 422, 405), route
+    _end(closed)
+
+
+def test_it_listens_on_this_machine_alone(server: Server) -> None:
+    port = int(server.address.rpartition(":")[2])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing; tells which address this machine has
+        own = probe.getsockname()[0]
+    if own.startswith("127."):
+        pytest.skip("this machine has no other address than its own")
+    with socket.socket() as tried, pytest.raises(OSError):
+        tried.settimeout(5)
+        tried.connect((own, port))
+
+
+@pytest.mark.slow
+def test_it_starts_within_ten_seconds_of_work_and_leaves_no_file_behind(serve: Callable[..., Server], small_charlm: Path) -> None:
+    running = serve("--charlm", str(small_charlm))
+    ticks = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK") < 20  # seconds of two cores; a busy machine's clock says nothing
+    assert running.temporary.exists()
+    assert _end(running) == 0
+    assert not running.temporary.exists()
+
+
+def _end(server: Server) -> int:
+    started = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    code = server.process.wait(60)
+    assert time.monotonic() - started < 30
+    return code

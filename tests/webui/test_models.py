@@ -1,0 +1,151 @@
+"""The shared models: one forward at a time, waiting photos in one batch, and each visitor's own result."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from captioner import Caption, Captioner, Decoding
+from charlm import CharLM
+from charlm.corpus import Vocabulary
+from charlm.network import Architecture, Network
+from charlm.sampling import Choice
+from rnnkit.errors import UserError
+from webui.models import Loading, SharedCaptioner, SharedCharLM
+from webui.write_tab import Drafts, begin, stream
+
+
+class Slow:
+    """Stands for a captioner: says of each picture its number, takes its time, and counts who is in it."""
+
+    def __init__(self) -> None:
+        self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
+
+    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        time.sleep(0.03)
+        self.batches.append((len(pixels), decoding))
+        self.inside -= 1
+        if (pixels == 255).any():
+            raise ValueError("a picture that breaks the model")
+        return [[Caption(f"{int(picture.flat[0])} beam {decoding.beam_size}", 0.0, ())] for picture in pixels]
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def shared(slow: Slow) -> SharedCaptioner:
+    return SharedCaptioner(cast(Captioner, slow))
+
+
+def ask(shared: SharedCaptioner, number: int, beam_size: int = 3) -> str:
+    return shared.caption_pixels(np.full((1, 2, 2, 3), number, np.uint8), Decoding(beam_size=beam_size))[0][0].text
+
+
+def test_visitors_who_come_together_share_batches_one_at_a_time_and_get_their_own(slow: Slow, shared: SharedCaptioner) -> None:
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda number: ask(shared, number), range(100)))
+    assert found == [f"{number} beam 3" for number in range(100)]
+    assert slow.most == 1
+    assert len(slow.batches) < 20 and max(size for size, _ in slow.batches) <= 32
+
+
+def test_only_jobs_of_the_same_settings_go_together(slow: Slow, shared: SharedCaptioner) -> None:
+    with ThreadPoolExecutor(30) as pool:
+        found = list(pool.map(lambda number: ask(shared, number, 1 + number % 3), range(60)))
+    assert found == [f"{number} beam {1 + number % 3}" for number in range(60)]
+
+
+def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner) -> None:
+    ask(shared, 1)
+    started = time.perf_counter()
+    ask(shared, 2)
+    assert time.perf_counter() - started < 0.05
+
+
+def test_an_error_reaches_who_caused_it_and_the_next_are_served(shared: SharedCaptioner) -> None:
+    with pytest.raises(ValueError, match="breaks the model"):
+        ask(shared, 255)
+    with pytest.raises(UserError, match="beam-size"):
+        ask(shared, 1, beam_size=0)
+    assert ask(shared, 7) == "7 beam 3"
+
+
+def test_a_model_is_loaded_once_for_all_who_ask_and_its_error_is_told_to_each() -> None:
+    loads: list[int] = []
+
+    def load() -> str:
+        loads.append(1)
+        time.sleep(0.05)
+        return "model"
+
+    loading = Loading(load)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: loading.get(), range(8))) == {"model"}
+    assert loads == [1]
+    broken = Loading(lambda: cast(str, 1 / 0))  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(UserError, match="could not be loaded"):
+            broken.get()
+
+
+@pytest.fixture
+def lm() -> SharedCharLM:
+    vocabulary = Vocabulary("abcdefgh \n")
+    return SharedCharLM(CharLM(Network(Architecture(len(vocabulary), "lstm", 16, 1, 8)), vocabulary))
+
+
+def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedCharLM) -> None:
+    def text(seed: int) -> str:
+        return list(stream(lm, begin(lm, "abc", seed), 300, Choice(), ""))[-1]
+
+    alone = [text(seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(text, range(8))) == alone
+    assert len(set(alone)) == 8
+
+
+def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_go(lm: SharedCharLM) -> None:
+    whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
+    draft = begin(lm, "a", 1)
+    for _ in stream(lm, draft, 2000, Choice(), ""):
+        draft.stopped = True
+    stopped = draft.writer.text
+    assert 1 < len(stopped) < 2001
+    assert list(stream(lm, draft, 2001 - len(stopped), Choice(), ""))[-1] == whole
+
+
+def test_the_first_character_comes_at_once_and_the_rest_at_most_twenty_times_a_second(lm: SharedCharLM) -> None:
+    draft, times = begin(lm, "a", 1), [time.monotonic()]
+    for text in stream(lm, draft, 5000, Choice(), ""):
+        times.append(time.monotonic())
+        if len(times) == 2:
+            assert len(text) == 2
+    assert all(later - sooner >= 0.049 for sooner, later in zip(times[1:], times[2:], strict=False))
+
+
+@pytest.mark.parametrize("prompt", [None, 3, "a" * 5001])
+def test_a_prompt_that_is_no_text_or_too_long_is_refused(lm: SharedCharLM, prompt: Any) -> None:
+    with pytest.raises(UserError, match="prompt"):
+        begin(lm, prompt, 1)
+
+
+def test_drafts_that_were_not_used_for_the_longest_are_forgotten(lm: SharedCharLM) -> None:
+    drafts = Drafts(limit=2)
+    tokens = [drafts.keep(begin(lm, "a", seed)) for seed in (1, 2)]
+    drafts.get(tokens[0])
+    tokens.append(drafts.keep(begin(lm, "a", 3)))
+    assert drafts.get(tokens[0]).writer.seed == 1
+    for token in (tokens[1], "x", None):
+        with pytest.raises(UserError, match="press Write first"):
+            drafts.get(token)
+
+

@@ -1,0 +1,141 @@
+"""Uploads: whose files, how large, and what a ZIP may hold."""
+
+from __future__ import annotations
+
+import base64
+import stat
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rnnkit.errors import UserError
+from webui import uploads
+from webui.uploads import Upload, received, temporary_folder, unpacked
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest) -> Path:
+    """A file that a visitor uploaded."""
+    path = temporary_folder() / f"{abs(hash(request.node.name))}.jpg"
+    path.write_bytes(b"bytes of a photo")
+    return path
+
+
+def names_and_reasons(path: Path, folder: Path) -> dict[str, str | bytes]:
+    found = unpacked(Upload(path.name, path), folder)
+    return {name: where if isinstance(where, str) else where.read_bytes() for name, where in found}
+
+
+def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
+    upload = received({"path": str(own), "orig_name": "dog\n.jpg"})
+    assert (upload.name, upload.source, upload.size) == ("dog .jpg", own, 16)
+
+
+@pytest.mark.parametrize("value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}])
+def test_what_is_no_file_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="there is no file|was not uploaded"):
+        received(value)
+
+
+def test_no_path_leads_out_of_the_folder_of_uploads(own: Path, tmp_path: Path) -> None:
+    link = temporary_folder() / "link.jpg"
+    link.symlink_to("/etc/passwd")
+    for path in ("/etc/passwd", f"{own.parent}/../{tmp_path.name}", str(link), str(own.parent), "x\0y", "~", "x" * 5000, __file__):
+        with pytest.raises(UserError, match="was not uploaded to this page"):
+            received({"path": path})
+    link.unlink()
+
+
+@pytest.mark.parametrize("url", ["http://example.com/a.jpg", "https://example.com/a.jpg"])
+def test_addresses_are_refused(url: str) -> None:
+    for value in ({"path": url}, {"url": url}, url):
+        with pytest.raises(UserError, match="addresses are not fetched"):
+            received(value)
+
+
+def test_a_data_url_is_decoded_within_the_limit() -> None:
+    assert received("data:image/png;base64," + base64.b64encode(b"abc").decode()).source == b"abc"
+    with pytest.raises(UserError, match="larger than the limit"):
+        received("data:image/png;base64," + "A" * 4000, limit=1000)
+    for damaged in ("data:image/png;base64,a", "data:,abc", "data:image/png;base64,***"):
+        with pytest.raises(UserError, match="data URL"):
+            received(damaged)
+
+
+def test_a_file_over_the_limit_is_refused_with_both_sizes(own: Path) -> None:
+    with own.open("wb") as file:
+        file.truncate(21 * 2**20)
+    with pytest.raises(UserError, match="has 21 MB, more than the limit of 20 MB"):
+        received({"path": str(own)})
+
+
+def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_with_their_reason(tmp_path: Path) -> None:
+    path, folder = tmp_path / "a.zip", tmp_path / "out"
+    folder.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("deep/photo.jpg", b"one")
+        for outside in ("../up.jpg", "/root.jpg", "a/../../b.jpg", "..\\windows.jpg", "C:\\c.jpg"):
+            archive.writestr(outside, b"out")
+        link = zipfile.ZipInfo("link.jpg")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("__MACOSX/._photo.jpg", b"clutter")
+        archive.writestr(".DS_Store", b"clutter")
+        archive.writestr("deep/", b"")
+    found = names_and_reasons(path, folder)
+    assert found.pop("deep/photo.jpg") == b"one"
+    assert "link" in str(found.pop("link.jpg"))
+    assert len(found) == 5 and all("outside" in str(reason) for reason in found.values()), found
+    assert [file.name for file in folder.iterdir()] == ["0.jpg"]
+
+
+def test_a_bomb_in_a_zip_stays_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("tight.jpg", bytes(15 * 2**20))
+        archive.writestr("large.jpg", bytes(21 * 2**20))
+        archive.writestr("good.jpg", b"good")
+    found = names_and_reasons(path, tmp_path)
+    assert "tight" in str(found["tight.jpg"]) and "21 MB is more than the limit" in str(found["large.jpg"])
+    assert found["good.jpg"] == b"good"
+
+
+def test_sizes_that_lie_are_found_out_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_PHOTO", 1000)
+    path = tmp_path / "lie.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("lie.jpg", bytes(5000))
+    data = path.read_bytes().replace(struct.pack("<II", 5000, 5000), struct.pack("<II", 5000, 10))
+    path.write_bytes(data)
+    (reason,) = names_and_reasons(path, tmp_path).values()
+    assert isinstance(reason, str) or len(reason) <= 1000
+
+
+def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "many.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(30):
+            archive.writestr(f"{number}.jpg", b"x" * 100)
+    monkeypatch.setattr(uploads, "MAX_PHOTOS", 29)
+    with pytest.raises(UserError, match="many.zip holds 30 files, more than the limit of 29"):
+        names_and_reasons(path, tmp_path)
+    monkeypatch.setattr(uploads, "MAX_PHOTOS", 30)
+    monkeypatch.setattr(uploads, "MAX_UNPACKED", 2999)
+    with pytest.raises(UserError, match="when unpacked"):
+        names_and_reasons(path, tmp_path)
+
+
+def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "cut.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.jpg", b"abcdefgh" * 50)
+        archive.writestr("b.jpg", b"fine")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"abcdefgh" * 50, b"abcdefgX" * 50))
+    found = names_and_reasons(path, tmp_path)
+    assert "damaged in the ZIP" in str(found["a.jpg"]) and found["b.jpg"] == b"fine"
+    path.write_bytes(whole[:60])
+    with pytest.raises(UserError, match="is no ZIP that can be read"):
+        names_and_reasons(path, tmp_path)
