@@ -107,7 +107,8 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 3)
             through = len(paths) / (time.perf_counter() - started)
             same = sum(alone[number::clients] == answers[number] for number in range(clients))
             ratios.append(through / speed)
-            print(f"alone {speed:6.1f} photos/s, {clients} clients {through:6.1f}, ratio {through / speed:.2f}; {same} of {clients} got all the same captions", flush=True)
+            print(f"alone {speed:6.1f} photos/s, {clients} clients {through:6.1f}, ratio {ratios[-1]:.2f}", flush=True)
+            print(f"{same} of {clients} got the very captions of the captioner alone", flush=True)
     print(f"median ratio of {repeats}: {statistics.median(ratios):.2f}")
 
 

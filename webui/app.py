@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 from starlette.middleware import Middleware
 
@@ -19,7 +17,8 @@ FILES_LIVE = 3600  # seconds
 HEAD = """
 <header class="masthead">
   <h1>Show and Spell</h1>
-  <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a character at a time. Both run on this machine; nothing leaves it.</p>
+  <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a character at a time.
+  Both run on this machine; nothing leaves it.</p>
 </header>
 """
 
@@ -80,11 +79,7 @@ def launch(
         app_kwargs={"middleware": [Middleware(Doors)], "docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=theme(),
         css_paths=[STYLE],
-        **_quiet(),
+        strict_cors=True,
     )
     models.start()  # not sooner: it would hold up the page
     return page
-
-
-def _quiet() -> dict[str, Any]:
-    return {"strict_cors": True, "allowed_paths": [], "pwa": False}

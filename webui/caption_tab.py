@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -118,16 +118,27 @@ def build(models: Models) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=300):
             photo = gr.Image(
-                label="Photo", type="filepath", sources=["upload", "clipboard", "webcam"], elem_id="photo", buttons=[], placeholder=PLACEHOLDER
+                label="Photo",
+                type="filepath",
+                sources=["upload", "clipboard", "webcam"],
+                elem_id="photo",
+                buttons=[],
+                placeholder=PLACEHOLDER,
             )
-            gr.Examples([gr.get_image(file) for file in EXAMPLES.values()], photo, label="Example photos", elem_id="examples", api_visibility="private")
+            gr.Examples(
+                [gr.get_image(file) for file in EXAMPLES.values()],
+                photo,
+                label="Example photos",
+                elem_id="examples",
+                api_visibility="private",
+            )
         with gr.Column(scale=5, min_width=300):
             result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False, apply_default_css=False)
             with gr.Accordion("Options", open=False):
                 chosen = options()
                 again = gr.Button("Caption again", size="md")
 
-    gr.on([gr.context.Context.root_block.load], None, None, None, js=NAME_EXAMPLES, api_visibility="private")  # type: ignore[union-attr]
+    gr.on([gr.context.Context.root_block.load], None, None, None, js=NAME_EXAMPLES, api_visibility="private")
 
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
@@ -137,7 +148,7 @@ def build(models: Models) -> None:
         captioner = models.captioner.get()
         choice = decoding(*settings)
         if choice.sample and choice.seed is None:
-            choice = decoding(*settings[:-1], random.randrange(10**6))
+            choice = replace(choice, seed=random.randrange(10**6))
         upload = received(photo)
         attends = captioner.captioner.decoder.attends
         captions = caption_photo(captioner, upload, choice, attention=attends)
@@ -199,5 +210,3 @@ def _mask(weights: np.ndarray) -> str:
     layer = np.zeros((*weights.shape, 4), np.uint8)
     layer[..., 3] = np.rint(205 * dark)
     return small_png(layer)
-
-

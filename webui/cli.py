@@ -37,6 +37,9 @@ def serve(
         _tell(f"warning: {where} can use this page and this machine's processor; add --auth USER:PASSWORD to ask for a password")
     if mcp and user is not None:
         _tell("warning: Gradio's MCP endpoint may not ask for the password; do not expose it")
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     # Imported here: these take seconds, and a wrong flag should not.
     from webui.uploads import prepare_gradio
 
@@ -49,10 +52,9 @@ def serve(
         page = launch(models, host=host, port=port, share=share, auth=user, mcp=mcp, open_browser=open_browser)
     except OSError as error:
         raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another with --port") from None
-    _tell(f"the page is at {page.local_url.rstrip('/')}" + (f" and {page.share_url}" if share and page.share_url else "") + "; Ctrl-C ends it")
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+    _tell(
+        f"the page is at {page.local_url.rstrip('/')}" + (f" and {page.share_url}" if share and page.share_url else "") + "; Ctrl-C ends it"
+    )
     while not ended.wait(3600):
         pass
     page.close(verbose=False)

@@ -14,9 +14,12 @@ from webui.uploads import MAX_FILE, MAX_PHOTO, MEGABYTE, temporary_folder
 
 API = "/gradio_api"
 # Parts of Gradio that this page has no use for. Each could read, write or fetch something.
-CLOSED = tuple(
-    f"{API}/{route}" for route in ("proxy=", "component_server", "process_recording", "stream", "vibe", "undo-vibe", "run-history", "file/")
-) + ("/monitoring", "/svelte", f"{API}/deep_link", f"{API}/custom_component", f"{API}/dev")
+CLOSED = (
+    *(f"{API}/{route}" for route in ("proxy=", "component_server", "process_recording", "stream", "vibe", "undo-vibe", "run-history")),
+    *(f"{API}/{route}" for route in ("file/", "deep_link", "custom_component", "dev")),
+    "/monitoring",
+    "/svelte",
+)
 MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
 MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
 BUSY = b'{"detail": "The page is busy with other visitors: try again in a moment."}'

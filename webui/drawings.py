@@ -42,11 +42,21 @@ def percent(value: float) -> str:
     if not math.isfinite(value):
         return ""
     shown = 100 * value
-    return f"{shown:.0f} %" if shown >= 9.95 else f"{shown:.1f} %" if shown >= 0.095 else f"{shown:.2g} %" if shown >= 1e-4 else "< 0.0001 %"
+    return (
+        f"{shown:.0f} %" if shown >= 9.95 else f"{shown:.1f} %" if shown >= 0.095 else f"{shown:.2g} %" if shown >= 1e-4 else "< 0.0001 %"
+    )
 
 
 def coloured_text(
-    text: str, values: Array, *, label: str, low: float, high: float, signed: bool = False, titles: Sequence[str] = (), marked: int | None = None
+    text: str,
+    values: Array,
+    *,
+    label: str,
+    low: float,
+    high: float,
+    signed: bool = False,
+    titles: Sequence[str] = (),
+    marked: int | None = None,
 ) -> str:
     """The text with each character's background by its value.
 
@@ -59,7 +69,9 @@ def coloured_text(
     spans = []
     for index, character in enumerate(text):
         value = float(values[index]) if index < len(values) else math.nan
-        share = 0.0 if math.isnan(value) else min(1.0, max(-1.0 if signed else 0.0, value / high if signed else (value - low) / (high - low)))
+        share = (
+            0.0 if math.isnan(value) else min(1.0, max(-1.0 if signed else 0.0, value / high if signed else (value - low) / (high - low)))
+        )
         kind = "minus" if share < 0 else "plus"
         style = f' style="--share:{100 * abs(share):.0f}%"' if share else ""
         title = f' title="{escape(titles[index], quote=True)}"' if index < len(titles) else ""
@@ -82,9 +94,8 @@ def heat_map(values: Array, names: Sequence[str], *, label: str) -> str:
     rest = values[len(names) :]
     if len(rest):
         height = min(360, max(24, 3 * len(rest)))
-        rows.append(
-            f'<div class="heat-row rest"><span>{len(rest)} more units</span><img alt="" style="height:{height}px" src="{_pixels(rest)}"></div>'
-        )
+        picture = f'<img alt="" style="height:{height}px" src="{_pixels(rest)}">'
+        rows.append(f'<div class="heat-row rest"><span>{len(rest)} more units</span>{picture}</div>')
     return f'<div class="heat" role="img" aria-label="{escape(label, quote=True)}">{"".join(rows)}</div>'
 
 
@@ -98,10 +109,10 @@ def log_panels(panels: Mapping[str, Sequence[tuple[str, Array]]], notes: Mapping
     positive = [value for lines in panels.values() for _, values in lines for value in values if value > 0]
     low, high = (math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))) if positive else (-1, 0)
     low, high = max(low, high - 16), max(high, low + 1)
-    drawn = "".join(
-        f'<figure><figcaption>{escape(name)}</figcaption>{_log_panel(lines, low, high, x_label, y_label)}<p class="fine">{escape(notes[name])}</p></figure>'
-        for name, lines in panels.items()
-    )
+    drawn = ""
+    for name, lines in panels.items():
+        drawing = _log_panel(lines, low, high, x_label, y_label)
+        drawn += f'<figure><figcaption>{escape(name)}</figcaption>{drawing}<p class="fine">{escape(notes[name])}</p></figure>'
     return f'<div class="panels">{drawn}</div>'
 
 
@@ -116,11 +127,10 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
         at = [100 * min(1.0, max(0.0, number / full)) for number in (value, low, high)]
         whisker = f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>' if math.isfinite(low) else ""
         said = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "none"
-        drawn.append(
-            f'<tr><th scope="row">{escape(name)}</th><td class="wide"><div class="track"><span class="bar" style="width:{at[0]:.2f}%"></span>'
-            f"{whisker}</div></td><td>{value:.2f}</td><td>{said}</td></tr>"
-        )
-    head = '<thead><tr><th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th scope="col">95 % interval</th></tr></thead>'
+        track = f'<div class="track"><span class="bar" style="width:{at[0]:.2f}%"></span>{whisker}</div>'
+        drawn.append(f'<tr><th scope="row">{escape(name)}</th><td class="wide">{track}</td><td>{value:.2f}</td><td>{said}</td></tr>')
+    columns = '<th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th scope="col">95 % interval</th>'
+    head = f"<thead><tr>{columns}</tr></thead>"
     return f'<table class="bars scores"><caption>{escape(label)}</caption>{head}<tbody>{"".join(drawn)}</tbody></table>'
 
 
@@ -160,12 +170,13 @@ def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label:
         f'<text x="{x(number):.1f}" y="{height - bottom + 16}" text-anchor="middle">{number}</text>'
         for number in sorted({0, count // 2, count - 1})
     )
-    curves = "".join(
-        f'<polyline class="{style}" points="{" ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value >= 10.0**low)}"/>'
-        for style, values in lines
-    )
+    curves = ""
+    for style, values in lines:
+        points = " ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value >= 10.0**low)
+        curves += f'<polyline class="{style}" points="{points}"/>'
     axes = (
         f'<text x="{left + inside_w / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>'
         f'<text transform="translate(12 {top + inside_h / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
     )
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(y_label)} by {escape(x_label)}">{grid}{ticks}{curves}{axes}</svg>'
+    label = f"{escape(y_label)} by {escape(x_label)}"
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{grid}{ticks}{curves}{axes}</svg>'

@@ -61,7 +61,7 @@ def build(models: Models) -> None:
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = None,
-    ) -> tuple[dict, FileData]:
+    ) -> tuple[dict[str, Any], FileData]:
         """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot be used has a note that says why.
 
         Args:
@@ -112,7 +112,7 @@ def build(models: Models) -> None:
         characters, choice = whole_number(length, "the length", 1, MAX_LENGTH), choice_of(temperature, top_k, top_p)
         yield from stream(shared, begin(shared, prompt, start), characters, choice, stop)
 
-    def score(references: FileData, predictions: FileData, split: str = "automatic") -> dict:
+    def score(references: FileData, predictions: FileData, split: str = "automatic") -> dict[str, Any]:
         """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95 % bootstrap intervals, as fractions.
 
         Args:

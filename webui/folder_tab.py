@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -146,8 +146,7 @@ def build(models: Models) -> None:
     def run(files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
         if not files:
             raise UserError("there are no photos yet: drop some, or a ZIP of them")
-        choice = decoding(*settings)
-        choice = Decoding(**{**vars(choice), "num_captions": 1})
+        choice = replace(decoding(*settings), num_captions=1)
         captioner = models.captioner.get()
         with tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as work:
             entries = gather(files, Path(work))
@@ -201,7 +200,7 @@ def build(models: Models) -> None:
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    entries = []
+    entries: list[Entry] = []
     for name, where in found:
         # A name could be there twice, and then its captions could not be told apart.
         while any(entry.name == name for entry in entries):

@@ -38,7 +38,7 @@ WORDS = {
     ),
     "connectivity": (
         "What a prediction hangs on",
-        "Click a character, or move the slider: the stronger the colour of an earlier one, the more it moved the prediction of the framed one.\n"
+        "Click a character, or move the slider: the stronger an earlier one is coloured, the more it moved the prediction of the framed.\n"
         "Most of the time the last few characters decide; after a line's end or a name, the network looks further back.",
     ),
     "units": (
@@ -48,8 +48,8 @@ WORDS = {
     ),
     "gradient": (
         "Gradient flow in RNN, GRU and LSTM",
-        "How much of the last character's error comes back to each earlier step, on a logarithmic axis: a line that falls is learning that fades.\n"
-        "The plain RNN forgets the fastest; gates keep a way open. Clipping, when on, only lowers a curve as a whole, and only where the gradient is too large.",
+        "How much of the last character's error comes back to each earlier step, on a logarithmic axis: where it falls, learning fades.\n"
+        "The plain RNN forgets the fastest; gates keep a way open. Clipping only lowers a curve as a whole, where the gradient is large.",
     ),
 }
 
@@ -59,13 +59,25 @@ def build(models: Models) -> None:
     missing = gr.HTML(visible=False, container=False, apply_default_css=False)
     with gr.Row(equal_height=False):
         text = gr.Textbox(
-            TEXT, label="A text of yours", lines=6, max_lines=12, max_length=MAX_TEXT, info=f"At most {MAX_TEXT} characters.", scale=6, elem_id="inside-text"
+            TEXT,
+            label="A text of yours",
+            lines=6,
+            max_lines=12,
+            max_length=MAX_TEXT,
+            info=f"At most {MAX_TEXT} characters.",
+            scale=6,
+            elem_id="inside-text",
         )
         with gr.Column(scale=2, min_width=200):
             look = gr.Button("Look inside", variant="primary")
             clip = gr.Checkbox(True, label="Clip the gradient", info="Scales it down to the norm below.")
             clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm")
-    summary = gr.HTML(notice("Press Look inside: the network reads the text, and four views of it appear."), elem_id="inside-summary", container=False, apply_default_css=False)
+    summary = gr.HTML(
+        notice("Press Look inside: the network reads the text, and four views of it appear."),
+        elem_id="inside-summary",
+        container=False,
+        apply_default_css=False,
+    )
     with gr.Column(visible=False, elem_id="views") as views:
         with gr.Column(elem_classes="view"):
             _words("surprise")
@@ -89,13 +101,16 @@ def build(models: Models) -> None:
         with shared.lock:
             found = surprise(shared.lm, known)
             traces = unit_traces(shared.lm, known)
-        said = f"{np.nanmean(found.nats):.3f} nats a character on average ({np.nanmean(found.nats) / math.log(2):.3f} bits), {len(known)} characters"
+        nats = float(np.nanmean(found.nats))
+        said = f"{nats:.3f} nats a character on average ({nats / math.log(2):.3f} bits), {len(known)} characters"
         where = len(known) - 1
         return {
             read: known,
             views: gr.update(visible=True),
             summary: notice(said + (f"; {left_out} that the model has never seen were left out." if left_out else ".")),
-            surprised: coloured_text(known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=_guesses(known, found)),
+            surprised: coloured_text(
+                known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=_guesses(known, found)
+            ),
             units: _units(known, traces),
             position: gr.update(maximum=where, value=where),
             connected: _connected(shared, known, where),
@@ -118,7 +133,7 @@ def build(models: Models) -> None:
     def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
         return _flows(models.cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
 
-    def check() -> dict[str, Any]:
+    def check() -> Any:
         try:
             models.charlm.get()
         except UserError as error:
@@ -133,7 +148,7 @@ def build(models: Models) -> None:
     connected.select(choose, read, [position, connected], trigger_mode="always_last", **limited)
     clip.input(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
     clip_norm.release(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
-    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
+    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
 
 
 def _words(view: str) -> None:
@@ -174,8 +189,16 @@ def _units(text: str, traces: np.ndarray) -> str:
     liveliest = [index for index in np.argsort(-rows.std(axis=1)) if index not in set(named)][: UNITS_SHOWN - len(named)]
     names = [f"{feature}" for feature in by_unit.values()]
     values = rows[[*named, *liveliest]]
-    first = [coloured_text(text, rows[named[0]], label=f"The text, coloured by the unit for {names[0]}", low=-1, high=1, signed=True)] if named else []
-    caption = f'<p class="fine">The text, coloured by the first of them, layer {next(iter(by_unit))[0] + 1}, unit {next(iter(by_unit))[1]}:</p>' if named else ""
+    first = (
+        [coloured_text(text, rows[named[0]], label=f"The text, coloured by the unit for {names[0]}", low=-1, high=1, signed=True)]
+        if named
+        else []
+    )
+    caption = (
+        f'<p class="fine">The text, coloured by the first of them, layer {next(iter(by_unit))[0] + 1}, unit {next(iter(by_unit))[1]}:</p>'
+        if named
+        else ""
+    )
     return heat_map(values, names, label="Hidden units over the text") + caption + "".join(first)
 
 

@@ -28,7 +28,7 @@ PHOTOS_AT_ONCE = 32
 SECONDS_TO_GATHER = 0.02
 
 
-@dataclass
+@dataclass(eq=False)  # a job is itself and no other, whatever its pixels
 class _Job:
     pixels: np.ndarray  # (B, size, size, 3) uint8
     decoding: Decoding

@@ -79,10 +79,9 @@ def _drawn(judged: Judged) -> str:
     for name, value in scores.values.items():
         low, high = scores.intervals.get(name, (np.nan, np.nan))
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100.0 if name != "cider_d" else 100.0 * max(1.0, value, high)))
-    head = (
-        f'<p class="fine">{escape(report.data)}, split {escape(report.split)}: {scores.images} photos, {report.distinct} different captions. '
-        f"{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as papers print them.</p>"
-    )
+    what = f"{report.data}, split {report.split}: {scores.images} photos, {report.distinct} different captions."
+    length = f"{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as papers print them."
+    head = f'<p class="fine">{escape(what)} {length}</p>'
     return interval_bars(rows, label="Scores") + head + _ends(judged)
 
 
@@ -99,8 +98,7 @@ def _ends(judged: Judged) -> str:
             for row in rows
             for example in [judged.examples[row]]
         )
-        tables.append(
-            f'<div class="scroll"><table class="plain"><caption>{title}</caption><thead><tr><th scope="col">Photo</th><th scope="col">Predicted</th>'
-            f'<th scope="col">A reference</th><th scope="col">CIDEr-D</th></tr></thead><tbody>{cells}</tbody></table></div>'
-        )
+        columns = "".join(f'<th scope="col">{name}</th>' for name in ("Photo", "Predicted", "A reference", "CIDEr-D"))
+        head = f"<caption>{title}</caption><thead><tr>{columns}</tr></thead>"
+        tables.append(f'<div class="scroll"><table class="plain">{head}<tbody>{cells}</tbody></table></div>')
     return "".join(tables)

@@ -60,9 +60,10 @@ def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
     text = path if isinstance(path, str) and path else url
     if not isinstance(text, str) or not text:
         raise UserError("there is no file: choose one first")
-    name = _clean(data.get("orig_name") if isinstance(data.get("orig_name"), str) else PurePosixPath(text[:1000]).name)
+    given = data.get("orig_name")
+    name = _clean(given if isinstance(given, str) else PurePosixPath(text[:1000]).name)
     if text.startswith("data:"):
-        upload = Upload("picture" if data.get("orig_name") is None else name, _decoded(text, limit))
+        upload = Upload(name if isinstance(given, str) else "picture", _decoded(text, limit))
     elif text.startswith(("http:", "https:")):
         raise UserError("addresses are not fetched: send the file itself")
     else:
@@ -132,7 +133,7 @@ def _suffix(name: str) -> str:
 
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
-    parts = PurePosixPath(member.filename).parts
+    parts = PurePosixPath(member.filename.replace("\\", "/")).parts
     return member.is_dir() or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
 
 

@@ -125,7 +125,9 @@ def build(models: Models) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
-            prompt = gr.Textbox(PROMPT, label="Prompt", lines=2, max_lines=8, max_length=MAX_PROMPT, info="The text goes on from here.", elem_id="prompt")
+            prompt = gr.Textbox(
+                PROMPT, label="Prompt", lines=2, max_lines=8, max_length=MAX_PROMPT, info="The text goes on from here.", elem_id="prompt"
+            )
             with gr.Row():
                 write = gr.Button("Write", variant="primary", elem_id="write")
                 stop = gr.Button("Stop", variant="primary", visible=False, elem_id="stop-writing")
@@ -135,12 +137,16 @@ def build(models: Models) -> None:
             line = gr.HTML(elem_id="write-line", container=False, apply_default_css=False)
             likeliest = gr.HTML(EMPTY, elem_id="likeliest", container=False, apply_default_css=False)
         with gr.Column(scale=4, min_width=280):
-            temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder; 0 always the likeliest.")
+            temperature = gr.Slider(
+                0, 2, 0.8, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder; 0 always the likeliest."
+            )
             length = gr.Slider(20, 5000, 600, step=20, label="Length", info="Characters to write at a go.")
             top_k = gr.Slider(0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all.")
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this.")
             stop_text = gr.Textbox("", label="Stop text", info="Ends where this appears; may be empty.", max_length=100)
-            seed = gr.Number(1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed")
+            seed = gr.Number(
+                1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed"
+            )
             die = gr.Button("New seed", size="md")
     token = gr.State(None)
     settings = [length, temperature, top_k, top_p, stop_text]
@@ -189,7 +195,7 @@ def build(models: Models) -> None:
         with models.charlm.get().lock:  # the turn that runs now is over then, and there is no other
             return working(False) | after(draft) | {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
 
-    def check() -> dict[str, Any]:
+    def check() -> Any:
         try:
             models.charlm.get()
         except UserError as error:
@@ -210,7 +216,7 @@ def build(models: Models) -> None:
         run.failure(lambda: working(False), None, buttons, queue=False, **private)
     stop.click(stopped, token, outputs, cancels=runs, **private)
     die.click(**roll)
-    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)  # type: ignore[union-attr]
+    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
 
 
 def _line(shared: SharedCharLM, characters: int, draft: Draft) -> str:

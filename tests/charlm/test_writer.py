@@ -68,7 +68,7 @@ def test_wrong_settings_are_refused_at_the_call(model: CharLM) -> None:
     writer = model.writer("The")
     for wrong in ({"length": -1}, {"length": 3, "stop": [""]}):
         with pytest.raises(UserError):
-            writer.write(**wrong)  # type: ignore[arg-type]
+            writer.write(**wrong)
     with pytest.raises(UserError, match="never seen"):
         model.writer("ζ")
     assert model.writer("Thζe", unknown="skip").text == "The"

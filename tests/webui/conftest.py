@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gradio
 import pytest
 import torch
 
-import gradio
 from charlm.settings import TrainingSettings
 from charlm.training import train
 from tests.charlm.conftest import VERSE
@@ -131,7 +131,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
+def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Opens the page at a width, light or dark; what a test requested from elsewhere, or an error in its console, fails it."""
     opened: list[Any] = []
     requested: list[str] = []
@@ -144,7 +144,7 @@ def visit(chromium: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.on("request", lambda request: requested.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address or server.address)
+        page.goto(address or request.getfixturevalue("server").address)
         page.get_by_role("tab", name="Caption").wait_for()
         if tab:
             page.get_by_role("tab", name=tab, exact=True).click()

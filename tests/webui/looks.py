@@ -39,7 +39,8 @@ PALE_TEXT = """() => {
 # Gives the beginning of every visible control that has no name for those who cannot see it.
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, [role=slider], [role=tab]')].filter((control) => {
   if (!control.checkVisibility({visibilityProperty: true}) || control.closest('[aria-hidden="true"]')) return false;
-  const by = (control.getAttribute('aria-labelledby') ?? '').split(' ').map((id) => document.getElementById(id)?.textContent ?? '').join('');
+  const ids = (control.getAttribute('aria-labelledby') ?? '').split(' ');
+  const by = ids.map((id) => document.getElementById(id)?.textContent ?? '').join('');
   const labels = [...(control.labels ?? [])].map((label) => label.textContent).join('');
   const name = control.getAttribute('aria-label') || by || labels || control.title || control.textContent || control.value;
   return !name?.trim();

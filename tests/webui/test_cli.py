@@ -53,7 +53,9 @@ def test_a_port_that_is_taken_is_named(small_charlm: Path) -> None:
     assert f"port {port}" in done.stderr and "--port" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_for_it(serve: Callable[..., Server], small_charlm: Path) -> None:
+def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_for_it(
+    serve: Callable[..., Server], small_charlm: Path
+) -> None:
     open_ = serve("--charlm", str(small_charlm), "--host", "0.0.0.0")
     log = (open_.connections.parent / "log").read_text()
     assert "warning: everybody who reaches 0.0.0.0 can use this page" in log and "--auth USER:PASSWORD" in log
@@ -62,7 +64,9 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
     assert "warning" not in (closed.connections.parent / "log").read_text()
     for route in ("config", "gradio_api/info", "gradio_api/call/caption", "gradio_api/upload"):
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(urllib.request.Request(f"{closed.address}/{route}", b"{}" if "call" in route or "upload" in route else None))
+            urllib.request.urlopen(
+                urllib.request.Request(f"{closed.address}/{route}", b"{}" if "call" in route or "upload" in route else None)
+            )
         assert refused.value.code in (401, 403, 422, 405), route
     _end(closed)
 

@@ -11,14 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gradio
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image, ImageOps
 
-import gradio
 from captioner import Captioner
 from charlm import CharLM
 from tests.webui.conftest import Server
@@ -97,7 +98,7 @@ def test_generate_streams_the_text_that_the_model_samples(client: Client, small_
     job = client.submit("The rain", length=300, temperature=0.9, seed=5, api_name="/generate")
     texts = list(job)
     assert texts[-1] == "The rain" + "".join(CharLM.load(small_charlm).sample("The rain", length=300, temperature=0.9, seed=5))
-    assert all(after.startswith(before) for before, after in zip(texts, texts[1:], strict=False))
+    assert all(after.startswith(before) for before, after in pairwise(texts))
 
 
 def test_generate_yields_at_most_some_twenty_times_a_second(client: Client) -> None:
@@ -151,7 +152,12 @@ def test_a_data_url_is_captioned_by_the_same_rules(server: Server, client: Clien
 
 @pytest.mark.parametrize("endpoint", ["caption", "caption_many", "score", "generate"])
 def test_no_address_is_fetched_for_anybody(server: Server, endpoint: str) -> None:
-    for url in ("http://example.com/photo.jpg", "https://huggingface.co/photo.jpg", "http://169.254.169.254/latest", "http://127.0.0.1:22/"):
+    for url in (
+        "http://example.com/photo.jpg",
+        "https://huggingface.co/photo.jpg",
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1:22/",
+    ):
         for data in (file_data(path=url), file_data(url=url), url):
             answer = call(server, endpoint, [[data] if endpoint == "caption_many" else data, *([data] if endpoint == "score" else [])])
             if endpoint == "generate" and data == url:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_and_its_error_is_told_to_each() 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: loading.get(), range(8))) == {"model"}
     assert loads == [1]
-    broken = Loading(lambda: cast(str, 1 / 0))  # type: ignore[arg-type]
+    broken = Loading(lambda: cast(str, 1 / 0))
     for _ in range(2):
         with pytest.raises(UserError, match="could not be loaded"):
             broken.get()
@@ -129,7 +130,7 @@ def test_the_first_character_comes_at_once_and_the_rest_at_most_twenty_times_a_s
         times.append(time.monotonic())
         if len(times) == 2:
             assert len(text) == 2
-    assert all(later - sooner >= 0.049 for sooner, later in zip(times[1:], times[2:], strict=False))
+    assert all(later - sooner >= 0.049 for sooner, later in pairwise(times[1:]))
 
 
 @pytest.mark.parametrize("prompt", [None, 3, "a" * 5001])
@@ -147,5 +148,3 @@ def test_drafts_that_were_not_used_for_the_longest_are_forgotten(lm: SharedCharL
     for token in (tokens[1], "x", None):
         with pytest.raises(UserError, match="press Write first"):
             drafts.get(token)
-
-

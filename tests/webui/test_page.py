@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio
 import pytest
 
-import gradio
 from tests.webui.conftest import Server
 from tests.webui.looks import NAMELESS, PALE_TEXT
 
@@ -113,7 +113,9 @@ def make_zip(folder: Path, tower: Path) -> Path:
     return path
 
 
-def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_and_downloaded(visit: Visit, tower: Path, tmp_path: Path) -> None:
+def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_and_downloaded(
+    visit: Visit, tower: Path, tmp_path: Path
+) -> None:
     page = visit(tab="Many photos")
     page.locator("#files input[type=file]").first.set_input_files(make_zip(tmp_path, tower))
     shown(page, "holiday.zip")

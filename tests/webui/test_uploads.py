@@ -35,7 +35,7 @@ def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}])
 def test_what_is_no_file_is_refused(value: object) -> None:
-    with pytest.raises(UserError, match="there is no file|was not uploaded"):
+    with pytest.raises(UserError, match=r"there is no file|was not uploaded"):
         received(value)
 
 
@@ -119,7 +119,7 @@ def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_pa
         for number in range(30):
             archive.writestr(f"{number}.jpg", b"x" * 100)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 29)
-    with pytest.raises(UserError, match="many.zip holds 30 files, more than the limit of 29"):
+    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the limit of 29"):
         names_and_reasons(path, tmp_path)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 30)
     monkeypatch.setattr(uploads, "MAX_UNPACKED", 2999)
