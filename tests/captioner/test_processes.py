@@ -69,13 +69,13 @@ def many_photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_a_reader_that_goes_away_stops_it_without_a_word(model: Path, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: Path) -> None:
     photos = many_photos(tmp_path / "photos", 60)
     with start("caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith(str(photos / "00000.png").encode() + b"\t")
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"captioner: nobody reads the output any more; stopped\n"
         assert process.wait(timeout=120) == 141
 
 
@@ -84,7 +84,7 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tm
     with start(
         "caption", photos, "--model", model, "--backend", "torch", "--format", "coco", "--output", output, "--batch-size", 8
     ) as process:
-        wait_for(lambda: output.exists() and output.stat().st_size > 0, process)
+        wait_for(lambda: output.exists() and output.stat().st_size > 100, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, b"")
