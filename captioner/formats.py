@@ -223,9 +223,9 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _csv_line(*cells: str) -> bytes:
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerow(cells)
-    return stream.getvalue().encode("utf-8", "backslashreplace")
+    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see when it reads.
+    marked = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _score(score: float) -> str:

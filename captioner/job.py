@@ -72,7 +72,7 @@ def run_job(job: FolderJob) -> bool:
     except BrokenPipeError:
         tell("nobody reads the output any more; stopped")
         raise
-    return _conclude(summary, len(photos))
+    return _conclude(summary, total if total is None else len(photos))
 
 
 def _choose_output(job: FolderJob, photos: Photos) -> Output:
@@ -115,8 +115,8 @@ def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fa
             raise _FirstFailure
 
 
-def _conclude(summary: Summary, asked: int) -> bool:
-    if asked > 1:
+def _conclude(summary: Summary, asked: int | None) -> bool:
+    if asked != 1:  # one photo says enough for itself
         tell(str(summary))
     return not summary.failed
 
