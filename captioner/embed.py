@@ -176,39 +176,44 @@ def _directory(exif: bytes) -> tuple[str, int, list[bytes], bytes]:
     return order, place, [exif[start + 12 * n : start + 12 * (n + 1)] for n in range(count)], exif[start + 12 * count :][:4]
 
 
-def _description_entry(order: str, entries: list[bytes]) -> tuple[int, int] | None:
-    """How many bytes the description has, and where they are if these are more than four."""
-    for entry in entries:
+def _description_place(order: str, start: int, entries: list[bytes]) -> tuple[int, int, int] | None:
+    """Where the entry of the description is, where its text is, and how many bytes that has; up to four lie in the entry."""
+    for number, entry in enumerate(entries):
         tag, kind, count, place = struct.unpack(f"{order}HHII", entry)
         if (tag, kind) == (_IMAGE_DESCRIPTION, _ASCII):
-            return count, place
+            here = start + 2 + 12 * number
+            return here, place if count > 4 else here + 8, count
     return None
 
 
 def _exif_description(exif: bytes) -> str:
-    order, _, entries, _ = _directory(exif)
-    found = _description_entry(order, entries)
-    if found is None or found[0] <= 4:
+    order, start, entries, _ = _directory(exif)
+    found = _description_place(order, start, entries)
+    if found is None:
         return ""
-    return exif[found[1] : sum(found)].split(b"\0")[0].decode("utf-8", "replace").strip()
+    _, place, count = found
+    return exif[place : place + count].split(b"\0")[0].decode("utf-8", "replace").strip()
 
 
 def _with_exif(exif: bytes, text: str) -> bytes:
     """EXIF with that description. Nothing else moves, because makers' notes hold places in the file that nobody else knows."""
     exif = exif or b"II*\0" + struct.pack("<IHI", 8, 0, 0)
-    value = text.encode() + b"\0" * max(1, 5 - len(text.encode()))  # up to four bytes would have to lie in the entry
-    order, _, entries, following = _directory(exif)
-    found = _description_entry(order, entries)
-    if found and found[0] >= len(value) and sum(found) <= len(exif):
-        return exif[: found[1]] + value.ljust(found[0], b"\0") + exif[sum(found) :]
+    value = text.encode() + b"\0"
+    order, start, entries, following = _directory(exif)
+    found = _description_place(order, start, entries)
+    if found and 4 < len(value) <= found[2] and found[1] + found[2] <= len(exif):
+        entry, place, count = found
+        exif = exif[:place] + value.ljust(count, b"\0") + exif[place + count :]
+        return exif[: entry + 4] + struct.pack(f"{order}I", len(value)) + exif[entry + 8 :]
     # A new first directory at the end, where there is room; the old one is left as so many unused bytes.
     exif += b"\0" * (len(exif) % 2)
     entries = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] != _IMAGE_DESCRIPTION]
-    size = 2 + 12 * (len(entries) + 1) + 4
-    entries.append(struct.pack(f"{order}HHII", _IMAGE_DESCRIPTION, _ASCII, len(value), len(exif) + size))
+    after = len(exif) + 2 + 12 * (len(entries) + 1) + 4
+    held = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(f"{order}I", after)
+    entries.append(struct.pack(f"{order}HHI", _IMAGE_DESCRIPTION, _ASCII, len(value)) + held)
     entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry)[0])
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + following
-    return exif[:4] + struct.pack(f"{order}I", len(exif)) + exif[8:] + directory + value
+    return exif[:4] + struct.pack(f"{order}I", len(exif)) + exif[8:] + directory + (value if len(value) > 4 else b"")
 
 
 # --- XMP: RDF in XML, where dc:description is a text in several languages -----------------------------------------------

@@ -96,8 +96,8 @@ class CaptionedShards:
 
     `photos` can be gone through once, while its rows are handed in in their order.
 
-    Raises: UserError for a folder that cannot be written, or two shards of one name; after the last photo also if shards
-        were damaged: these stay as NAME.tar.part, the others are done.
+    Raises: UserError for a folder that cannot be written, or two shards of one name; at the end also if shards were
+        damaged: these stay as NAME.tar.part, the others are done.
     """
 
     def __init__(self, shards: Sequence[Path], existing: str, folder: Path) -> None:
@@ -112,6 +112,7 @@ class CaptionedShards:
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
         self.photos: Iterable[Picture] = self._read()
         self._shard: _Shard | None = None
+        self._damaged: list[str] = []
         # Samples that wait for their rows, and what is to be done between them.
         self._waiting: deque[Sample | Callable[[], None]] = deque()
 
@@ -120,26 +121,23 @@ class CaptionedShards:
         return self
 
     def _read(self) -> Iterator[Picture]:
-        damaged = []
         for path in self.shards:
             self._waiting.append(partial(self._open, path.name))
             try:
                 yield from self._read_one(path)
                 self._waiting.append(self._finish)
             except (tarfile.TarError, EOFError, OSError) as error:
-                damaged.append(f"'{path}' ({error})")
-                logger.warning("the shard %s is damaged", damaged[-1])
+                self._damaged.append(f"'{path}' ({error})")
+                logger.warning("the shard %s is damaged", self._damaged[-1])
                 self._waiting.append(self._leave)
             self._catch_up()
-        if damaged:
-            raise UserError(f"{len(damaged)} of {len(self.shards)} shards are damaged, for example {damaged[0]}; the others are done")
 
     def _read_one(self, path: Path) -> Iterator[Picture]:
         done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
         for sample in _read_shard(path):
             if sample["__key__"] in done:
                 continue
-            extension = next((name for name in sample if f".{name.lower()}" in EXTENSIONS), None)
+            extension = next((name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None)
             if extension is None or (self._existing == "skip" and TEXT in sample):
                 self._waiting.append(partial(self._write, sample))
                 self._catch_up()
@@ -183,6 +181,9 @@ class CaptionedShards:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._leave()
+        if kind is None and self._damaged:
+            example = f"for example {self._damaged[0]}; the others are done"
+            raise UserError(f"{len(self._damaged)} of {len(self.shards)} shards are damaged, {example}")
 
 
 class _Shard:
