@@ -98,7 +98,8 @@ class RowFile:
 
     def _write_anew(self) -> None:
         """The rows that stay, in another file that is then renamed: a kill leaves the old one or the new one, whole."""
-        temporary = self._working.with_name(f".{self._working.name}.{os.getpid()}")
+        temporary = self._working.with_name(f".{self._working.name}.new")
+        temporary.unlink(missing_ok=True)  # of a run that was killed here
         try:
             with _GrowingFile(temporary, self.format) as file:
                 for record in self._rows_to_keep():

@@ -107,7 +107,7 @@ class Sidecars:
         wanted: dict[str, int] = {}
         folders: set[Path] = set()
         for index, photo in enumerate(photos):
-            sidecar = photo.with_suffix(".txt")
+            sidecar = _sidecar(photo)
             if (other := wanted.setdefault(str(sidecar), index)) != index:
                 raise UserError(
                     f"'{photos[other]}' and '{photo}' would both be described in '{sidecar}': rename one, or use another --format"
@@ -118,7 +118,7 @@ class Sidecars:
                     raise UserError(f"cannot write to the folder '{photo.parent}' (permission denied): use another --format with --output")
         self.photos = photos
         if existing == "skip":
-            self.photos = Photos(str(photo) for photo in photos if not photo.with_suffix(".txt").exists())
+            self.photos = Photos(str(photo) for photo in photos if not _sidecar(photo).exists())
         self._existing = existing
 
     def __enter__(self) -> Self:
@@ -127,7 +127,7 @@ class Sidecars:
     def __call__(self, row: Row) -> None:
         if row.error is not None:
             return
-        sidecar = row.path.with_suffix(".txt")
+        sidecar = _sidecar(row.path)
         lines = [caption.text.encode() for caption in row.captions]
         if self._existing in ("append", "prepend") and sidecar.exists():
             old = sidecar.read_bytes().splitlines()
@@ -137,6 +137,10 @@ class Sidecars:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+def _sidecar(photo: Path) -> Path:
+    return photo.parent / f"{photo.stem}.txt"
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 from captioner.existing import check_writable, read_rows
 from captioner.folder import Photos, Row, caption_photos
 from captioner.formats import FORMATS, Format, Record
-from captioner.model import Captioner, Decoding
+from captioner.model import KIND, VERSION, Captioner, Decoding
 from captioner.outputs import write_whole
+from rnnkit.checkpoint import read_config
 from rnnkit.errors import UserError
 
 # Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are made good without a word.
@@ -25,6 +26,7 @@ try:
     import pyarrow
     import ray
     import ray.data
+    import ray.exceptions
 except ImportError:
     raise UserError('--engine ray needs Ray: pip install "show-and-spell[ray]"') from None
 
@@ -86,7 +88,7 @@ def write_shard(path: Path, rows: Sequence[bytes], format: str) -> None:
         return
     from captioner.parquet import write_parquet
 
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.part")
     try:
         write_parquet(part, (json.loads(row) for row in rows))
         part.replace(path)
@@ -111,11 +113,15 @@ def caption_with_ray(
     machines must see photos, output and model under the same paths. The shard of an actor that is lost is done again by
     another, under the same name.
 
+    Raises: UserError if the checkpoint cannot be used, or the workers cannot go on.
+
     Args:
         device: on cuda, or auto where the cluster has GPUs, each actor takes a GPU, else a CPU core.
         workers: threads of each actor that decode photos.
         actors: how many captioners; None takes as many as the cluster has GPUs or cores.
     """
+    if model is not None:
+        read_config(model, kind=KIND, version=VERSION)  # one error here instead of one from each worker
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -152,6 +158,9 @@ def caption_with_ray(
         tables: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
         for table in tables:
             yield [Row(Path(os.fsdecode(row["path"])), error=row["error"]) for row in table.to_pylist()]
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f"the cluster gave up ({reason}); the shards that are done are whole: the same command goes on") from None
     finally:
         if started_here:
             ray.shutdown()

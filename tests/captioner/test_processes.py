@@ -154,6 +154,7 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     else:
         assert sorted_rows(output, format) == sorted_rows(whole, format)
     assert caption(*arguments[1:])[2].splitlines()[-1].startswith("captioner: captioned 0, skipped 38, failed 2 ")
+    assert {path.name for path in tmp_path.iterdir()} <= {"photos", "whole", "err", "rows"} and not list(photos.glob(".*"))
 
 
 def sorted_rows(path: Path, format: str) -> list[str]:
