@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import rnnkit.torchvision_import  # noqa: F401 - before timm and torchvision
 from rnnkit.errors import UserError
 
 DEFAULT = "efficientnet-lite2"
@@ -125,9 +125,33 @@ class Encoder(nn.Module):
                     module.eval()
         return self
 
-    def config(self) -> dict[str, Any]:
-        """What `create_encoder` needs to build it again, and how it sees."""
-        return {"name": self.name, "preprocessing": asdict(self.preprocessing)}
+    @property
+    def built(self) -> Encoder:
+        """Itself; see `StoredEncoder`."""
+        return self
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """An encoder that lies in a checkpoint and is built when its layers are first needed.
+
+    OpenVINO, once it has converted the network, needs them no more, and importing timm and torchvision takes longer
+    than all else at a cold start.
+    """
+
+    name: str
+    preprocessing: Preprocessing
+    build: Callable[[], Encoder]
+
+    @cached_property
+    def built(self) -> Encoder:
+        """The encoder with its layers."""
+        return self.build()
+
+
+def encoder_config(encoder: Encoder | StoredEncoder) -> dict[str, Any]:
+    """What `create_encoder` needs to build it again, and how it sees; stored in the checkpoint."""
+    return {"name": encoder.name, "preprocessing": asdict(encoder.preprocessing)}
 
 
 def create_encoder(
@@ -174,6 +198,7 @@ def _load_packaged_weights(name: str, cnn: nn.Module) -> None:
 
 
 def _timm() -> Any:
+    importlib.import_module("rnnkit.torchvision_import")  # timm imports torchvision
     return importlib.import_module("timm")
 
 
@@ -191,6 +216,7 @@ def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float,
 
 
 def _from_torchvision(name: str, model: str, pretrained: bool, preprocessing: Preprocessing | None) -> Encoder:
+    importlib.import_module("rnnkit.torchvision_import")
     models = importlib.import_module("torchvision.models")
     if model not in models.list_models(module=models):
         raise UserError(f"torchvision has no classification model '{model}'")

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 import captioner
-from captioner.encoder import INPUT_SIZES, Encoder, Preprocessing, create_encoder
+from captioner.encoder import INPUT_SIZES, Encoder, Preprocessing, create_encoder, encoder_config
 from captioner.images import open_image
 from rnnkit.errors import UserError
 
@@ -171,8 +171,8 @@ def test_regions_come_row_by_row(lite0: Encoder) -> None:
 def test_what_a_config_says_makes_the_same_preprocessing() -> None:
     kept = Preprocessing(99, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     encoder = create_encoder("efficientnet-lite0", pretrained=False, preprocessing=kept)
-    assert encoder.preprocessing == kept and encoder.config()["name"] == "efficientnet-lite0"
-    assert Preprocessing.from_config(encoder.config()["preprocessing"]) == kept
+    assert encoder.preprocessing == kept and encoder_config(encoder)["name"] == "efficientnet-lite0"
+    assert Preprocessing.from_config(encoder_config(encoder)["preprocessing"]) == kept
 
 
 # --- front and back ---------------------------------------------------------------------------------------------------
