@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
+from captioner.bootstrap import interval, resample
 from captioner.ngrams import ORDERS, NgramCounts, NgramIndex, Tokens, count_pairs, matched
 
 # What coco-caption drops after tokenising. Its tokeniser writes brackets in lower case, so those four names never
@@ -105,6 +107,20 @@ def bleu(counts: BleuCounts, images: np.ndarray | None = None) -> np.ndarray:
     ratio = (length + 1e-15) / (closest + 1e-9)
     brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     return np.cumprod(precisions) ** (1 / np.arange(1, ORDERS + 1)) * brevity
+
+
+def nltk_bleu(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> dict[str, float]:
+    """Corpus BLEU-1..4 by nltk's `corpus_bleu`, without smoothing.
+
+    It differs where a prediction has fewer than n tokens: nltk counts one n-gram, never matched, for it; coco-caption none.
+    """
+    from nltk.translate.bleu_score import corpus_bleu  # nltk takes a second to import
+
+    weights = [(1 / order,) * order for order in range(1, ORDERS + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that an order has no match shows in the score
+        scores = corpus_bleu(references, predictions, weights=weights)
+    return {f"bleu_{order}": float(score) for order, score in enumerate(scores, start=1)}
 
 
 # --- ROUGE-L ----------------------------------------------------------------------------------------------------------
@@ -207,6 +223,12 @@ class Scores:
     prediction_length: int  # tokens
     reference_length: int  # tokens of the closest references
     per_image: dict[str, np.ndarray]  # ROUGE-L and CIDEr-D of each image, in the order given
+    drawn: dict[str, np.ndarray]  # the bootstrap's scores (resamples,), of which the intervals are percentiles
+
+    @property
+    def length_ratio(self) -> float:
+        """Tokens of the predictions to those of the closest references."""
+        return self.prediction_length / max(self.reference_length, 1)
 
 
 def score_captions(
@@ -215,12 +237,14 @@ def score_captions(
     *,
     bootstrap: int = 0,
     seed: int = 0,
+    more: Mapping[str, Callable[[np.ndarray], float]] | None = None,
 ) -> Scores:
     """Score captions against references.
 
     Args:
         predictions, references: by image, as text (tokenised here), or token lists in the same order.
         bootstrap: resamples of the images for the intervals, 0 for none; 1000 is usual.
+        more: other metrics, each of which takes indices of images, repeats among them, and gives their score as a corpus.
 
     Raises: ValueError for fewer than two images, a prediction without references or the reverse.
     """
@@ -239,29 +263,20 @@ def score_captions(
     rouge = rouge_l(predictions, references)
     counts = bleu_counts(predictions, references)
 
-    def values(images: np.ndarray | None = None) -> dict[str, float]:
-        rows = slice(None) if images is None else images
+    def values(images: np.ndarray) -> dict[str, float]:
         named = {f"bleu_{order + 1}": float(value) for order, value in enumerate(bleu(counts, images))}
-        return named | {"rouge_l": float(rouge[rows].mean()), "cider_d": float(cider[rows].mean())}
+        named |= {"rouge_l": float(rouge[images].mean()), "cider_d": float(cider[images].mean())}
+        return named | {name: score(images) for name, score in (more or {}).items()}
 
+    drawn = resample(values, len(predictions), bootstrap, seed)
     return Scores(
         images=len(predictions),
-        values=values(),
-        intervals=_intervals(values, len(predictions), bootstrap, seed),
+        values=values(np.arange(len(predictions))),
+        intervals={name: interval(scores) for name, scores in drawn.items()},
         matches=counts.matches.sum(axis=0).tolist(),
         totals=counts.totals.sum(axis=0).tolist(),
         prediction_length=int(counts.lengths[:, 0].sum()),
         reference_length=int(counts.lengths[:, 1].sum()),
         per_image={"rouge_l": rouge, "cider_d": cider},
+        drawn=drawn,
     )
-
-
-def _intervals(values, images: int, resamples: int, seed: int) -> dict[str, tuple[float, float]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    if not resamples:
-        return {}
-    generator = np.random.default_rng(seed)
-    drawn = [values(generator.integers(0, images, images)) for _ in range(resamples)]
-    return {
-        name: tuple(float(edge) for edge in np.percentile([sample[name] for sample in drawn], (2.5, 97.5)))  # type: ignore[misc]
-        for name in drawn[0]
-    }

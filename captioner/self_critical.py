@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.metrics import CiderD, Tokens
+from captioner.metrics import CiderD
+from captioner.ngrams import Tokens
 from captioner.vocabulary import END, PAD, START, Vocabulary
 
 _END = "<end>"

@@ -19,7 +19,7 @@ def plain_counts(tokens: Caption, order: int) -> Counter[tuple[str, ...]]:
 
 
 def test_ngrams_are_all_runs_of_one_to_four_tokens() -> None:
-    captions = ["a b a b".split(), ["b"]]
+    captions = [["a", "b", "a", "b"], ["b"]]
     counted = NgramIndex(captions).count(captions)
     assert [counts.caption.tolist() for (counts,) in counted] == [[0, 0, 1], [0, 0], [0, 0], [0]]
     assert [counts.count.tolist() for (counts,) in counted] == [[2, 2, 1], [2, 1], [1, 1], [1]]
