@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -206,10 +207,11 @@ def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float,
     timm = _timm()
     if not timm.is_model(model.partition(".")[0]):
         raise UserError(f"timm has no model '{model}'; timm.list_models('*{model[:6]}*') shows names")
-    cnn = _fetch(
-        name,
-        lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
-    )
+    with _hub_asked_once() if pretrained else nullcontext():
+        cnn = _fetch(
+            name,
+            lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
+        )
     data = timm.data.resolve_model_data_config(cnn)
     own = Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"]))
     return Encoder(name, _stages(cnn), preprocessing or own)
@@ -229,6 +231,24 @@ def _from_torchvision(name: str, model: str, pretrained: bool, preprocessing: Pr
     transforms = weights.transforms()
     own = Preprocessing(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
     return Encoder(name, _stages(cnn), preprocessing or own)
+
+
+@contextmanager
+def _hub_asked_once() -> Iterator[None]:
+    """Where timm's hub does not answer, its client takes what it has stored, or gives up, at once.
+
+    By itself it would try again for most of a minute, for each file that the weights might be in.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    offline = hub.constants.HF_HUB_OFFLINE
+    try:
+        hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=5)
+    except Exception:  # whatever the client of the day raises
+        hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.constants.HF_HUB_OFFLINE = offline
 
 
 def _fetch(name: str, create: Callable[[], nn.Module]) -> nn.Module:
