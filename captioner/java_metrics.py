@@ -54,16 +54,21 @@ def _meteor(references: Captions, predictions: Captions) -> Corpus:
 
     whole, _ = Counting().compute_score(references, predictions)
     counts = np.array(rows)  # (images, 23)
+    counts[(counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1), CHUNKS] = 0  # whole captions are not fragmented
     if abs(meteor(counts.sum(axis=0)) - whole) > 1e-6:
         raise ValueError("its counts do not give its score")
     return lambda images: meteor(counts[images].sum(axis=0))
+
+
+CHUNKS, COVERED = 20, slice(21, 23)
 
 
 def meteor(counts: np.ndarray) -> float:
     """METEOR 1.5 for English from the counts of its Java program (23,).
 
     They are: words and function words of the prediction and of the reference; matched content words in either, then
-    function words in either, for each of the exact, stem, synonym and paraphrase matchers; chunks; words covered in either.
+    function words in either, for each of the exact, stem, synonym and paraphrase matchers; chunks, 0 where the prediction
+    is the reference; words covered in either.
     """
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     words, function_words = counts[0:2], counts[2:4]
@@ -71,11 +76,9 @@ def meteor(counts: np.ndarray) -> float:
     matched = np.einsum("m,mkp->kp", (1, 0.6, 0.8, 0.6), matchers)
     weighed = delta * (words - function_words) + (1 - delta) * function_words  # prediction, reference
     precision, recall = (delta * matched[0] + (1 - delta) * matched[1]) / np.maximum(weighed, 1e-9)
-    chunks, covered = counts[20], counts[21:23]
     if not precision or not recall:
         return 0.0
-    whole = chunks == 1 and (covered == words).all()
-    fragmentation = 0.0 if whole else chunks / covered.mean()
+    fragmentation = counts[CHUNKS] / counts[COVERED].mean()
     return float((1 - gamma * fragmentation**beta) / ((1 - alpha) / precision + alpha / recall))
 
 
