@@ -118,7 +118,7 @@ class Report:
         """What was judged, and that it is a subset where it is one."""
         images = f"{self.scores.images} images"
         if self.missing:
-            images = f"SUBSET, {self.scores.images} of {self.scores.images + self.missing} images: {self.missing} have no caption"
+            images = f"SUBSET, {self.scores.images} of {self.scores.images + self.missing} images: {self.missing} without a caption"
         return f"{self.data}, split {self.split}: {images}"
 
     @property
@@ -156,7 +156,9 @@ def judge(
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
-        raise UserError("one image cannot be judged: CIDEr weighs words by how few images have them, so it needs at least two")
+        raise UserError(
+            f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have them, so it needs at least two"
+        )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)
     distinct = len({tuple(tokens) for tokens in predictions})

@@ -62,17 +62,17 @@ def read_predictions(
                 captions[image] = prediction.caption
     if strange:
         few = ", ".join(strange[:3])
-        raise UserError(f"'{path}' has {len(strange)} captions of images that are not in the references, for example {few}")
+        raise UserError(f"'{path}' has captions of images that are not in the references ({len(strange)}), for example {few}")
     empty = [image for image, caption in captions.items() if not tokenize(caption)]
     if empty:
         raise UserError(
-            f"'{path}' has {len(empty)} empty captions (no word in them), for example of image {empty[0]} ({places[empty[0]]}):"
+            f"'{path}' has captions without a word ({len(empty)}), for example of image {empty[0]} ({places[empty[0]]}):"
             " mend them, or take them out and use --allow-missing"
         )
     missing = [str(example.image_id) for example in examples if str(example.image_id) not in captions]
     if missing and not allow_missing:
         marked = len(failed.intersection(missing))
-        why = f" ({marked} are marked as failed)" if marked else ""
+        why = f" ({marked} marked as failed)" if marked else ""
         raise UserError(
             f"'{path}' lacks {len(missing)} of {len(examples)} images, for example {', '.join(missing[:3])}{why}:"
             " if it is not of another split, --allow-missing scores the images that it has"

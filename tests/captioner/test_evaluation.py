@@ -83,7 +83,7 @@ def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
 
 def test_a_subset_is_called_one_at_the_top() -> None:
     report = judge(PERFECT, examples()[:3], data="small.json", split="test", decoding="d", missing=1, bootstrap=0)
-    assert str(report).splitlines()[0] == "small.json, split test: SUBSET, 3 of 4 images: 1 have no caption"
+    assert str(report).splitlines()[0] == "small.json, split test: SUBSET, 3 of 4 images: 1 without a caption"
 
 
 def test_captions_shorter_than_four_words_cost_by_nltks_definition_and_not_by_coco_captions() -> None:

@@ -98,13 +98,13 @@ def test_captions_of_another_split_are_left_aside(tmp_path: Path) -> None:
         ([*ROWS, {"image_id": "42", "caption": "again"}], "has two captions for image 42"),
         (
             [*ROWS, {"image_id": 99, "caption": "a zebra"}],
-            "has 1 captions of images that are not in the references, for example '99' (entry 5)",
+            "has captions of images that are not in the references (1), for example '99' (entry 5)",
         ),
         (
             [*ROWS[:3], {"image_id": "holiday", "caption": " "}],
-            "has 1 empty captions (no word in them), for example of image holiday (entry 4)",
+            "has captions without a word (1), for example of image holiday (entry 4)",
         ),
-        ([*ROWS[:3], {"image_id": "holiday", "caption": "..."}], "has 1 empty captions"),
+        ([*ROWS[:3], {"image_id": "holiday", "caption": "..."}], "has captions without a word (1)"),
         ([{"id": 1, "caption": "a dog"}], "is no COCO results file"),
         ([{"image_id": 1}], "is no COCO results file"),
         ([{"image_id": 1, "caption": None}], "is no COCO results file"),
@@ -133,9 +133,9 @@ def test_coco_results_that_cannot_be_judged_are_refused_with_the_reason(content:
         ("r.tsv", "1.jpg\ta dog\n2.jpg two\n", "line 2 has no tab between photo and caption"),
         ("r.txt", "a dog\n", "has 1 lines for 4 images"),
         ("r.txt", "", "has 0 lines for 4 images"),
-        ("r.txt", "a\n\nb\nc\n", "has 1 empty captions (no word in them), for example of image 2 (line 2)"),
+        ("r.txt", "a\n\nb\nc\n", "has captions without a word (1), for example of image 2 (line 2)"),
         ("r.tsv", "p/1.jpg\ta dog\nq/1.jpg\ta cat\n", "has two captions for image 1 (line 1 and line 2)"),
-        ("r.jsonl", jsonl({"path": "1.jpg", "status": "error", "error": "damaged"}), "for example 1, 2, 42 (1 are marked as failed)"),
+        ("r.jsonl", jsonl({"path": "1.jpg", "status": "error", "error": "damaged"}), "for example 1, 2, 42 (1 marked as failed)"),
     ],
 )
 def test_other_files_that_cannot_be_judged_are_refused_with_the_reason(name: str, content: str, said: str, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_images_may_lack_a_caption_only_where_that_is_allowed(tmp_path: Path) ->
     [
         ([*ROWS[1:], {"image_id": 99, "caption": "a zebra"}], "not in the references"),
         ([*ROWS[1:], ROWS[1]], "two captions"),
-        ([*ROWS[2:], {"image_id": 2, "caption": ""}], "empty captions"),
+        ([*ROWS[2:], {"image_id": 2, "caption": ""}], "captions without a word"),
     ],
 )
 def test_allowing_images_without_a_caption_allows_nothing_else(content: Any, said: str, tmp_path: Path) -> None:

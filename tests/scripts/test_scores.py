@@ -101,9 +101,9 @@ def test_a_subset_is_scored_only_when_allowed_and_then_called_one(
     (tmp_path / "others.json").write_text(json.dumps(rows[10:]), encoding="utf-8")
     with pytest.raises(UserError, match=r"lacks 40 of 60 images.*--allow-missing"):
         evaluated(predictions=tmp_path / "some.json")
-    assert "SUBSET, 20 of 60 images: 40 have no caption" in evaluated(predictions=tmp_path / "some.json", allow_missing=True)
+    assert "SUBSET, 20 of 60 images: 40 without a caption" in evaluated(predictions=tmp_path / "some.json", allow_missing=True)
     both = evaluated(predictions=tmp_path / "some.json", compare=tmp_path / "others.json", allow_missing=True)
-    assert "SUBSET, 10 of 60 images: 50 have no caption" in both
+    assert "SUBSET, 10 of 60 images: 50 without a caption" in both
 
 
 def test_from_the_shell_a_flaw_is_one_line_and_exit_code_two(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
