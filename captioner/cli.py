@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from captioner.datasets import read_dataset
-from captioner.evaluation import choose_split, judge, read_predictions
+from captioner.evaluation import Comparison, Report, choose_split, judge, read_references
 from captioner.folder import caption_photos, default_workers
 from captioner.images import open_image
 from captioner.job import FolderJob, run_job
 from captioner.model import Captioner, Decoding
 from captioner.outputs import FORMAT_NAMES
+from captioner.predictions import read_predictions
 from captioner.progress import tell, with_progress
 from captioner.settings import TrainingConfig
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
@@ -31,6 +32,18 @@ BeamSize = Annotated[int, typer.Option(help="Sentences kept while searching; 1 i
 MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
+
+REFERENCES = "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line an image, tabs between captions)."
+PREDICTIONS = "Captions to judge: COCO results, jsonl, csv, tsv, or plain text in the references' order."
+Compare = Annotated[Path | None, typer.Option(help="Another captioner's predictions for the same images, to compare with.")]
+Split = Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score the images that have a caption, and say how many have none.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+AsLatex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX table.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for intervals and p-values; 0 leaves them out.")]
+BootstrapSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same resamples.")]
+Java = Annotated[bool, typer.Option(help="Add METEOR and SPICE where Java and the metrics extra are installed.")]
 
 
 @app.callback()
@@ -107,12 +120,18 @@ def caption_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    annotations: Annotated[Path, typer.Option(help="References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV.")],
-    predictions: Annotated[Path | None, typer.Option(help="COCO results file to judge.")] = None,
+    annotations: Annotated[Path, typer.Option(help=REFERENCES)],
+    predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, to caption and judge.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0 leaves them out.")] = 1000,
+    compare: Compare = None,
+    split: Split = None,
+    allow_missing: AllowMissing = False,
+    as_json: AsJson = False,
+    markdown: AsMarkdown = False,
+    latex: AsLatex = False,
+    bootstrap: Bootstrap = 1000,
+    seed: BootstrapSeed = 0,
+    java: Java = True,
     beam_size: BeamSize = 3,
     max_length: MaxLength = 20,
     batch_size: BatchSize = 32,
@@ -124,11 +143,18 @@ def evaluate_command(
     """Score captions: BLEU-1..4, ROUGE-L, CIDEr-D; METEOR and SPICE where Java and the extra are there."""
     if (predictions is None) == (images is None):
         raise UserError("give either --predictions (captions to judge) or --images (photos to caption and judge)")
-    dataset = read_dataset(annotations, images)
+    if as_json + markdown + latex > 1:
+        raise UserError("give one of --json, --markdown and --latex")
+    dataset = read_references(annotations, images)
     examples, chosen = choose_split(dataset, split)
+
+    def read(file: Path) -> dict[str, str]:
+        return read_predictions(file, examples, others=dataset.examples, allow_missing=allow_missing)
+
+    rivals = read(compare) if compare is not None else None
     failed = 0
     if predictions is not None:
-        captions, decoding = read_predictions(predictions, examples), f"captions from {predictions}"
+        captions, decoding = read(predictions), str(predictions)
     else:
         choice = Decoding(beam_size=beam_size, max_length=max_length)
         captioner = Captioner.load(model, device=device, backend=backend)
@@ -143,10 +169,19 @@ def evaluate_command(
             failed += 1
             tell(f"{row.path}: {row.error} (left out of the scores)")
         usable = [(example, row) for example, row in zip(examples, rows, strict=True) if row.error is None]
-        examples = [example for example, _ in usable]
         captions = {str(example.image_id): row.captions[0].text for example, row in usable}
-    report = judge(captions, examples, data=str(annotations), split=chosen, decoding=decoding, bootstrap=bootstrap)
-    print(json.dumps(report.as_json(), indent=1) if as_json else report)
+    kept = [e for e in examples if str(e.image_id) in captions and (rivals is None or str(e.image_id) in rivals)]
+
+    def judged(found: dict[str, str], decoding: str) -> Report:
+        missing = len(examples) - len(kept)
+        about = {"data": str(annotations), "split": chosen, "decoding": decoding}
+        return judge(found, kept, **about, missing=missing, bootstrap=bootstrap, seed=seed, java=java)
+
+    alone = judged(captions, decoding)
+    report = alone if rivals is None else Comparison(alone, judged(rivals, str(compare)))
+    table = report.table()
+    shown = table.markdown() if markdown else table.latex() if latex else table.text()
+    print(json.dumps(report.as_json(), indent=1) if as_json else shown)
     if failed:
         raise typer.Exit(SOME_FAILED)
 

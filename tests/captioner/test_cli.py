@@ -149,7 +149,7 @@ def test_evaluate_captions_photos_and_prints_scores_as_text_and_as_json(command:
     annotations, folder = shapes(4, 4)
     code, out, _ = command("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--bootstrap", "50")
     assert code == 0
-    assert "split val: 4 images; beam 3" in out
+    assert "split val: 4 images\ncaptions: beam 3" in out
     assert all(name in out for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "95 % interval", "n-grams matched"))
     code, out, _ = command("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--json", "--bootstrap", "0")
     report = json.loads(out)
