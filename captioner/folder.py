@@ -190,4 +190,4 @@ def _encode(captioner: Captioner, prepared: Sequence[Future[np.ndarray | str]]) 
     found = [future.result() for future in prepared]
     usable = [pixels for pixels in found if not isinstance(pixels, str)]
     errors = [pixels if isinstance(pixels, str) else None for pixels in found]
-    return errors, captioner.engine.run(np.stack(usable)) if usable else None
+    return errors, captioner.encode(np.stack(usable)) if usable else None

@@ -165,7 +165,11 @@ class Captioner:
 
     def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
         """Captions of prepared pictures (B, size, size, 3): for each up to num_captions, best first."""
-        return self.caption_features(self.engine.run(pixels), decoding, attention=attention)
+        return self.caption_features(self.encode(pixels), decoding, attention=attention)
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """Region features (B, regions, channels) of prepared pictures (B, size, size, 3)."""
+        return self.engine.run(pixels)
 
     def caption_features(self, features: Tensor, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
         """Captions from region features (B, regions, channels): for each up to num_captions, best first."""
