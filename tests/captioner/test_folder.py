@@ -189,7 +189,6 @@ class Stages:
     """Stands in for a captioner: notes which photos each stage has begun with."""
 
     def __init__(self) -> None:
-        self.engine = self
         self.begun = {"decode": 0, "encode": 0, "search": 0}
         self.changed = threading.Condition()
         self.failing: Path | None = None
@@ -209,7 +208,7 @@ class Stages:
         self.note("decode", 1)
         return np.zeros((2, 2, 3), dtype=np.uint8)
 
-    def run(self, pixels: np.ndarray) -> torch.Tensor:
+    def encode(self, pixels: np.ndarray) -> torch.Tensor:
         self.note("encode", len(pixels))
         return torch.zeros(len(pixels), 1, 1)
 
@@ -225,8 +224,8 @@ def test_while_one_batch_is_searched_the_next_is_encoded_and_the_one_after_that_
             self.wait_until_begun("encode", min(self.begun["search"] + 4, 40))
             return found
 
-        def run(self, pixels: np.ndarray) -> torch.Tensor:
-            found = super().run(pixels)
+        def encode(self, pixels: np.ndarray) -> torch.Tensor:
+            found = super().encode(pixels)
             self.wait_until_begun("decode", min(self.begun["encode"] + 4, 40))
             return found
 
