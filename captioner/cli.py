@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from captioner.datasets import read_dataset
-from captioner.evaluation import choose_split, judge, read_predictions
-from captioner.folder import Row, caption_photos, default_workers, find_photos
-from captioner.formats import FORMATS, check_sidecars, open_writer
+from captioner.evaluation import Comparison, Report, choose_split, judge, read_references
+from captioner.folder import caption_photos, default_workers
 from captioner.images import open_image
+from captioner.job import FolderJob, run_job
 from captioner.model import Captioner, Decoding
+from captioner.outputs import FORMAT_NAMES
+from captioner.predictions import read_predictions
+from captioner.progress import tell, with_progress
 from captioner.settings import TrainingConfig
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
 from rnnkit.settings import settings_from, with_flags
@@ -34,6 +33,18 @@ MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
+REFERENCES = "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line an image, tabs between captions)."
+PREDICTIONS = "Captions to judge: COCO results, jsonl, csv, tsv, or plain text in the references' order."
+Compare = Annotated[Path | None, typer.Option(help="Another captioner's predictions for the same images, to compare with.")]
+Split = Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score the images that have a caption, and say how many have none.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+AsLatex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX table.")]
+Bootstrap = Annotated[int, typer.Option(min=0, help="Resamples for intervals and p-values; 0 leaves them out.")]
+BootstrapSeed = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same resamples.")]
+Java = Annotated[bool, typer.Option(help="Add METEOR and SPICE where Java and the metrics extra are installed.")]
+
 
 @app.callback()
 def about() -> None:
@@ -42,10 +53,18 @@ def about() -> None:
 
 @app.command("caption")
 def caption_command(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Images, folders or globs.")],
-    format: Annotated[str, typer.Option(help=" | ".join(FORMATS))] = "tsv",
-    output: Annotated[Path | None, typer.Option(help="File to write; stdout if not given.")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Images, folders, globs or .tar shards.")] = None,
+    from_file: Annotated[str | None, typer.Option(help="Take the photos from a list, one path a line; - is standard input.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders inside folders.")] = False,
+    format: Annotated[str, typer.Option(help=" | ".join(FORMAT_NAMES))] = "tsv",
+    output: Annotated[Path | None, typer.Option(help="File to write; a folder for shards and copies; stdout if not given.")] = None,
+    existing: Annotated[
+        str, typer.Option(help="What to do with captions that are there already: skip | overwrite | append | prepend.")
+    ] = "skip",
+    embed: Annotated[bool, typer.Option("--embed", help="Write captions into the photos' own XMP and EXIF: copies in --output.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="With --embed: change the photos themselves.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first photo that fails.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     beam_size: BeamSize = 3,
     num_captions: Annotated[int, typer.Option(help="Candidates for each photo, best first.")] = 1,
     max_length: MaxLength = 20,
@@ -58,8 +77,13 @@ def caption_command(
     device: Device = "auto",
     backend: Backend = "auto",
     model: Model = None,
+    engine: Annotated[str, typer.Option(help="local | ray: a cluster, which writes shards (--format jsonl or parquet).")] = "local",
+    ray_actors: Annotated[int | None, typer.Option(min=1, help="Captioners on the cluster; one for each GPU or core if not given.")] = None,
 ) -> None:
-    """Write a sentence about each photo: one line a photo, path<TAB>caption."""
+    """Write a sentence about each photo: one line a photo, path<TAB>caption.
+
+    The same command goes on where a run was stopped. Rows that failed are tried again.
+    """
     decoding = Decoding(
         beam_size=beam_size,
         num_captions=num_captions,
@@ -70,32 +94,44 @@ def caption_command(
         seed=seed,
     )
     decoding.check()
-    photos = find_photos(paths, recursive=recursive)
-    if format == "sidecar":
-        check_sidecars(photos)
-    with open_writer(format, output, sys.stdout) as write:
-        captioner = Captioner.load(model, device=device, backend=backend)
-        failed = 0
-        for rows in _with_progress(caption_photos(captioner, photos, decoding, batch_size=batch_size, workers=workers), len(photos)):
-            for row in rows:
-                write(row)
-                if row.error is not None:
-                    failed += 1
-                    _tell(f"{row.path}: {row.error}")
-            if output is None:
-                sys.stdout.flush()
-    if failed:
+    job = FolderJob(
+        paths=tuple(paths or ()),
+        from_file=from_file,
+        recursive=recursive,
+        format=format,
+        output=output,
+        existing=existing,
+        embed=embed,
+        in_place=in_place,
+        fail_fast=fail_fast,
+        dry_run=dry_run,
+        decoding=decoding,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        backend=backend,
+        model=model,
+        engine=engine,
+        ray_actors=ray_actors,
+    )
+    if not run_job(job):
         raise typer.Exit(SOME_FAILED)
 
 
 @app.command("evaluate")
 def evaluate_command(
-    annotations: Annotated[Path, typer.Option(help="References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV.")],
-    predictions: Annotated[Path | None, typer.Option(help="COCO results file to judge.")] = None,
+    annotations: Annotated[Path, typer.Option(help=REFERENCES)],
+    predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the photos, to caption and judge.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Resamples for the intervals; 0 leaves them out.")] = 1000,
+    compare: Compare = None,
+    split: Split = None,
+    allow_missing: AllowMissing = False,
+    as_json: AsJson = False,
+    markdown: AsMarkdown = False,
+    latex: AsLatex = False,
+    bootstrap: Bootstrap = 1000,
+    seed: BootstrapSeed = 0,
+    java: Java = True,
     beam_size: BeamSize = 3,
     max_length: MaxLength = 20,
     batch_size: BatchSize = 32,
@@ -107,11 +143,18 @@ def evaluate_command(
     """Score captions: BLEU-1..4, ROUGE-L, CIDEr-D; METEOR and SPICE where Java and the extra are there."""
     if (predictions is None) == (images is None):
         raise UserError("give either --predictions (captions to judge) or --images (photos to caption and judge)")
-    dataset = read_dataset(annotations, images)
+    if as_json + markdown + latex > 1:
+        raise UserError("give one of --json, --markdown and --latex")
+    dataset = read_references(annotations, images)
     examples, chosen = choose_split(dataset, split)
+
+    def read(file: Path) -> dict[str, str]:
+        return read_predictions(file, examples, others=dataset.examples, allow_missing=allow_missing)
+
+    rivals = read(compare) if compare is not None else None
     failed = 0
     if predictions is not None:
-        captions, decoding = read_predictions(predictions, examples), f"captions from {predictions}"
+        captions, decoding = read(predictions), str(predictions)
     else:
         choice = Decoding(beam_size=beam_size, max_length=max_length)
         captioner = Captioner.load(model, device=device, backend=backend)
@@ -119,17 +162,26 @@ def evaluate_command(
         photos = [example.path for example in examples]
         rows = [
             row
-            for batch in _with_progress(caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers), len(photos))
+            for batch in with_progress(caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers), len(photos))
             for row in batch
         ]
         for row in (row for row in rows if row.error is not None):
             failed += 1
-            _tell(f"{row.path}: {row.error} (left out of the scores)")
+            tell(f"{row.path}: {row.error} (left out of the scores)")
         usable = [(example, row) for example, row in zip(examples, rows, strict=True) if row.error is None]
-        examples = [example for example, _ in usable]
         captions = {str(example.image_id): row.captions[0].text for example, row in usable}
-    report = judge(captions, examples, data=str(annotations), split=chosen, decoding=decoding, bootstrap=bootstrap)
-    print(json.dumps(report.as_json(), indent=1) if as_json else report)
+    kept = [e for e in examples if str(e.image_id) in captions and (rivals is None or str(e.image_id) in rivals)]
+
+    def judged(found: dict[str, str], decoding: str) -> Report:
+        missing = len(examples) - len(kept)
+        about = {"data": str(annotations), "split": chosen, "decoding": decoding}
+        return judge(found, kept, **about, missing=missing, bootstrap=bootstrap, seed=seed, java=java)
+
+    alone = judged(captions, decoding)
+    report = alone if rivals is None else Comparison(alone, judged(rivals, str(compare)))
+    table = report.table()
+    shown = table.markdown() if markdown else table.latex() if latex else table.text()
+    print(json.dumps(report.as_json(), indent=1) if as_json else shown)
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -180,39 +232,11 @@ def train_command(
     try:
         best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
     except KeyboardInterrupt:
-        _tell(f"interrupted; the last whole epoch is saved in {output}: go on with the same command and --resume")
+        tell(f"interrupted; the last whole epoch is saved in {output}: go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     if best:  # of several processes only the first knows
         scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"
         print(f"best: epoch {best['epoch']}, {scores}; the checkpoint is in {output}")
-
-
-def _with_progress(batches: Iterator[list[Row]], total: int) -> Iterator[list[Row]]:
-    """The same batches, with a bar on a terminal and a line every half minute elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal or total < 2:
-        yield from _reporting(batches, lambda done, rate: _tell(f"{done} of {total} photos, {rate:.1f} a second"), every=30)
-        return
-    columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=total, rate="")
-        yield from _reporting(batches, lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"), every=0.2)
-
-
-def _reporting(batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float) -> Iterator[list[Row]]:
-    """The same batches; report(photos done, photos a second) is called every so many seconds."""
-    started = told = time.monotonic()
-    done = 0
-    for rows in batches:
-        yield rows
-        done += len(rows)
-        if time.monotonic() - told >= every:
-            told = time.monotonic()
-            report(done, done / (told - started))
-
-
-def _tell(message: str) -> None:
-    print(f"captioner: {message}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import rnnkit.torchvision_import  # noqa: F401 - before timm and torchvision
 from rnnkit.errors import UserError
 
 DEFAULT = "efficientnet-lite2"
@@ -125,9 +126,33 @@ class Encoder(nn.Module):
                     module.eval()
         return self
 
-    def config(self) -> dict[str, Any]:
-        """What `create_encoder` needs to build it again, and how it sees."""
-        return {"name": self.name, "preprocessing": asdict(self.preprocessing)}
+    @property
+    def built(self) -> Encoder:
+        """Itself; see `StoredEncoder`."""
+        return self
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """An encoder that lies in a checkpoint and is built when its layers are first needed.
+
+    OpenVINO, once it has converted the network, needs them no more, and importing timm and torchvision takes longer
+    than all else at a cold start.
+    """
+
+    name: str
+    preprocessing: Preprocessing
+    build: Callable[[], Encoder]
+
+    @cached_property
+    def built(self) -> Encoder:
+        """The encoder with its layers."""
+        return self.build()
+
+
+def encoder_config(encoder: Encoder | StoredEncoder) -> dict[str, Any]:
+    """What `create_encoder` needs to build it again, and how it sees; stored in the checkpoint."""
+    return {"name": encoder.name, "preprocessing": asdict(encoder.preprocessing)}
 
 
 def create_encoder(
@@ -174,6 +199,7 @@ def _load_packaged_weights(name: str, cnn: nn.Module) -> None:
 
 
 def _timm() -> Any:
+    importlib.import_module("rnnkit.torchvision_import")  # timm imports torchvision
     return importlib.import_module("timm")
 
 
@@ -181,16 +207,18 @@ def _from_timm(name: str, model: str, pretrained: bool, stochastic_depth: float,
     timm = _timm()
     if not timm.is_model(model.partition(".")[0]):
         raise UserError(f"timm has no model '{model}'; timm.list_models('*{model[:6]}*') shows names")
-    cnn = _fetch(
-        name,
-        lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
-    )
+    with _hub_asked_once() if pretrained else nullcontext():
+        cnn = _fetch(
+            name,
+            lambda: timm.create_model(model, pretrained=pretrained, num_classes=0, global_pool="", drop_path_rate=stochastic_depth or None),
+        )
     data = timm.data.resolve_model_data_config(cnn)
     own = Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"]))
     return Encoder(name, _stages(cnn), preprocessing or own)
 
 
 def _from_torchvision(name: str, model: str, pretrained: bool, preprocessing: Preprocessing | None) -> Encoder:
+    importlib.import_module("rnnkit.torchvision_import")
     models = importlib.import_module("torchvision.models")
     if model not in models.list_models(module=models):
         raise UserError(f"torchvision has no classification model '{model}'")
@@ -203,6 +231,24 @@ def _from_torchvision(name: str, model: str, pretrained: bool, preprocessing: Pr
     transforms = weights.transforms()
     own = Preprocessing(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
     return Encoder(name, _stages(cnn), preprocessing or own)
+
+
+@contextmanager
+def _hub_asked_once() -> Iterator[None]:
+    """Where timm's hub does not answer, its client takes what it has stored, or gives up, at once.
+
+    By itself it would try again for most of a minute, for each file that the weights might be in.
+    """
+    hub = importlib.import_module("huggingface_hub")
+    offline = hub.constants.HF_HUB_OFFLINE
+    try:
+        hub.utils.get_session().head(hub.constants.ENDPOINT, timeout=5)
+    except Exception:  # whatever the client of the day raises
+        hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.constants.HF_HUB_OFFLINE = offline
 
 
 def _fetch(name: str, create: Callable[[], nn.Module]) -> nn.Module:

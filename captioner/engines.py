@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import rnnkit.openvino_import  # noqa: F401 - before openvino
 from captioner.decoder import Decoder, Memory, State
-from captioner.encoder import Encoder
+from captioner.encoder import Encoder, StoredEncoder
 from rnnkit.checkpoint import weights_hash
 from rnnkit.errors import UserError
 
@@ -38,8 +39,13 @@ class Engine(Protocol):
     def writer(self, decoder: Decoder) -> Writer:
         """The decoder, run by this engine."""
 
+    def threads(self) -> AbstractContextManager[None]:
+        """A context for what PyTorch does around the decoder."""
 
-def choose_engine(backend: str, encoder: Encoder, device: torch.device, *, trained: int = 0, weights: str | None = None) -> Engine:
+
+def choose_engine(
+    backend: str, encoder: Encoder | StoredEncoder, device: torch.device, *, trained: int = 0, weights: str | None = None
+) -> Engine:
     """The engine for a backend's name.
 
     Args:
@@ -54,18 +60,20 @@ def choose_engine(backend: str, encoder: Encoder, device: torch.device, *, train
     if backend == "openvino" and device.type != "cpu":
         raise UserError("the openvino backend runs on the CPU: use --device cpu, or --backend torch")
     if backend == "torch" or device.type != "cpu":
-        return TorchEngine(encoder, device, trained)
+        return TorchEngine(encoder.built, device, trained)
     try:
         # Imported here: where OpenVINO is missing this is where it shows.
         from captioner.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(encoder, trained, weights or weights_hash(encoder.state_dict()))
+        return OpenVinoEngine(encoder, trained, weights or weights_hash(encoder.built.state_dict()))
+    except UserError:  # the checkpoint's fault
+        raise
     except Exception as error:  # whatever OpenVINO raises on a platform that it does not know
         reason = " ".join(str(error).split())[:200]
         if backend == "openvino":
             raise UserError(f"OpenVINO cannot run here ({reason}): use --backend torch") from None
         logger.warning("OpenVINO cannot run here (%s); using PyTorch, which is slower", reason)
-        return TorchEngine(encoder, device, trained)
+        return TorchEngine(encoder.built, device, trained)
 
 
 class EncoderPart(nn.Module):
@@ -91,6 +99,9 @@ class TorchEngine:
 
     def writer(self, decoder: Decoder) -> Writer:
         return decoder.to(self.device).eval()
+
+    def threads(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run(self, pixels: np.ndarray) -> Tensor:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):

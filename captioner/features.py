@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from captioner.encoder import Encoder, Preprocessing
+from captioner.encoder import Encoder, Preprocessing, encoder_config
 from captioner.engines import choose_engine
 from captioner.images import ImageError, open_image
 from rnnkit.checkpoint import weights_hash
@@ -108,7 +108,7 @@ def photo_views(
         shape = (encoder.front(blank, trained) if trained else encoder(blank)).shape[1:]
     # In half precision, so that a checkpoint's weights, stored so, count as those that it was trained from.
     frozen = {name: tensor.half() for name, tensor in encoder.stages[: len(encoder.stages) - trained].state_dict().items()}
-    key = {**encoder.config(), "weights": weights_hash(frozen), "trained": trained, "crops": crops, "crop_scale": crop_scale}
+    key = {**encoder_config(encoder), "weights": weights_hash(frozen), "trained": trained, "crops": crops, "crop_scale": crop_scale}
     rows = PhotoRows(folder, photos, key, (2 + crops, *shape), np.float16)
 
     def compute(indices: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:

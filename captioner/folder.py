@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from torch import Tensor
 
 from captioner.images import EXTENSIONS, ImageError
 from captioner.model import Caption, Captioner, Decoding
 from rnnkit.errors import UserError
+
+logger = logging.getLogger(__name__)
+# Batches in hand: one is searched while the next is encoded and the one after that is decoded.
+BATCHES_HELD = 3
+Encoded = tuple[list[str | None], Tensor | None]  # for each photo None or its error; the features (B, R, C) of those without
 
 
 @dataclass(frozen=True)
@@ -25,65 +36,137 @@ class Row:
     error: str | None = None
 
 
-def find_photos(paths: Sequence[str], *, recursive: bool = False) -> list[Path]:
-    """The photos meant by paths, each an image, a folder or a glob; a folder's are sorted by name.
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture that lies in no file of its own, and what it is called in rows."""
+
+    path: Path
+    data: bytes
+
+
+class Photos(Sequence[Path]):
+    """Paths kept as plain text, which takes a fifth of the memory."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Photos: ...
+
+    def __getitem__(self, index: int | slice) -> Path | Photos:
+        return Photos(self.names[index]) if isinstance(index, slice) else Path(self.names[index])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
+    """The photos meant by paths, each an image, a folder or a glob; a folder's are sorted by name, none comes twice.
 
     Args:
-        recursive: look into folders inside folders too.
+        recursive: look into folders inside folders too; into hidden ones and through links to folders never.
 
     Raises: UserError naming a path at which nothing is, or a folder without photos.
     """
-    found: list[Path] = []
+    found: dict[str, None] = {}  # a set that keeps its order
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = sorted(file for file in (path.rglob("*") if recursive else path.iterdir()) if _is_photo(file))
+            inside = dict.fromkeys(_inside(path, recursive=recursive))
             if not inside:
                 deeper = "" if recursive else "; folders inside need --recursive"
                 raise UserError(f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})")
-            found += inside
+            found |= inside
         elif path.is_file():
-            found.append(path)
+            found[str(path)] = None
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]  # noqa: PTH207 - absolute patterns too
-            files = [match for match in matches if match.is_file()]
+            files = [str(match) for match in matches if match.is_file()]
             if not files:
                 raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
-            found += files
-    return list(dict.fromkeys(found))
+            found |= dict.fromkeys(files)
+    return Photos(found)
+
+
+def read_list(source: str) -> Photos:
+    """The photos that a file names, one a line, or with NUL between them as `find -print0` writes; "-" is standard input.
+
+    Nothing is looked up: a photo that is not there becomes a row that says so.
+
+    Raises: UserError if the file cannot be read or names nothing.
+    """
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the list '{source}' ({error.strerror})") from None
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    names = dict.fromkeys(str(Path(os.fsdecode(line))) for line in lines if line)
+    if not names:
+        raise UserError(f"the list '{'standard input' if source == '-' else source}' names no photos")
+    return Photos(names)
+
+
+def _inside(folder: Path, *, recursive: bool) -> Iterator[str]:
+    """Names of the photos in a folder, sorted as their paths are."""
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        logger.warning("cannot look into the folder '%s' (%s)", folder, error.strerror)
+        return
+    for entry in listed:
+        if entry.is_dir():
+            if recursive and not entry.is_symlink():
+                yield from _inside(folder / entry.name, recursive=True)
+        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():  # noqa: PTH122 - a Path for each takes long
+            yield str(folder / entry.name)
+
+
+# --- captioning -------------------------------------------------------------------------------------------------------
 
 
 def caption_photos(
-    captioner: Captioner, photos: Sequence[Path], decoding: Decoding, *, batch_size: int = 32, workers: int = 2
+    captioner: Captioner, photos: Iterable[Path | Picture], decoding: Decoding, *, batch_size: int = 32, workers: int = 2
 ) -> Iterator[list[Row]]:
     """Rows of photos in their order, a batch at a time.
+
+    Three stages work at the same time, each on another batch: `workers` threads decode and resize, one thread runs the
+    encoder, and the caller's thread searches for sentences. At most three batches are held, so memory does not grow with
+    the number of photos, which may come from an iterator.
 
     Args:
         batch_size: photos computed at once.
         workers: threads that decode photos while others are computed.
-
-    At most three batches are held at a time, so memory does not grow with the number of photos.
     """
+    coming = iter(photos)
+    pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
 
-    def prepare(photo: Path) -> np.ndarray | str:
-        try:
-            return captioner.prepare(photo)
-        except ImageError as error:
-            return error.reason
+    def start(batch: list[Path | Picture]) -> Future[Encoded]:
+        pixels = [pool.submit(_prepare, captioner, photo) for photo in batch]
+        return encoder.submit(_encode, captioner, pixels)
 
-    batches = [photos[start : start + batch_size] for start in range(0, len(photos), batch_size)]
-    with ThreadPoolExecutor(workers) as pool:
-        ahead = [[pool.submit(prepare, photo) for photo in batch] for batch in batches[:2]]
-        for number, batch in enumerate(batches):
-            if number + 2 < len(batches):
-                ahead.append([pool.submit(prepare, photo) for photo in batches[number + 2]])
-            prepared = [future.result() for future in ahead.pop(0)]
-            usable = [pixels for pixels in prepared if not isinstance(pixels, str)]
-            captions = iter(captioner.caption_pixels(np.stack(usable), decoding) if usable else [])
+    held: deque[tuple[list[Path | Picture], Future[Encoded]]] = deque()
+    try:
+        while True:
+            while len(held) < BATCHES_HELD and (batch := list(islice(coming, batch_size))):
+                held.append((batch, start(batch)))
+            if not held:
+                return
+            batch, encoded = held.popleft()
+            errors, features = encoded.result()
+            captions = iter(captioner.caption_features(features, decoding) if features is not None else [])
             yield [
-                Row(photo, error=pixels) if isinstance(pixels, str) else Row(photo, tuple(next(captions)))
-                for photo, pixels in zip(batch, prepared, strict=True)
+                Row(path, error=error) if error is not None else Row(path, tuple(next(captions)))
+                for path, error in zip(map(_path, batch), errors, strict=True)
             ]
+    finally:  # also where the caller stops early
+        for executor in (pool, encoder):
+            executor.shutdown(cancel_futures=True)
 
 
 def default_workers() -> int:
@@ -91,5 +174,20 @@ def default_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and path.is_file() and not path.name.startswith(".")
+def _path(photo: Path | Picture) -> Path:
+    return photo.path if isinstance(photo, Picture) else photo
+
+
+def _prepare(captioner: Captioner, photo: Path | Picture) -> np.ndarray | str:
+    """Pixels for the encoder, or the reason why there are none."""
+    try:
+        return captioner.prepare(photo.data if isinstance(photo, Picture) else photo)
+    except ImageError as error:
+        return error.reason
+
+
+def _encode(captioner: Captioner, prepared: Sequence[Future[np.ndarray | str]]) -> Encoded:
+    found = [future.result() for future in prepared]
+    usable = [pixels for pixels in found if not isinstance(pixels, str)]
+    errors = [pixels if isinstance(pixels, str) else None for pixels in found]
+    return errors, captioner.encode(np.stack(usable)) if usable else None

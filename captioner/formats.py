@@ -1,140 +1,232 @@
-"""How rows are written: tsv, jsonl, csv, COCO results, or a text file beside each photo."""
+"""How rows are written as text and read back: tsv, jsonl, csv and COCO results."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO, ClassVar
 
 from captioner.datasets import image_id
 from captioner.folder import Row
-from rnnkit.errors import UserError
-
-Writer = Callable[[Row], None]
+from captioner.model import Caption
 
 
-def _tsv(stream: TextIO) -> Iterator[Writer]:
-    def write(row: Row) -> None:
-        if row.error is None:
-            # A tab or line break in a file's name would break the line.
-            name = str(row.path).translate({9: " ", 10: " ", 13: " "})
-            stream.writelines(f"{name}\t{caption.text}\n" for caption in row.captions)
+@dataclass(frozen=True)
+class Record:
+    """A row read back. The key is the photo's name as it stands in the file, the data is what stands there."""
 
-    yield write
-
-
-def _jsonl(stream: TextIO) -> Iterator[Writer]:
-    def write(row: Row) -> None:
-        record: dict[str, object] = {"path": str(row.path)}
-        if row.error is not None:
-            record |= {"status": "error", "error": row.error}
-        else:
-            best = row.captions[0]
-            record |= {"caption": best.text, "score": round(best.score, 4), "status": "ok"}
-            if len(row.captions) > 1:
-                record["captions"] = [{"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions]
-        stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-    yield write
+    key: str
+    data: bytes
+    captions: tuple[Caption, ...] = ()  # without words, and without a score (nan) where the format keeps none
+    error: str | None = None
+    whole: bool = True  # False: the end of the file, where a run was killed while it wrote
 
 
-def _csv(stream: TextIO) -> Iterator[Writer]:
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(("path", "caption", "score", "status", "error"))
+class Format:
+    """A text format. Everything is bytes, so that a place in the file is a number that means the same in every format.
 
-    def write(row: Row) -> None:
-        if row.error is not None:
-            table.writerow((row.path, "", "", "error", row.error))
-        for caption in row.captions:
-            table.writerow((row.path, caption.text, f"{caption.score:.4f}", "ok", ""))
-
-    yield write
-
-
-def _coco(stream: TextIO) -> Iterator[Writer]:
-    separator = "["
-
-    def write(row: Row) -> None:
-        nonlocal separator
-        if row.error is None:
-            result = {"image_id": image_id(row.path), "caption": row.captions[0].text}
-            stream.write(f"{separator}\n{json.dumps(result, ensure_ascii=False)}")
-            separator = ","
-
-    try:
-        yield write
-    finally:  # a run that is cut short leaves whole JSON too
-        stream.write("[]\n" if separator == "[" else "\n]\n")
-
-
-def _sidecar(stream: TextIO) -> Iterator[Writer]:
-    def write(row: Row) -> None:
-        if row.error is None:
-            target = row.path.with_suffix(".txt")
-            part = target.with_name(f".{target.name}.part")
-            part.write_text("".join(f"{caption.text}\n" for caption in row.captions), encoding="utf-8")
-            part.replace(target)
-
-    yield write
-
-
-FORMATS: dict[str, Callable[[TextIO], Iterator[Writer]]] = {"tsv": _tsv, "jsonl": _jsonl, "csv": _csv, "coco": _coco, "sidecar": _sidecar}
-
-
-def check_sidecars(photos: Sequence[Path]) -> None:
-    """See that no sidecar would be written over, and no two photos want the same.
-
-    Raises: UserError naming the first such file.
+    A file is `header`, then rows with `separator` between them, then `footer`.
     """
-    wanted: dict[Path, Path] = {}
-    for photo in photos:
-        sidecar = photo.with_suffix(".txt")
-        if sidecar in wanted:
-            raise UserError(
-                f"'{wanted[sidecar]}' and '{photo}' would both be described in '{sidecar}': rename one, or use another --format"
-            )
-        if sidecar.exists():
-            raise UserError(f"'{sidecar}' exists and would be written over: remove it, or use another --format")
-        wanted[sidecar] = photo
+
+    name: ClassVar[str]
+    header = separator = footer = b""
+    several_lines = False  # does a photo with several captions take several lines?
+
+    def key(self, path: Path) -> str:
+        """A photo's name as the format writes it."""
+        return str(path).encode("utf-8", "backslashreplace").decode()
+
+    def encode(self, row: Row) -> bytes:
+        """A row; empty where the format has none for it."""
+        raise NotImplementedError
+
+    def beginning(self, key: str) -> bytes:
+        """How every row of a photo begins."""
+        raise NotImplementedError
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        """Rows of a file after its header; what is left at the end and is no whole row comes last, as a record that is not whole.
+
+        Raises: ValueError, KeyError or TypeError at a whole line that is no row.
+        """
+        for line in stream:
+            yield self.decode(line) if line.endswith(b"\n") else Record("", line, whole=False)
+
+    def decode(self, data: bytes) -> Record:
+        """One row from what stands in the file."""
+        raise NotImplementedError
 
 
-@contextmanager
-def open_writer(format: str, output: Path | None, stdout: TextIO) -> Iterator[Writer]:
-    """A function that writes rows in a format, to a file or to stdout.
+class Tsv(Format):
+    """path<TAB>caption; a line for each caption, none for a photo that failed.
 
-    A file name that is not UTF-8 is written with backslashes, which in JSON stand for just that name. An output to
-    which no row was written because of an error is removed, so that it is not in the way of another try.
-
-    Raises: UserError for an unknown format, an output that exists or cannot be made; before any photo is opened.
+    A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On Windows no path can
+    hold the first three, and backslashes stand as they are.
     """
-    if format not in FORMATS:
-        raise UserError(f"unknown format '{format}': use {', '.join(FORMATS)}")
-    if output is None or format == "sidecar":
-        if isinstance(stdout, TextIOWrapper):
-            stdout.reconfigure(errors="backslashreplace")
-        yield from FORMATS[format](stdout)
-        return
-    try:
-        stream = output.open("x", encoding="utf-8", errors="backslashreplace", newline="")
-    except FileExistsError:
-        raise UserError(f"'{output}' exists: remove it or choose another --output") from None
-    except OSError as error:
-        raise UserError(f"cannot write to '{output}' ({error.strerror})") from None
-    rows = 0
-    try:
-        with stream, contextmanager(FORMATS[format])(stream) as write:
 
-            def count(row: Row) -> None:
-                nonlocal rows
-                write(row)
-                rows += 1
+    name = "tsv"
+    several_lines = True
 
-            yield count
-    except BaseException:
-        if not rows:
-            output.unlink(missing_ok=True)
-        raise
+    def key(self, path: Path) -> str:
+        name = str(path)
+        if os.sep == "/":
+            name = name.translate({9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"})
+        return name.encode("utf-8", "backslashreplace").decode()
+
+    def encode(self, row: Row) -> bytes:
+        return b"".join(self.beginning(self.key(row.path)) + caption.text.encode() + b"\n" for caption in row.captions)
+
+    def beginning(self, key: str) -> bytes:
+        return key.encode() + b"\t"
+
+    def decode(self, data: bytes) -> Record:
+        key, caption = data.decode().rstrip("\r\n").split("\t")
+        return Record(key, data, (_caption(caption),))
+
+
+class Jsonl(Format):
+    """A JSON object a line; the only text format that keeps several captions of a photo in one row."""
+
+    name = "jsonl"
+
+    def key(self, path: Path) -> str:
+        return str(path)
+
+    def encode(self, row: Row) -> bytes:
+        return _json(json_row(row)) + b"\n"
+
+    def beginning(self, key: str) -> bytes:
+        return _json({"path": key})[:-1] + b", "
+
+    def decode(self, data: bytes) -> Record:
+        return read_json_row(json.loads(data), data)
+
+
+class Csv(Format):
+    """A header, then a line for each caption or failure."""
+
+    name = "csv"
+    header = b"path,caption,score,status,error\n"
+    several_lines = True
+
+    def encode(self, row: Row) -> bytes:
+        path = self.key(row.path)
+        if row.error is not None:
+            return _csv_line(path, "", "", "error", row.error)
+        return b"".join(_csv_line(path, caption.text, _score(caption.score), "ok", "") for caption in row.captions)
+
+    def beginning(self, key: str) -> bytes:
+        return _csv_line(key, "")[:-1]
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        record = b""
+        for line in stream:
+            record += line
+            # Inside quotation marks a line break is part of a cell.
+            if record.count(b'"') % 2 == 0 and record.endswith(b"\n"):
+                yield self.decode(record)
+                record = b""
+        if record:
+            yield Record("", record, whole=False)
+
+    def decode(self, data: bytes) -> Record:
+        try:
+            ((path, caption, score, status, error),) = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+        except csv.Error as reason:
+            raise ValueError(str(reason)) from None
+        if status not in ("ok", "error"):
+            raise ValueError(f"status is {status!r}, not ok or error")
+        return Record(path, data, error=error) if status == "error" else Record(path, data, (_caption(caption, score),))
+
+
+class Coco(Format):
+    """COCO results, an array of image_id and caption: one caption a photo, none for a photo that failed."""
+
+    name = "coco"
+    header, separator, footer = b"[", b",", b"\n]\n"
+
+    def key(self, path: Path) -> str:
+        return json.dumps(image_id(path))
+
+    def encode(self, row: Row) -> bytes:
+        return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text}) if row.captions else b""
+
+    def beginning(self, key: str) -> bytes:
+        return b"\n" + _json({"image_id": json.loads(key)})[:-1] + b", "
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        data = stream.read()
+        try:
+            results = json.loads(b"[" + data)
+        except ValueError:
+            results = None
+        if results is not None:  # whole, whoever wrote it
+            for result in results:
+                yield self._record(result, b"\n" + _json(result))
+            return
+        place = 0
+        for line in re.finditer(rb",?(\n\{.*\})(?=,?\n)", data):
+            if line.start() != place:
+                break
+            yield self._record(json.loads(line[1]), line[1])
+            place = line.end()
+        if place < len(data):
+            yield Record("", data[place:], whole=False)
+
+    def _record(self, result: dict[str, Any], data: bytes) -> Record:
+        return Record(json.dumps(result["image_id"]), data, (_caption(result["caption"]),))
+
+
+FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+
+
+def json_row(row: Row) -> dict[str, object]:
+    """A row as the JSON object of a jsonl line."""
+    record: dict[str, object] = {"path": str(row.path)}
+    if row.error is not None:
+        return record | {"status": "error", "error": row.error}
+    best = row.captions[0]
+    record |= {"caption": best.text, "score": round(best.score, 4), "status": "ok"}
+    if len(row.captions) > 1:
+        record["captions"] = [{"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions]
+    return record
+
+
+def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
+    """What `json_row` made, read back.
+
+    Raises: ValueError, KeyError or TypeError if it is no such thing.
+    """
+    if not isinstance(record, dict) or not isinstance(record["path"], str):
+        raise TypeError("path is no text")
+    if record["status"] == "error":
+        return Record(record["path"], data, error=str(record["error"]))
+    captions = record.get("captions") or [record]
+    return Record(record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions))
+
+
+def _caption(text: str, score: float | str = float("nan")) -> Caption:
+    if not isinstance(text, str):
+        raise TypeError(f"a caption must be text, not {text!r}")
+    return Caption(text, float(score), ())
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes them as JSON does.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _csv_line(*cells: str) -> bytes:
+    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see when it reads.
+    marked = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _score(score: float) -> str:
+    return "" if score != score else f"{score:.4f}"

@@ -6,34 +6,88 @@ import importlib
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # With another locale the Java side writes decimal commas, which its Python side cannot read.
 _LOCALE = "-Duser.language=en -Duser.country=US"
 
 
+Captions = dict[int, list[str]]  # image -> its captions, tokens joined by spaces
+Corpus = Callable[[np.ndarray], float]  # indices of images, repeats among them -> their score
+
+
 def java_scores(
     predictions: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-) -> tuple[dict[str, float], dict[str, str]]:
+) -> tuple[dict[str, Corpus], dict[str, str]]:
     """METEOR and SPICE of tokenised captions, as fractions.
 
-    Returns: scores by name; and for each metric that could not run the reason.
+    Returns: for each metric a function that scores any choice of the images; and for each that could not run the reason.
     """
     missing = _missing()
-    scores: dict[str, float] = {}
-    for name, module, kind in (("meteor", "meteor.meteor", "Meteor"), ("spice", "spice.spice", "Spice")):
+    scores: dict[str, Corpus] = {}
+    for name, run in (("meteor", _meteor), ("spice", _spice)):
         if name in missing:
             continue
         groups = {index: [" ".join(tokens) for tokens in group] for index, group in enumerate(references)}
         results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
         try:
-            scorer: Any = getattr(importlib.import_module(f"pycocoevalcap.{module}"), kind)()
-            scores[name] = float(scorer.compute_score(groups, results)[0])
+            scores[name] = run(groups, results)
         except Exception as error:  # a Java program that died, in any of its ways
             missing[name] = f"its Java program failed ({' '.join(str(error).split())[:100] or type(error).__name__})"
     return scores, missing
+
+
+def _meteor(references: Captions, predictions: Captions) -> Corpus:
+    """METEOR of a corpus comes from sums over its images of what Java counted in each (Denkowski and Lavie 2014, section 3)."""
+    kind: Any = importlib.import_module("pycocoevalcap.meteor.meteor").Meteor
+    rows: list[list[float]] = []
+
+    class Counting(kind):  # type: ignore[misc]
+        def _stat(self, hypothesis: str, group: list[str]) -> str:
+            line: str = super()._stat(hypothesis, group)
+            rows.append([float(number) for number in line.split()])
+            return line
+
+    whole, _ = Counting().compute_score(references, predictions)
+    counts = np.array(rows)  # (images, 23)
+    counts[(counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1), CHUNKS] = 0  # whole captions are not fragmented
+    if abs(meteor(counts.sum(axis=0)) - whole) > 1e-6:
+        raise ValueError("its counts do not give its score")
+    return lambda images: meteor(counts[images].sum(axis=0))
+
+
+CHUNKS, COVERED = 20, slice(21, 23)
+
+
+def meteor(counts: np.ndarray) -> float:
+    """METEOR 1.5 for English from the counts of its Java program (23,).
+
+    They are: words and function words of the prediction and of the reference; matched content words in either, then
+    function words in either, for each of the exact, stem, synonym and paraphrase matchers; chunks, 0 where the prediction
+    is the reference; words covered in either.
+    """
+    alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
+    words, function_words = counts[0:2], counts[2:4]
+    matchers = counts[4:20].reshape(4, 2, 2)  # matcher, content or function words, prediction or reference
+    matched = np.einsum("m,mkp->kp", (1, 0.6, 0.8, 0.6), matchers)
+    weighed = delta * (words - function_words) + (1 - delta) * function_words  # prediction, reference
+    precision, recall = (delta * matched[0] + (1 - delta) * matched[1]) / np.maximum(weighed, 1e-9)
+    if not precision or not recall:
+        return 0.0
+    fragmentation = counts[CHUNKS] / counts[COVERED].mean()
+    return float((1 - gamma * fragmentation**beta) / ((1 - alpha) / precision + alpha / recall))
+
+
+def _spice(references: Captions, predictions: Captions) -> Corpus:
+    """SPICE of a corpus is the mean over its images."""
+    kind: Any = importlib.import_module("pycocoevalcap.spice.spice").Spice
+    _, each = kind().compute_score(references, predictions)
+    scores = np.array([image["All"]["f"] for image in each])
+    return lambda images: float(scores[images].mean())
 
 
 def _missing() -> dict[str, str]:

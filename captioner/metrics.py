@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-Tokens = Sequence[str]
-Ngrams = dict[tuple[str, ...], float]
+from captioner.bootstrap import interval, resample
+from captioner.ngrams import ORDERS, NgramCounts, NgramIndex, Tokens, count_pairs, matched
 
-ORDERS = 4
 # What coco-caption drops after tokenising. Its tokeniser writes brackets in lower case, so those four names never
 # match and brackets stay: kept so, because scores are compared across programs.
 PUNCTUATION = frozenset(("''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"))
@@ -79,19 +79,18 @@ class BleuCounts:
 
 def bleu_counts(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> BleuCounts:
     """Clipped matches (clip: the most in any one reference) and lengths (closest reference; the shorter where two are equally close)."""
-    matches = np.zeros((len(predictions), ORDERS), dtype=np.int64)
-    totals = np.zeros_like(matches)
-    lengths = np.zeros((len(predictions), 2), dtype=np.int64)
-    for row, (prediction, group) in enumerate(zip(predictions, references, strict=True)):
-        size = len(prediction)
-        lengths[row] = size, min((abs(len(reference) - size), len(reference)) for reference in group)[1]
-        counted = [ngram_counts(reference) for reference in group]
-        for ngram, count in ngram_counts(prediction).items():
-            order = len(ngram) - 1
-            totals[row, order] += count
-            most = max(reference.get(ngram, 0) for reference in counted)
-            matches[row, order] += min(count, most)
-    return BleuCounts(matches, totals, lengths)
+    flat, image = _flat(references)
+    index = NgramIndex(flat)
+    matches = []
+    for ours, theirs in index.count(predictions, flat):
+        row, other = matched(ours, theirs, image)
+        most = np.zeros(len(ours.count), dtype=np.int64)
+        np.maximum.at(most, row, theirs.count[other])
+        matches.append(np.bincount(ours.caption, np.minimum(ours.count, most), minlength=len(predictions)))
+    size = np.array([len(prediction) for prediction in predictions])
+    closest = [min((abs(len(tokens) - own), len(tokens)) for tokens in group)[1] for own, group in zip(size, references, strict=True)]
+    totals = np.maximum(size[:, None] - np.arange(ORDERS), 0)  # (images, 4)
+    return BleuCounts(np.stack(matches, axis=1).astype(np.int64), totals, np.stack([size, np.array(closest)], axis=1))
 
 
 def bleu(counts: BleuCounts, images: np.ndarray | None = None) -> np.ndarray:
@@ -108,6 +107,20 @@ def bleu(counts: BleuCounts, images: np.ndarray | None = None) -> np.ndarray:
     ratio = (length + 1e-15) / (closest + 1e-9)
     brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
     return np.cumprod(precisions) ** (1 / np.arange(1, ORDERS + 1)) * brevity
+
+
+def nltk_bleu(predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> dict[str, float]:
+    """Corpus BLEU-1..4 by nltk's `corpus_bleu`, without smoothing.
+
+    It differs where a prediction has fewer than n tokens: nltk counts one n-gram, never matched, for it; coco-caption none.
+    """
+    from nltk.translate.bleu_score import corpus_bleu  # nltk takes a second to import
+
+    weights = [(1 / order,) * order for order in range(1, ORDERS + 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that an order has no match shows in the score
+        scores = corpus_bleu(references, predictions, weights=weights)
+    return {f"bleu_{order}": float(score) for order, score in enumerate(scores, start=1)}
 
 
 # --- ROUGE-L ----------------------------------------------------------------------------------------------------------
@@ -146,22 +159,6 @@ def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
 # --- CIDEr-D ----------------------------------------------------------------------------------------------------------
 
 
-def ngram_counts(tokens: Tokens) -> dict[tuple[str, ...], int]:
-    """How often each n-gram of one to four tokens occurs."""
-    counts: dict[tuple[str, ...], int] = {}
-    for order in range(1, ORDERS + 1):
-        for ngram in zip(*(tokens[offset:] for offset in range(order)), strict=False):
-            counts[ngram] = counts.get(ngram, 0) + 1
-    return counts
-
-
-@dataclass(frozen=True)
-class _Vector:
-    weights: Ngrams  # tf-idf
-    norms: tuple[float, ...]  # one an order
-    length: int  # in bigrams, as coco-caption counts it
-
-
 class CiderD:
     """CIDEr-D (Vedantam et al. 2015, section 3 and its "-D" variant) with document frequencies from a set of references.
 
@@ -172,52 +169,43 @@ class CiderD:
     Raises: ValueError for fewer than two images, where every idf is zero and so is every score.
     """
 
-    def __init__(self, references: Iterable[Sequence[Tokens]], *, sigma: float = 6.0) -> None:
-        documents: Counter[tuple[str, ...]] = Counter()
-        images = 0
-        for group in references:
-            documents.update({ngram for reference in group for ngram in ngram_counts(reference)})
-            images += 1
+    def __init__(self, references: Sequence[Sequence[Tokens]], *, sigma: float = 6.0) -> None:
+        images = len(references)
         if images < 2:
             raise ValueError(f"CIDEr needs the references of at least two images, not {images}: with one, every weight is log 1 = 0")
-        self._most = math.log(images)
-        self._idf = {ngram: self._most - math.log(count) for ngram, count in documents.items()}
         self._sigma = sigma
-
-    def vector(self, tokens: Tokens) -> _Vector:
-        """The tf-idf vector of a caption; references that are scored against again and again may keep theirs."""
-        weights, squares = {}, [0.0] * ORDERS
-        for ngram, count in ngram_counts(tokens).items():
-            weight = count * self._idf.get(ngram, self._most)
-            weights[ngram] = weight
-            squares[len(ngram) - 1] += weight * weight
-        return _Vector(weights, tuple(math.sqrt(square) for square in squares), max(len(tokens) - 1, 0))
-
-    def score(self, prediction: _Vector, references: Sequence[_Vector]) -> float:
-        """CIDEr-D of one caption against its references, 0 to 10."""
-        total = 0.0
-        for reference in references:
-            dots = [0.0] * ORDERS
-            theirs = reference.weights
-            for ngram, weight in prediction.weights.items():
-                other = theirs.get(ngram)
-                if other is not None:
-                    dots[len(ngram) - 1] += (weight if weight < other else other) * other
-            cosine = 0.0
-            for dot, ours, other in zip(dots, prediction.norms, reference.norms, strict=True):
-                if ours and other:
-                    cosine += dot / (ours * other)
-            total += cosine * math.exp(-((prediction.length - reference.length) ** 2) / (2 * self._sigma**2))
-        return 10 * total / ORDERS / len(references)
+        flat, image = _flat(references)
+        self._index = NgramIndex(flat)
+        self._idf: list[np.ndarray] = []  # of the known n-grams of each order, and at the end of all others
+        for (counts,), size in zip(self._index.count(flat), self._index.sizes, strict=True):
+            documents = np.bincount(count_pairs(image[counts.caption], counts.ngram).ngram, minlength=size)
+            self._idf.append(math.log(images) - np.log(np.append(documents, 1)))
 
     def scores(self, predictions: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
-        """CIDEr-D of each image (images,)."""
-        return np.array(
-            [
-                self.score(self.vector(prediction), [self.vector(reference) for reference in group])
-                for prediction, group in zip(predictions, references, strict=True)
-            ]
-        )
+        """CIDEr-D of each image against its references, 0 to 10 (images,)."""
+        flat, image = _flat(references)
+        cosine = np.zeros(len(flat))  # summed over orders
+        for (ours, theirs), idf in zip(self._index.count(predictions, flat), self._idf, strict=True):
+            weight, norm = _weights(ours, idf, len(predictions))
+            other, other_norm = _weights(theirs, idf, len(flat))
+            row, column = matched(ours, theirs, image)
+            dot = np.bincount(theirs.caption[column], np.minimum(weight[row], other[column]) * other[column], minlength=len(flat))
+            norms = norm[image] * other_norm
+            cosine += np.divide(dot, norms, out=np.zeros(len(flat)), where=norms > 0)
+        bigrams, other_bigrams = (np.array([max(len(tokens) - 1, 0) for tokens in captions]) for captions in (predictions, flat))
+        close = np.exp(-((bigrams[image] - other_bigrams) ** 2) / (2 * self._sigma**2))  # in bigrams, as coco-caption counts lengths
+        return 10 / ORDERS * np.bincount(image, cosine * close, minlength=len(predictions)) / np.bincount(image, minlength=len(predictions))
+
+
+def _weights(counts: NgramCounts, idf: np.ndarray, captions: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tf-idf weight of each row (rows,) and the length of each caption's vector (captions,)."""
+    weight = counts.count * idf[np.minimum(counts.ngram, len(idf) - 1)]
+    return weight, np.sqrt(np.bincount(counts.caption, weight**2, minlength=captions))
+
+
+def _flat(references: Sequence[Sequence[Tokens]]) -> tuple[list[Tokens], np.ndarray]:
+    """All references one after the other, and the index of the image of each."""
+    return list(chain.from_iterable(references)), np.repeat(np.arange(len(references)), [len(group) for group in references])
 
 
 # --- all of them ------------------------------------------------------------------------------------------------------
@@ -235,6 +223,12 @@ class Scores:
     prediction_length: int  # tokens
     reference_length: int  # tokens of the closest references
     per_image: dict[str, np.ndarray]  # ROUGE-L and CIDEr-D of each image, in the order given
+    drawn: dict[str, np.ndarray]  # the bootstrap's scores (resamples,), of which the intervals are percentiles
+
+    @property
+    def length_ratio(self) -> float:
+        """Tokens of the predictions to those of the closest references."""
+        return self.prediction_length / max(self.reference_length, 1)
 
 
 def score_captions(
@@ -243,12 +237,14 @@ def score_captions(
     *,
     bootstrap: int = 0,
     seed: int = 0,
+    more: Mapping[str, Callable[[np.ndarray], float]] | None = None,
 ) -> Scores:
     """Score captions against references.
 
     Args:
         predictions, references: by image, as text (tokenised here), or token lists in the same order.
         bootstrap: resamples of the images for the intervals, 0 for none; 1000 is usual.
+        more: other metrics, each of which takes indices of images, repeats among them, and gives their score as a corpus.
 
     Raises: ValueError for fewer than two images, a prediction without references or the reverse.
     """
@@ -267,29 +263,20 @@ def score_captions(
     rouge = rouge_l(predictions, references)
     counts = bleu_counts(predictions, references)
 
-    def values(images: np.ndarray | None = None) -> dict[str, float]:
-        rows = slice(None) if images is None else images
+    def values(images: np.ndarray) -> dict[str, float]:
         named = {f"bleu_{order + 1}": float(value) for order, value in enumerate(bleu(counts, images))}
-        return named | {"rouge_l": float(rouge[rows].mean()), "cider_d": float(cider[rows].mean())}
+        named |= {"rouge_l": float(rouge[images].mean()), "cider_d": float(cider[images].mean())}
+        return named | {name: score(images) for name, score in (more or {}).items()}
 
+    drawn = resample(values, len(predictions), bootstrap, seed)
     return Scores(
         images=len(predictions),
-        values=values(),
-        intervals=_intervals(values, len(predictions), bootstrap, seed),
+        values=values(np.arange(len(predictions))),
+        intervals={name: interval(scores) for name, scores in drawn.items()},
         matches=counts.matches.sum(axis=0).tolist(),
         totals=counts.totals.sum(axis=0).tolist(),
         prediction_length=int(counts.lengths[:, 0].sum()),
         reference_length=int(counts.lengths[:, 1].sum()),
         per_image={"rouge_l": rouge, "cider_d": cider},
+        drawn=drawn,
     )
-
-
-def _intervals(values, images: int, resamples: int, seed: int) -> dict[str, tuple[float, float]]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    if not resamples:
-        return {}
-    generator = np.random.default_rng(seed)
-    drawn = [values(generator.integers(0, images, images)) for _ in range(resamples)]
-    return {
-        name: tuple(float(edge) for edge in np.percentile([sample[name] for sample in drawn], (2.5, 97.5)))  # type: ignore[misc]
-        for name in drawn[0]
-    }

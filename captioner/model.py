@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from captioner.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.encoder import Encoder, Preprocessing, create_encoder
+from captioner.encoder import Encoder, Preprocessing, StoredEncoder, create_encoder, encoder_config
 from captioner.engines import Writer, choose_engine
 from captioner.images import Source, open_image
 from captioner.search import Hypothesis, beam_search, sample
 from captioner.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint, weights_hash
+from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
@@ -68,7 +68,7 @@ class Captioner:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | StoredEncoder,
         decoder: Decoder,
         vocabulary: Vocabulary,
         *,
@@ -78,11 +78,21 @@ class Captioner:
         weights: str | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.encoder, self.vocabulary = encoder, vocabulary
+        self.vocabulary, self.preprocessing, self._encoder = vocabulary, encoder.preprocessing, encoder
         self.decoder = decoder.to(self.device).eval()
         self.info = info or {}
         self.engine = choose_engine(backend, encoder, self.device, weights=weights or self._weights_hash())
         self.writer = self.engine.writer(self.decoder)
+
+    @property
+    def encoder_name(self) -> str:
+        """What the pretrained CNN is called."""
+        return self._encoder.name
+
+    @property
+    def encoder(self) -> Encoder:
+        """The pretrained CNN, built now if nothing needed it yet."""
+        return self._encoder.built
 
     def _weights_hash(self) -> str:
         return weights_hash({**self.encoder.state_dict(prefix="encoder."), **self.decoder.state_dict(prefix="decoder.")})
@@ -102,17 +112,22 @@ class Captioner:
         if folder is None:
             with as_file(files("captioner") / "pretrained") as bundled:
                 return cls.load(bundled, device=device, backend=backend)
-        where = resolve_device(device)
-        config = read_config(Path(folder), kind=KIND, version=VERSION)
+        where, path = resolve_device(device), Path(folder)
+        tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         try:
-            encoder = create_encoder(
-                config["encoder"]["name"], pretrained=False, preprocessing=Preprocessing.from_config(config["encoder"]["preprocessing"])
-            )
+            name, preprocessing = config["encoder"]["name"], Preprocessing.from_config(config["encoder"]["preprocessing"])
             vocabulary = Vocabulary(config["vocabulary"])
             decoder = Decoder(DecoderConfig(**config["decoder"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
-        load_parts(Path(folder), encoder=encoder, decoder=decoder)
+        load_part(decoder, "decoder.", tensors, source=path)
+
+        def build() -> Encoder:
+            encoder = create_encoder(name, pretrained=False, preprocessing=preprocessing)
+            load_part(encoder, "encoder.", load_checkpoint(path, kind=KIND, version=VERSION)[0], source=path)
+            return encoder
+
+        encoder = StoredEncoder(name, preprocessing, build)
         info = {key: value for key, value in config.items() if key not in ("encoder", "decoder", "vocabulary")}
         return cls(encoder, decoder, vocabulary, info=info, device=where, backend=backend, weights=config["weights_hash"])
 
@@ -152,12 +167,16 @@ class Captioner:
 
     def prepare(self, image: Source) -> np.ndarray:
         """A picture as the encoder wants it: (size, size, 3) uint8. Safe to call from several threads."""
-        size = self.encoder.preprocessing.size
-        return self.encoder.preprocessing.pixels(open_image(image, size=(size, size)))
+        size = self.preprocessing.size
+        return self.preprocessing.pixels(open_image(image, size=(size, size)))
 
     def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
         """Captions of prepared pictures (B, size, size, 3): for each up to num_captions, best first."""
-        return self.caption_features(self.engine.run(pixels), decoding, attention=attention)
+        return self.caption_features(self.encode(pixels), decoding, attention=attention)
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """Region features (B, regions, channels) of prepared pictures (B, size, size, 3)."""
+        return self.engine.run(pixels)
 
     def caption_features(self, features: Tensor, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
         """Captions from region features (B, regions, channels): for each up to num_captions, best first."""
@@ -165,7 +184,7 @@ class Captioner:
         decoding.check()
         if decoding.length_penalty is None:
             decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
-        with torch.inference_mode():
+        with torch.inference_mode(), self.engine.threads():
             found = generate(self.writer, features, decoding)
             nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
             grids = self._attention(features, found) if attention else nowhere
@@ -185,11 +204,12 @@ class Captioner:
 
     def _attention(self, features: Tensor, found: list[list[Hypothesis]]) -> list[list[np.ndarray | None]]:
         """Attention of finished sentences, by reading them to the decoder once more."""
-        side = round(self.encoder.regions**0.5)
+        regions = features.shape[1]
+        side = round(regions**0.5)
         if not self.decoder.attends:
             raise UserError("this captioner has no attention (it was trained with --attention none)")
-        if side * side != self.encoder.regions:
-            raise UserError(f"the {self.encoder.regions} regions of '{self.encoder.name}' are no square grid")
+        if side * side != regions:
+            raise UserError(f"the {regions} regions of '{self._encoder.name}' are no square grid")
         grids: list[list[np.ndarray | None]] = []
         for row, group in zip(features, found, strict=True):
             longest = max(len(hypothesis.ids) for hypothesis in group)
@@ -243,9 +263,17 @@ def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> dict[str,
     Raises: UserError as `load_checkpoint` does, or if the weights do not fit.
     """
     tensors, config = load_checkpoint(folder, kind=KIND, version=VERSION)
-    for prefix, module in (("encoder.", encoder), ("decoder.", decoder)):
-        load_weights(module, {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}, source=folder)
+    load_part(encoder, "encoder.", tensors, source=folder)
+    load_part(decoder, "decoder.", tensors, source=folder)
     return config
+
+
+def load_part(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], *, source: Path) -> None:
+    """Copy those of a checkpoint's tensors whose names have the prefix into a module.
+
+    Raises: UserError if they do not fit.
+    """
+    load_weights(module, {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}, source=source)
 
 
 def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
@@ -272,7 +300,7 @@ def save_captioner(
     config = {
         "kind": KIND,
         "version": VERSION,
-        "encoder": encoder.config(),
+        "encoder": encoder_config(encoder),
         "decoder": asdict(decoder.config),
         **info,
         "vocabulary": list(vocabulary.words),

@@ -8,7 +8,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.decoder import Decoder, Memory, State
-from captioner.encoder import Encoder
+from captioner.encoder import Encoder, StoredEncoder, encoder_config
 from captioner.engines import EncoderPart, Writer
 from rnnkit.cache import cache_folder
 
@@ -26,29 +27,38 @@ logger = logging.getLogger(__name__)
 # Not bf16, which runs the encoder 1.6 times as fast where the CPU has it: with it one caption in seven came out otherwise
 # than PyTorch's, with f32 none of sixty. The decoder's products are too small to gain from it.
 PRECISION = "f32"
-# Photos that go through the encoder at once: what one layer hands to the next then stays in the CPU's caches.
-PHOTOS_AT_ONCE = 8
 
 
 class OpenVinoEngine:
-    """See `captioner.engines.Engine`. Photos wait for each other: one request is run at a time."""
+    """See `captioner.engines.Engine`. Callers wait for each other: one call is run at a time."""
 
     name = "openvino"
 
-    def __init__(self, encoder: Encoder, trained: int, weights: str) -> None:
+    def __init__(self, encoder: Encoder | StoredEncoder, trained: int, weights: str) -> None:
         self._weights = weights
         size = encoder.preprocessing.size
         example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
         self._graph = _Graph(
-            f"encoder {encoder.config()} {trained} {weights}",
+            f"encoder {encoder_config(encoder)} {trained} {weights}",
             lambda: openvino.convert_model(
-                EncoderPart(encoder, trained).cpu().eval(), example_input=example, input=[openvino.PartialShape([-1, size, size, 3])]
+                EncoderPart(encoder.built, trained).cpu().eval(), example_input=example, input=[openvino.PartialShape([-1, size, size, 3])]
             ),
         )
 
     def run(self, pixels: np.ndarray) -> Tensor:
-        parts = [pixels[start : start + PHOTOS_AT_ONCE] for start in range(0, len(pixels), PHOTOS_AT_ONCE)]
-        return torch.cat([self._graph(np.ascontiguousarray(part))[0] for part in parts])
+        pixels = np.ascontiguousarray(pixels)
+        return self._graph(pixels)[0] if len(pixels) == 1 else self._graph.each(pixels)
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        # What is left to PyTorch beside the networks is small; its threads would only wait, spinning, for each other
+        # on the cores that OpenVINO and the decoding of photos need.
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def writer(self, decoder: Decoder) -> Writer:
         # Without attention there is nothing that OpenVINO would make faster.
@@ -103,7 +113,7 @@ class _Step(nn.Module):
 
 
 class _Graph:
-    """A compiled graph, from the cache if that is whole, else converted again.
+    """A graph ready to run, from the cache if that is whole, else converted again.
 
     Args:
         key: what the graph depends on; OpenVINO's and torch's versions are added.
@@ -113,20 +123,47 @@ class _Graph:
     def __init__(self, key: str, convert: Callable[[], Any]) -> None:
         digest = hashlib.sha256(f"{key} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:20]
         self._path = cache_folder() / "openvino" / f"{digest}.xml"
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": PRECISION}
-        self._request = self._compile(openvino.Core(), convert, options, key.split()[0]).create_infer_request()
+        self._core = openvino.Core()
+        self._model, compiled = self._load(convert, key.split()[0])
+        self._request = compiled.create_infer_request()
+        self._queue: Any = None
         self._lock = threading.Lock()
 
     def __call__(self, *inputs: np.ndarray) -> Sequence[Tensor]:
+        """All results for one set of inputs, with all cores on it."""
         with self._lock:
             found = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
             # The engine writes its next results over these.
             return [torch.from_numpy(np.array(found[index], dtype=np.float32)) for index in range(len(found))]
 
-    def _compile(self, core: Any, convert: Callable[[], Any], options: dict[str, str], what: str) -> Any:
+    def each(self, rows: np.ndarray) -> Tensor:
+        """The first result for every row, each row computed by itself and several side by side.
+
+        A core that has a photo to itself keeps what one layer hands to the next in its own cache.
+        """
+        with self._lock:
+            if self._queue is None:
+                self._queue = openvino.AsyncInferQueue(self._compile(self._model, "THROUGHPUT"))
+            found: list[Any] = [None] * len(rows)
+
+            def keep(request: Any, index: int) -> None:
+                found[index] = np.array(request.get_output_tensor(0).data, dtype=np.float32)
+
+            self._queue.set_callback(keep)
+            for index in range(len(rows)):
+                self._queue.start_async([rows[index : index + 1]], index, share_inputs=True)
+            self._queue.wait_all()
+        return torch.from_numpy(np.concatenate(found))
+
+    def _compile(self, model: Any, hint: str) -> Any:
+        return self._core.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION})
+
+    def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
+        """The graph, and compiled for one request at a time."""
         if self._path.exists():
             try:
-                return core.compile_model(core.read_model(self._path), "CPU", options)
+                model = self._core.read_model(self._path)
+                return model, self._compile(model, "LATENCY")
             except Exception as error:
                 reason = " ".join(str(error).split())[:120]
                 logger.warning("the converted network in '%s' is damaged (%s); converting it again", self._path, reason)
@@ -135,7 +172,7 @@ class _Graph:
         model = convert()
         self._store(model)
         logger.info("converted in %.1f s", time.monotonic() - started)
-        return core.compile_model(model, "CPU", options)
+        return model, self._compile(model, "LATENCY")
 
     def _store(self, model: Any) -> None:
         """Save under another name and rename, so that the cache never holds half a network; a full disk only costs the cache."""

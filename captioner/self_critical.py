@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from captioner.metrics import CiderD, Tokens
+from captioner.metrics import CiderD
+from captioner.ngrams import Tokens
 from captioner.vocabulary import END, PAD, START, Vocabulary
 
 _END = "<end>"
@@ -26,18 +27,16 @@ class Reward:
     """
 
     def __init__(self, references: Sequence[Sequence[Tokens]], vocabulary: Vocabulary) -> None:
-        closed = [[[*tokens, _END] for tokens in captions] for captions in references]
+        self._references = [[[*tokens, _END] for tokens in captions] for captions in references]
         self._vocabulary = vocabulary
-        self._cider = CiderD(closed)
-        self._vectors = [[self._cider.vector(tokens) for tokens in captions] for captions in closed]
+        self._cider = CiderD(self._references)
 
     def __call__(self, chosen: np.ndarray, sampled: Tensor) -> Tensor:
         """Rewards (B, K) of sampled ids (B, K, L) for the photos with indices `chosen` (B,)."""
-        rewards = []
-        for photo, group in zip(chosen, sampled.tolist(), strict=True):
-            sentences = [self._vocabulary.tokens(ids) + [_END] * (END in ids) for ids in group]
-            rewards.append([self._cider.score(self._cider.vector(tokens), self._vectors[photo]) for tokens in sentences])
-        return torch.tensor(rewards, device=sampled.device)
+        sentences = [self._vocabulary.tokens(ids) + [_END] * (END in ids) for group in sampled.tolist() for ids in group]
+        references = [self._references[photo] for photo in chosen for _ in range(sampled.shape[1])]
+        rewards = self._cider.scores(sentences, references).reshape(sampled.shape[:2]).astype(np.float32)
+        return torch.from_numpy(rewards).to(sampled.device)
 
 
 def word_mask(sampled: Tensor) -> Tensor:

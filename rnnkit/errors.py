@@ -7,8 +7,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file may not grow further"}
 
 
 class UserError(Exception):
@@ -43,8 +46,10 @@ def run_command(name: str, command: Callable[[], object]) -> None:
     except BrokenPipeError:
         _leave_quietly()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _leave(name, f"the disk is full ({error.filename or 'while writing'}); what was written before is whole", SOME_FAILED)
+        if error.errno in _FULL:
+            _drop_stdout()
+            what = f"{_FULL[error.errno]} ({error.filename or 'while writing'})"
+            _leave(name, f"{what}; what was written before is whole", SOME_FAILED)
         _leave(name, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", WRONG_USAGE)
     except Exception as error:
         kind = type(error).__name__
@@ -56,9 +61,15 @@ def _leave_interrupted(name: str) -> None:
 
 
 def _leave_quietly() -> None:
-    # The reader (head, less) went away: nobody is left to tell, and Python's own flush at exit must not complain.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # The reader (head, less) went away.
+    _drop_stdout()
     sys.exit(128 + signal.SIGPIPE)
+
+
+def _drop_stdout() -> None:
+    """What could not be written stays in a buffer, and Python's own flush at exit must not complain of it again."""
+    with suppress(OSError):  # what stands for stdout may be no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(name: str, message: str, code: int) -> None:

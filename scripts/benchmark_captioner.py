@@ -1,6 +1,7 @@
 """Speed and memory of the captioner on the machine at hand; every speed is a ratio of two things run in turn in one run.
 
     python scripts/benchmark_captioner.py folder PHOTOS      photos a second, beside BLIP-base's architecture (bench extra)
+    python scripts/benchmark_captioner.py table PHOTOS       speed, memory and size beside two other architectures (bench extra)
     python scripts/benchmark_captioner.py latency PHOTOS     one photo at a time, warm; and one cold shell command
     python scripts/benchmark_captioner.py memory PHOTOS      peak memory for 200 and for 2,000 photos
     python scripts/benchmark_captioner.py engines PHOTOS     do OpenVINO and PyTorch write the same captions, and how fast
@@ -12,6 +13,11 @@ PHOTOS is a folder of photos; they are linked under new names until there are en
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import platform
+import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -27,11 +33,15 @@ import typer
 
 from captioner import Captioner
 from captioner.decoder import Decoder, DecoderConfig
+from captioner.encoder import Preprocessing
 from captioner.folder import find_photos
+from captioner.images import open_image
+from captioner.tables import Table
 from captioner.vocabulary import START
 from rnnkit.errors import UserError, run_command
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+ENGINES, ARCHITECTURES = ("openvino", "torch"), ("BLIP-base", "ViT-GPT2")
 Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
 Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median counts.")]
 
@@ -61,24 +71,132 @@ def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches
 
 def _blip() -> Callable[[int], float]:
     """A function that captions batches of 8 with BLIP-base's architecture (beam 3, 12 new words) and gives photos a second."""
-    import rnnkit.torchvision_import  # noqa: F401 - transformers imports torchvision
-
-    try:
-        from transformers import BlipConfig, BlipForConditionalGeneration
-    except ImportError:
-        raise UserError("transformers is not installed: pip install show-and-spell[bench]") from None
-    model = BlipForConditionalGeneration(BlipConfig()).eval()
-    pixels = torch.randn(8, 3, 384, 384)
+    model, size = _architecture("BLIP-base")
+    pixels = torch.randn(8, 3, size, size)
 
     def measure(batches: int) -> float:
         started = time.perf_counter()
-        with torch.inference_mode():
-            for _ in range(batches):
-                model.generate(pixel_values=pixels, num_beams=3, max_new_tokens=12, min_new_tokens=12)
+        for _ in range(batches):
+            _generate(model, pixels, beam_size=3)
         return 8 * batches / (time.perf_counter() - started)
 
     measure(1)
     return measure
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def table(
+    photos: Photos,
+    seconds: Annotated[float, typer.Option(help="How long a row is measured, at least one batch.")] = 10,
+    batch_size: Annotated[int, typer.Option(help="The greater of this captioner's two batch sizes.")] = 32,
+    other_batch_size: Annotated[int, typer.Option(help="That of the others, which are slow and need much memory.")] = 8,
+    beams: Annotated[str, typer.Option(help="Beam sizes, with commas between.")] = "1,3,5",
+) -> None:
+    """One Markdown table: both engines beside BLIP-base's and ViT-GPT2's architectures with random weights; each row its own process."""
+    rows = []
+    for name in (*ENGINES, *ARCHITECTURES):
+        for batch in (1, batch_size if name in ENGINES else other_batch_size):
+            for beam in beams.split(","):
+                options = ["--beam-size", beam, "--batch-size", str(batch), "--seconds", str(seconds)]
+                command = [sys.executable, __file__, "row", name, str(photos), *options]
+                done = subprocess.run(command, check=False, capture_output=True, text=True)
+                if done.returncode:
+                    raise UserError(f"{name}, beam {beam}, batch {batch}: {done.stderr.strip().splitlines()[-1]}")
+                found = json.loads(done.stdout.splitlines()[-1])
+                speed, delay = f"{found['photos_per_second']:.3g}", f"{1000 * found['median_seconds']:.0f}"
+                shown = f"captioner, {name}" if name in ENGINES else name
+                rows.append([shown, beam, str(batch), speed, delay, f"{found['peak_mib']:.0f}", f"{found['parameters'] / 1e6:.1f}"])
+                print(" ".join(rows[-1]), file=sys.stderr, flush=True)
+    above = [
+        f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, torch {torch.__version__.partition('+')[0]}."
+    ]
+    columns = ["", "beam", "batch", "photos/s", "ms a batch", "peak MiB", "million parameters"]
+    below = [
+        "From a photo's file to its caption, warm. ms: the median of the batches. The others' weights are random; they write 12 words."
+    ]
+    print(Table(above, columns, rows, below).markdown())
+
+
+@app.command(hidden=True)
+def row(name: str, photos: Photos, beam_size: int = 3, batch_size: int = 1, seconds: float = 10) -> None:
+    """One row of the table, measured in this process, as JSON."""
+    paths = itertools.cycle(find_photos([str(photos)]))
+    caption, parameters = _contender(name, beam_size)
+    caption(list(itertools.islice(paths, 1)))
+    if name in ENGINES:  # a warm batch of the others would take as long as the measurement
+        caption(list(itertools.islice(paths, batch_size)))
+    times: list[float] = []
+    while sum(times) < seconds:
+        batch = list(itertools.islice(paths, batch_size))
+        started = time.perf_counter()
+        caption(batch)
+        times.append(time.perf_counter() - started)
+    found = {
+        "photos_per_second": batch_size * len(times) / sum(times),
+        "median_seconds": statistics.median(times),
+        "peak_mib": _peak_mib(),
+        "parameters": parameters(),
+    }
+    print(json.dumps(found))
+
+
+def _contender(name: str, beam_size: int) -> tuple[Callable[[list[Path]], object], Callable[[], int]]:
+    """A function that captions photos, and one that counts parameters (called last: OpenVINO never builds the CNN in PyTorch)."""
+    if name in ENGINES:
+        captioner = Captioner.load(device="cpu", backend=name)
+        return (
+            lambda paths: captioner.caption(paths, beam_size=beam_size, batch_size=len(paths)),
+            lambda: _parameters(captioner.encoder) + _parameters(captioner.decoder),
+        )
+    model, size = _architecture(name)
+    preprocessing = Preprocessing(size)
+
+    def caption(paths: list[Path]) -> None:
+        pixels = np.stack([preprocessing.pixels(open_image(path, size=(size, size))) for path in paths])  # (B, size, size, 3)
+        _generate(model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, beam_size=beam_size)
+
+    return caption, lambda: _parameters(model)
+
+
+def _architecture(name: str) -> tuple[Any, int]:
+    """Another captioner with random weights, and the size of the photos that it takes."""
+    import rnnkit.torchvision_import  # noqa: F401 - transformers imports torchvision
+
+    try:
+        import transformers as t
+    except ImportError:
+        raise UserError("transformers is not installed: pip install show-and-spell[bench]") from None
+    if name == "BLIP-base":
+        return t.BlipForConditionalGeneration(t.BlipConfig()).eval(), 384
+    config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(t.ViTConfig(), t.GPT2Config())
+    return t.VisionEncoderDecoderModel(config).eval(), 224
+
+
+def _generate(model: Any, pixels: torch.Tensor, *, beam_size: int) -> None:
+    """Twelve words for each photo (B, 3, size, size), about as many as this captioner writes."""
+    start = (
+        {} if model.config.model_type == "blip" else {"decoder_start_token_id": 50256, "pad_token_id": 50256}
+    )  # GPT-2's only special token
+    with torch.inference_mode():
+        model.generate(pixel_values=pixels, num_beams=beam_size, do_sample=False, max_new_tokens=12, min_new_tokens=12, **start)
+
+
+def _parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process alone; what `getrusage` gives counts the process that started it too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+# --- one thing at a time ----------------------------------------------------------------------------------------------
 
 
 @app.command()

@@ -176,7 +176,7 @@ def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:
     if choice.sample:
         how = f"sampling, temperature {choice.temperature:g}, top-p {choice.top_p:g}, seed {choice.seed}"
     device = "GPU" if model.device.type == "cuda" else "CPU"
-    return f"{model.encoder.name} and attention LSTM · {device} ({model.engine.name}) · {how} · {1000 * seconds:.0f} ms"
+    return f"{model.encoder_name} and attention LSTM · {device} ({model.engine.name}) · {how} · {1000 * seconds:.0f} ms"
 
 
 def _result(captions: list[Caption], line: str) -> str:

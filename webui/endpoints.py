@@ -112,15 +112,16 @@ def build(models: Models) -> None:
         characters, choice = whole_number(length, "the length", 1, MAX_LENGTH), choice_of(temperature, top_k, top_p)
         yield from stream(shared, begin(shared, prompt, start), characters, choice, stop)
 
-    def score(references: FileData, predictions: FileData, split: str = "automatic") -> dict[str, Any]:
+    def score(references: FileData, predictions: FileData, split: str = "automatic", allow_missing: bool = False) -> dict[str, Any]:
         """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95 % bootstrap intervals, as fractions.
 
         Args:
-            references: Captions by people: COCO's or Karpathy's JSON.
-            predictions: A COCO results file, [{"image_id", "caption"}, ...].
+            references: Captions by people: COCO's or Karpathy's JSON, Flickr8k's token file, a CSV or plain text.
+            predictions: A COCO results file, [{"image_id", "caption"}, ...], or JSONL, CSV or TSV as `captioner caption` writes.
             split: automatic, test, val, train or all.
+            allow_missing: Score the photos that have a caption, though others have none.
         """
-        return score_files(references, predictions, split).report.as_json()
+        return score_files(references, predictions, split, allow_missing).report.as_json()
 
     _add(caption, "captioner", 32)
     _add(caption_many, "captioner", 32)

@@ -45,7 +45,8 @@ def sentence(error: BaseException) -> str:
     text = str(error)
     for folder in (str(temporary_folder()), tempfile.gettempdir()):
         text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
-    text = re.sub(r"[;:,]? \(?(?:check|use|see|or use) --[^;.)]*\)?", "", text)  # advice about flags is for the command line
+    text = re.sub(r"[;:,]? \(?(?:check|use|see|or use) --[^;.)]*\)?", "", text)  # advice for the command line
+    text = re.sub(r"--([a-z-]+)", lambda flag: f"'{flag[1].replace('-', ' ')}'", text)
     if "." not in text.split(" ", 1)[0]:  # a file's name stays as it is
         text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "?", "!")) else f"{text}."

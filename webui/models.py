@@ -42,7 +42,7 @@ class _Job:
 class SharedCaptioner:
     """A captioner that many threads may ask: one thread runs it, on all that wait for the same settings at once.
 
-    It has the two methods that `captioner.folder.caption_photos` uses.
+    It has the methods that `captioner.folder.caption_photos` uses.
     """
 
     def __init__(self, captioner: Captioner) -> None:
@@ -64,6 +64,12 @@ class SharedCaptioner:
             self._waiting.append(job)
             self._changed.notify()
         return job.done.result()
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """Nothing yet: both halves of captioning are for the one thread, in `caption_features`."""
+        return pixels
+
+    caption_features = caption_pixels
 
     def _run(self) -> None:
         while True:
@@ -156,7 +162,7 @@ class Models:
 
 
 def _warm_captioner(captioner: Captioner) -> SharedCaptioner:
-    size = captioner.encoder.preprocessing.size
+    size = captioner.preprocessing.size
     captioner.caption_pixels(np.zeros((1, size, size, 3), np.uint8), attention=captioner.decoder.attends)
     return SharedCaptioner(captioner)
 

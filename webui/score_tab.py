@@ -11,15 +11,18 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from captioner.datasets import Example, read_dataset
-from captioner.evaluation import NAMES, Report, choose_split, judge, read_predictions
+from captioner.datasets import Example
+from captioner.evaluation import NAMES, Report, choose_split, judge, read_references
+from captioner.predictions import read_predictions
 from rnnkit.errors import UserError
 from webui.drawings import interval_bars, notice
 from webui.errors import in_words
 from webui.uploads import MAX_FILE, received
 
+FORMATS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".token")
 SPLITS = ("automatic", "test", "val", "train", "all")
 ROWS = 8
+LENGTH = "{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as papers print them."
 EMPTY = notice("Drop both files and press Score.")
 
 
@@ -32,7 +35,7 @@ class Judged:
     captions: dict[str, str]
 
 
-def score_files(references: Any, predictions: Any, split: Any = None) -> Judged:
+def score_files(references: Any, predictions: Any, split: Any = None, allow_missing: Any = False) -> Judged:
     """Judge two uploads.
 
     Raises: UserError naming what is wrong with which.
@@ -45,30 +48,34 @@ def score_files(references: Any, predictions: Any, split: Any = None) -> Judged:
     if any(isinstance(upload.source, bytes) for upload in uploads):
         raise UserError("references and predictions must be uploaded as files")
     known, judged = (Path(str(upload.source)) for upload in uploads)
-    dataset = read_dataset(known, None)
+    dataset = read_references(known)
     examples, chosen = choose_split(dataset, None if split in ("automatic", "", None) else str(split))
-    captions = read_predictions(judged, examples)
-    decoding = f"captions from {uploads[1].name}"
-    return Judged(judge(captions, examples, data=uploads[0].name, split=chosen, decoding=decoding, java=False), examples, captions)
+    captions = read_predictions(judged, examples, others=dataset.examples, allow_missing=bool(allow_missing))
+    kept = [example for example in examples if str(example.image_id) in captions]
+    about: dict[str, Any] = {"data": uploads[0].name, "split": chosen, "decoding": uploads[1].name}
+    return Judged(judge(captions, kept, **about, missing=len(examples) - len(kept), java=False), kept, captions)
 
 
 def build() -> None:
     """Draw the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
-            references = gr.File(label="References: COCO or Karpathy JSON", file_types=[".json"], elem_id="references", height=130)
-            predictions = gr.File(label="Predictions: COCO results", file_types=[".json"], elem_id="predictions", height=130)
+            references = gr.File(label="References: COCO, Karpathy, CSV, text", file_types=list(FORMATS), elem_id="references", height=130)
+            predictions = gr.File(
+                label="Predictions: COCO results, JSONL, CSV", file_types=list(FORMATS), elem_id="predictions", height=130
+            )
             split = gr.Dropdown(list(SPLITS), value="automatic", label="Split", info="Automatic takes test where the file names splits.")
+            missing = gr.Checkbox(False, label="Allow missing", info="Score the photos that have a caption, though others have none.")
             button = gr.Button("Score", variant="primary")
         with gr.Column(scale=7, min_width=300):
             result = gr.HTML(EMPTY, elem_id="score-result", container=False, apply_default_css=False)
 
     @in_words
-    def score(references: Any, predictions: Any, split: Any) -> str:
-        return _drawn(score_files(references, predictions, split))
+    def score(references: Any, predictions: Any, split: Any, allow_missing: Any) -> str:
+        return _drawn(score_files(references, predictions, split, allow_missing))
 
     button.click(
-        score, [references, predictions, split], result,
+        score, [references, predictions, split, missing], result,
         preprocess=False, api_visibility="private", concurrency_id="score", concurrency_limit=1, show_progress="minimal",
     )  # fmt: skip
 
@@ -79,9 +86,8 @@ def _drawn(judged: Judged) -> str:
     for name, value in scores.values.items():
         low, high = scores.intervals.get(name, (np.nan, np.nan))
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100.0 if name != "cider_d" else 100.0 * max(1.0, value, high)))
-    what = f"{report.data}, split {report.split}: {scores.images} photos, {report.distinct} different captions."
-    length = f"{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as papers print them."
-    head = f'<p class="fine">{escape(what)} {length}</p>'
+    what = f"{report.heading}; {report.distinct} different captions."
+    head = f'<p class="fine">{escape(what)} {LENGTH.format(scores=scores)}</p>'
     return interval_bars(rows, label="Scores") + head + _ends(judged)
 
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image, ImageDraw
+
+from captioner.cli import main
+from captioner.decoder import Decoder, DecoderConfig
+from captioner.encoder import create_encoder
+from captioner.model import save_captioner
+from captioner.vocabulary import END, SPECIAL, Vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +66,47 @@ def shapes(tmp_path: Path) -> Callable[[int, int], tuple[Path, Path]]:
         return annotations, folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small captioner with random weights, large enough that photos differ in their captions."""
+    torch.manual_seed(0)
+    words = (*SPECIAL, *(f"word{number}" for number in range(60)))
+    encoder = create_encoder("efficientnet-lite0")
+    decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.mul_(3)
+        decoder.output_bias[END] = -9
+    folder = tmp_path_factory.mktemp("untrained")
+    save_captioner(folder, encoder, decoder, Vocabulary(words), {})
+    return folder
+
+
+@pytest.fixture
+def caption(untrained: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `captioner caption` with the untrained captioner: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4)
+        try:
+            main(["caption", *map(str, (*arguments, *fixed))])
+            code = 0
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else 1
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of five photos of different shapes and one file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, extension in enumerate(("jpg", "PNG", "webp", "jpeg", "gif")):
+        draw_shape(list(COLOURS)[number % 4], SHAPES[number % 2], number).save(folder / f"{number}.{extension}")
+    (folder / "bad.jpg").write_bytes(b"nonsense")
+    return folder

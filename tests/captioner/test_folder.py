@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+import tracemalloc
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from captioner import Captioner, Decoding
+from captioner import Caption, Captioner, Decoding
 from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import create_encoder
-from captioner.folder import Row, caption_photos, default_workers, find_photos
+from captioner.folder import Photos, Picture, Row, caption_photos, default_workers, find_photos
 from captioner.vocabulary import END, SPECIAL, Vocabulary
 from rnnkit.errors import UserError
 
@@ -112,7 +114,7 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def all_rows(captioner: Captioner, photos: Sequence[Path], batch_size: int = 3, **options: int) -> list[Row]:
+def all_rows(captioner: Captioner, photos: Sequence[Path | Picture], batch_size: int = 3, **options: int) -> list[Row]:
     decoding = Decoding(max_length=5)
     return [row for batch in caption_photos(captioner, photos, decoding, batch_size=batch_size, **options) for row in batch]
 
@@ -181,3 +183,98 @@ def test_there_is_a_thread_for_each_core_up_to_eight(monkeypatch: pytest.MonkeyP
     for cores, threads in ((1, 1), (4, 4), (64, 8), (None, 1)):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         assert default_workers() == threads
+
+
+class Stages:
+    """Stands in for a captioner: notes which photos each stage has begun with."""
+
+    def __init__(self) -> None:
+        self.begun = {"decode": 0, "encode": 0, "search": 0}
+        self.changed = threading.Condition()
+        self.failing: Path | None = None
+
+    def note(self, stage: str, photos: int) -> None:
+        with self.changed:
+            self.begun[stage] += photos
+            self.changed.notify_all()
+
+    def wait_until_begun(self, stage: str, photos: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.begun[stage] >= photos, timeout=60), f"{stage} did not go on meanwhile"
+
+    def prepare(self, photo: Path | bytes) -> np.ndarray:
+        if photo == self.failing:
+            raise RuntimeError("a bug")
+        self.note("decode", 1)
+        return np.zeros((2, 2, 3), dtype=np.uint8)
+
+    def encode(self, pixels: np.ndarray) -> torch.Tensor:
+        self.note("encode", len(pixels))
+        return torch.zeros(len(pixels), 1, 1)
+
+    def caption_features(self, features: torch.Tensor, decoding: Decoding) -> list[list[Caption]]:
+        self.note("search", len(features))
+        return [[Caption("", 0.0, ())] for _ in features]
+
+
+def test_while_one_batch_is_searched_the_next_is_encoded_and_the_one_after_that_decoded() -> None:
+    class Waiting(Stages):
+        def caption_features(self, features: torch.Tensor, decoding: Decoding) -> list[list[Caption]]:
+            found = super().caption_features(features, decoding)
+            self.wait_until_begun("encode", min(self.begun["search"] + 4, 40))
+            return found
+
+        def encode(self, pixels: np.ndarray) -> torch.Tensor:
+            found = super().encode(pixels)
+            self.wait_until_begun("decode", min(self.begun["encode"] + 4, 40))
+            return found
+
+    stages: Any = Waiting()
+    photos = [Path(f"{number}.jpg") for number in range(40)]
+    assert sum(len(batch) for batch in caption_photos(stages, photos, Decoding(), batch_size=4, workers=1)) == 40
+
+
+def test_photos_are_asked_for_a_few_at_a_time_however_many_come() -> None:
+    asked = 0
+
+    def coming() -> Iterator[Path]:
+        nonlocal asked
+        for number in range(1_000_000):
+            asked = number + 1
+            yield Path(f"{number}.jpg")
+
+    batches = caption_photos(Stages(), coming(), Decoding(), batch_size=4)  # type: ignore[arg-type]
+    assert [row.path.name for _ in range(5) for row in next(batches)] == [f"{number}.jpg" for number in range(20)]
+    assert asked <= 28
+    batches.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_bug_in_a_thread_reaches_the_caller_and_leaves_no_thread_behind(batch_size: int) -> None:
+    stages: Any = Stages()
+    stages.failing = Path("9.jpg")
+    before = threading.active_count()
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(caption_photos(stages, [Path(f"{number}.jpg") for number in range(20)], Decoding(), batch_size=batch_size))
+    assert threading.active_count() == before
+
+
+def test_a_picture_in_memory_is_captioned_as_the_file_is(captioner: Captioner, photos: list[Path]) -> None:
+    pictures = [Picture(Path("in a shard"), photo.read_bytes()) for photo in photos]
+    assert [row.captions for row in all_rows(captioner, pictures)] == [row.captions for row in all_rows(captioner, photos)]
+
+
+def test_a_list_of_photos_is_a_sequence_of_paths_that_takes_little_memory() -> None:
+    photos = Photos(f"folder/{number}.jpg" for number in range(5))
+    assert photos[1] == Path("folder/1.jpg") and list(photos[3:]) == [Path("folder/3.jpg"), Path("folder/4.jpg")]
+    tracemalloc.start()
+    many = Photos(f"/some/where/photos/{number:08}.jpg" for number in range(20_000))
+    assert tracemalloc.get_traced_memory()[0] < 3e6
+    tracemalloc.stop()
+    assert len(many) == 20_000
+
+
+def test_a_deep_folder_comes_in_the_order_of_its_paths(tmp_path: Path) -> None:
+    make_files(tmp_path, ["b/a.jpg", "b.jpg", "a/z.jpg", "a/b/c.jpg", "c.jpg", "a-b.jpg"])
+    paths = list(find_photos([str(tmp_path)], recursive=True))
+    assert paths == sorted(paths) and len(paths) == 6

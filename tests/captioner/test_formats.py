@@ -1,4 +1,4 @@
-"""Rows as files: each format can be read back, by our own readers and by others'."""
+"""Rows as files: each format can be read back, by our own readers and by others', and nothing else is taken for one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 from pycocotools.coco import COCO
 
 from captioner.folder import Row
-from captioner.formats import FORMATS, open_writer
+from captioner.formats import FORMATS
 from captioner.model import Caption
+from captioner.outputs import open_output
 from rnnkit.errors import UserError
 
 
@@ -31,7 +32,7 @@ ROWS = [
 
 
 def written(format: str, rows: list[Row], path: Path) -> str:
-    with open_writer(format, path, sys.stdout) as write:
+    with open_output(format, path, sys.stdout) as write:
         for row in rows:
             write(row)
     return path.read_bytes().decode("utf-8")
@@ -42,9 +43,12 @@ def test_tsv_is_a_line_for_each_photo_that_has_a_caption(tmp_path: Path) -> None
     assert text == f'photos/COCO_val2014_000000000042.jpg\ta dog runs\n{ROWS[2].path}\ta "big" cat, asleep\n'
 
 
-@pytest.mark.parametrize("name", ["a\tb.jpg", "a\nb.jpg", "a\rb.jpg"])
-def test_a_tsv_line_has_one_tab_whatever_the_photo_is_called(name: str, tmp_path: Path) -> None:
-    assert written("tsv", [Row(Path(name), (DOG,))], tmp_path / "rows.tsv") == "a b.jpg\ta dog runs\n"
+@pytest.mark.skipif(os.sep != "/", reason="no path holds these there, and backslashes stand between folders")
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a\tb.jpg", r"a\tb.jpg"), ("a\nb.jpg", r"a\nb.jpg"), ("a\rb", r"a\rb"), ("a\\tb.jpg", r"a\\tb.jpg")]
+)
+def test_a_tsv_line_has_one_tab_whatever_the_photo_is_called(name: str, shown: str, tmp_path: Path) -> None:
+    assert written("tsv", [Row(Path(name), (DOG,))], tmp_path / "rows.tsv") == f"{shown}\ta dog runs\n"
 
 
 def test_jsonl_rows_say_whether_they_are_ok(tmp_path: Path) -> None:
@@ -89,7 +93,7 @@ def test_coco_results_without_rows_are_an_empty_list(tmp_path: Path) -> None:
 
 def test_a_sidecar_lies_beside_each_photo_that_has_a_caption(tmp_path: Path) -> None:
     rows = [Row(tmp_path / "dog.jpg", (DOG, CAT)), Row(tmp_path / "bad.jpg", error="damaged")]
-    with open_writer("sidecar", None, sys.stdout) as write:
+    with open_output("sidecar", None, sys.stdout) as write:
         for row in rows:
             write(row)
     assert {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()} == {"dog.txt": f"{DOG}\n{CAT}\n"}
@@ -112,19 +116,19 @@ def test_coco_results_have_one_caption_a_photo(tmp_path: Path) -> None:
     assert json.loads(written("coco", [Row(Path("1.jpg"), (DOG, CAT))], tmp_path / "x")) == [{"image_id": 1, "caption": "a dog runs"}]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [*FORMATS, "sidecar"])
 def test_rows_go_to_stdout_where_no_file_is_named_and_it_stays_open(format: str, tmp_path: Path) -> None:
     stream = io.StringIO()
-    with open_writer(format, None, stream) as write:
+    with open_output(format, None, stream) as write:
         write(Row(tmp_path / "dog.jpg", (DOG,)))
     assert not stream.closed and ("a dog runs" in stream.getvalue()) == (format != "sidecar")
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are always Unicode here")
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", [*FORMATS, "sidecar"])
 def test_a_file_name_that_is_not_utf_8_does_not_stop_the_rows(format: str, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
-    with open_writer(format, tmp_path / "rows", sys.stdout) as write:
+    with open_output(format, None if format == "sidecar" else tmp_path / "rows", sys.stdout) as write:
         write(Row(path, (DOG,)))
     if format == "sidecar":
         assert path.with_suffix(".txt").read_text(encoding="utf-8") == "a dog runs\n"
@@ -138,29 +142,55 @@ def test_a_file_name_that_is_not_utf_8_does_not_stop_the_rows(format: str, tmp_p
 # --- outputs that cannot be, and runs that are cut short --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
-def test_an_output_that_exists_is_refused_and_left_as_it_is(format: str, tmp_path: Path) -> None:
+FOREIGN = {
+    "text": b"precious",
+    "lines": b"precious\nthings\n",
+    "json": b'{"precious": true}\n',
+    "table": b"image,caption\na.jpg,precious\n",
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "deep": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(kind: str, existing: str, format: str, tmp_path: Path) -> None:
     path = tmp_path / "rows"
-    path.write_text("precious", encoding="utf-8")
-    with pytest.raises(UserError, match=r"'.*rows' exists: remove it or choose another --output"), open_writer(format, path, sys.stdout):
-        pytest.fail("a writer was given")
-    assert path.read_text(encoding="utf-8") == "precious"
+    path.write_bytes(FOREIGN[kind])
+    with (
+        pytest.raises(UserError, match=r"'.*rows' (exists and is no|ends with)"),
+        open_output(format, path, sys.stdout, [Path("a.jpg")], existing=existing),
+    ):
+        pytest.fail("an output was given")
+    assert path.read_bytes() == FOREIGN[kind] and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("other", FORMATS)
+def test_rows_of_another_format_are_refused(other: str, format: str, tmp_path: Path) -> None:
+    if other == format:
+        return
+    text = written(other, ROWS, tmp_path / "rows")
+    with pytest.raises(UserError, match="is no"):
+        open_output(format, tmp_path / "rows", sys.stdout, [row.path for row in ROWS])
+    assert (tmp_path / "rows").read_bytes().decode() == text
 
 
 def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "no" / "such" / "folder.tsv", tmp_path):
-        with pytest.raises(UserError, match=r"exists|cannot write to"), open_writer("tsv", path, sys.stdout):
+        with pytest.raises(UserError, match="cannot write to"), open_output("tsv", path, sys.stdout):
             pytest.fail("a writer was given")
 
 
 def test_an_unknown_format_is_refused_and_the_known_ones_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="unknown format 'xml': use tsv, jsonl, csv, coco, sidecar"):
+    with pytest.raises(UserError, match="unknown format 'xml': use tsv, jsonl, csv, coco, sidecar, parquet, webdataset"):
         written("xml", ROWS, tmp_path / "rows.xml")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_is_cut_short_leaves_whole_coco_results(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_writer("coco", tmp_path / "rows", sys.stdout) as write:
+    with pytest.raises(KeyboardInterrupt), open_output("coco", tmp_path / "rows", sys.stdout) as write:
         write(ROWS[0])
         raise KeyboardInterrupt
     assert json.loads((tmp_path / "rows").read_text(encoding="utf-8")) == [{"image_id": 42, "caption": "a dog runs"}]
@@ -168,6 +198,6 @@ def test_a_run_that_is_cut_short_leaves_whole_coco_results(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
 def test_an_error_before_the_first_row_leaves_no_output_in_the_way(format: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError), open_writer(format, tmp_path / "rows", sys.stdout):
+    with pytest.raises(UserError), open_output(format, tmp_path / "rows", sys.stdout):
         raise UserError("no checkpoint")
     assert not (tmp_path / "rows").exists()

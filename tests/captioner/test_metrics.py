@@ -20,7 +20,6 @@ from captioner.metrics import (
     bleu,
     bleu_counts,
     longest_common_subsequence,
-    ngram_counts,
     rouge_l,
     score_captions,
     tokenize,
@@ -279,12 +278,6 @@ def test_the_longest_common_subsequence_is_that_of_the_plain_table(first: Captio
 # --- CIDEr-D ----------------------------------------------------------------------------------------------------------
 
 
-def test_ngram_counts_are_all_runs_of_one_to_four_tokens() -> None:
-    assert ngram_counts(words("a b a b")) == {
-        ("a",): 2, ("b",): 2, ("a", "b"): 2, ("b", "a"): 1, ("a", "b", "a"): 1, ("b", "a", "b"): 1, ("a", "b", "a", "b"): 1,
-    }  # fmt: skip
-
-
 def test_cider_of_a_caption_that_is_its_only_reference_is_ten_for_the_orders_it_has() -> None:
     four, two = words("a red dog runs"), words("big boat")
     assert CiderD([[four], [two]]).scores([four, two], [[four], [two]]) == pytest.approx([10, 5])
@@ -303,13 +296,29 @@ def test_cider_worked_by_hand() -> None:
 def test_cider_counts_an_image_once_however_many_of_its_references_have_the_word() -> None:
     often, once = [["dog"], ["dog"], ["dog"]], [["dog"], ["cat"], ["bird"]]
     others = [[["fish"]], [["horse"]]]
-    assert CiderD([often, *others]).vector(["dog"]).weights == CiderD([once, *others]).vector(["dog"]).weights == {("dog",): math.log(3)}
+    asked: tuple[list[Caption], list[list[Caption]]] = [["dog", "fish"]], [[["dog", "horse"]]]
+    # Weights of log 3 for every word: half of the squares of either caption is shared, and no pair of words.
+    for groups in (often, once):
+        assert CiderD([groups, *others]).scores(*asked) == pytest.approx([10 / 4 / 2])
 
 
 def test_cider_with_document_frequencies_from_elsewhere_weighs_unknown_words_most() -> None:
     cider = CiderD([[["a", "dog"]], [["a", "cat"]], [["a", "bird"]]])
-    weights = cider.vector(["a", "dog", "fish"]).weights
-    assert weights[("a",)] == 0 and weights[("dog",)] == weights[("fish",)] == pytest.approx(math.log(3))
+    # a: log 1 = 0; dog: log 3, as a word that no reference has; of the words' squares the half is shared.
+    assert cider.scores([["a", "dog", "fish"]], [[["dog", "eel"]]])[0] == pytest.approx(10 / 4 / 2 * math.exp(-1 / 72))
+    # Two unknown words are two words.
+    assert cider.scores([["eel", "fish"]], [[["eel", "cow"]]])[0] == pytest.approx(10 / 4 / 2)
+
+
+@given(st.lists(drawn_image, min_size=2, max_size=6), st.data())
+def test_cider_of_an_image_does_not_depend_on_the_images_scored_with_it(
+    images: list[tuple[Caption, list[Caption]]], data: st.DataObject
+) -> None:
+    chosen = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=8))
+    cider = CiderD([[["a", "b", "c"]], [["b", "c"], ["d"]], [["a"]]])
+    each = cider.scores([prediction for prediction, _ in images], [group for _, group in images])
+    some = cider.scores([images[index][0] for index in chosen], [images[index][1] for index in chosen])
+    np.testing.assert_allclose(some, each[chosen], atol=1e-12)
 
 
 @pytest.mark.parametrize("images", [0, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,7 @@ def test_photos_run_in_parts_come_in_order(photos: int, encoder: Encoder) -> Non
 
 def test_threads_share_an_engine_without_mixing_their_photos(encoder: Encoder) -> None:
     engine = OpenVinoEngine(encoder, 0, "w")
-    pixels = [np.random.default_rng(seed).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8) for seed in range(4)]
+    pixels = [np.random.default_rng(seed).integers(0, 255, (1 + seed % 2, 224, 224, 3), dtype=np.uint8) for seed in range(4)]
     expected = [engine.run(picture) for picture in pixels]
     mixed: list[int] = []
 
@@ -92,6 +94,30 @@ def test_threads_share_an_engine_without_mixing_their_photos(encoder: Encoder) -
     for thread in threads:
         thread.join()
     assert not mixed
+
+
+def test_pytorch_has_one_thread_beside_openvino_and_its_own_number_afterwards(encoder: Encoder) -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), OpenVinoEngine(encoder, 0, "w").threads():
+        assert torch.get_num_threads() == 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+def test_a_captioner_whose_networks_are_converted_starts_without_the_cnn_library(tmp_path: Path) -> None:
+    encoder, words = create_encoder("efficientnet-lite0"), (*SPECIAL, "a", "dog", "on", "grass")
+    decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
+    Captioner(encoder, decoder, Vocabulary(words)).save(tmp_path / "model")
+    program = (
+        "import sys, numpy, captioner; from captioner import Captioner\n"
+        f"model = Captioner.load({str(tmp_path / 'model')!r}, device='cpu')\n"
+        "print(model.caption_pixels(numpy.zeros((2, 224, 224, 3), numpy.uint8))[1][0].text)\n"
+        "print(sorted({'timm', 'torchvision'} & set(sys.modules)), model.encoder.regions)\n"
+    )
+    printed = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout for _ in range(2)]
+    first, second = (text.splitlines() for text in printed)
+    assert first[0] == second[0]
+    assert first[1] == "['timm', 'torchvision'] 49" and second[1] == "[] 49"
 
 
 @pytest.mark.parametrize("kept", [0, 1000, -4])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import random
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import captioner
+from captioner.cli import main
 from captioner.datasets import read_dataset
 from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import create_encoder
@@ -69,13 +74,13 @@ def many_photos(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_a_reader_that_goes_away_stops_it_without_a_word(model: Path, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: Path) -> None:
     photos = many_photos(tmp_path / "photos", 60)
     with start("caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith(str(photos / "00000.png").encode() + b"\t")
         process.stdout.close()
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"captioner: nobody reads the output any more; stopped\n"
         assert process.wait(timeout=120) == 141
 
 
@@ -84,13 +89,108 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tm
     with start(
         "caption", photos, "--model", model, "--backend", "torch", "--format", "coco", "--output", output, "--batch-size", 8
     ) as process:
-        wait_for(lambda: output.exists() and output.stat().st_size > 0, process)
+        wait_for(lambda: output.exists() and output.stat().st_size > 100, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, b"")
     assert err == b"captioner: interrupted; what was written so far is whole\n"
     results = json.loads(output.read_text(encoding="utf-8"))
     assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(range(len(results)))
+
+
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Makes processes that have the command imported already, so that they start at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["captioner.cli", "captioner.parquet"])
+    return context
+
+
+def start_quietly(arguments: Sequence[str], err: Path) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    sys.stderr = err.open("w", encoding="utf-8")
+    main(arguments)
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco", "sidecar", "parquet"])
+def test_a_run_killed_three_times_is_finished_by_the_same_command(
+    format: str, untrained: Path, tmp_path: Path, server: ForkServerContext, caption: Callable[..., tuple[int, str, str]]
+) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
+    photos, output = many_photos(tmp_path / "photos", 40), tmp_path / "rows"
+    for bad in ("00007.png", "00035.png"):
+        (photos / bad).write_bytes(b"nonsense")
+    whole = tmp_path / "whole"
+    caption(photos, "--format", "jsonl" if format == "sidecar" else format, "--output", whole)
+    to = () if format == "sidecar" else ("--output", output)
+    fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4, "--batch-size", 3)
+    arguments = list(map(str, ("caption", photos, "--format", format, *to, *fixed)))
+    growing = tmp_path / "rows.part" if format == "parquet" else output
+
+    def rows() -> int:
+        if format == "sidecar":
+            return len(list(photos.glob("*.txt")))
+        return growing.read_bytes().count(b"\n") if growing.exists() else 0
+
+    generator = random.Random(format)
+    for _ in range(3):
+        enough = rows() + generator.randint(1, 9)
+        process = server.Process(target=start_quietly, args=(arguments, tmp_path / "err"))
+        process.start()
+        while rows() < enough and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(generator.random() * 0.05)  # anywhere in a batch
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was done before it could be killed"
+    code, _, err = caption(*arguments[1:])
+    assert code == 1
+    skipped = int(err.splitlines()[-1].split("skipped ")[1].split(",")[0])
+    assert f"captioned {38 - skipped}, skipped {skipped}, failed 2 " in err and skipped >= 3
+    if format == "sidecar":
+        said = {row["path"]: row["caption"] for row in map(json.loads, whole.read_text(encoding="utf-8").splitlines()) if "caption" in row}
+        assert {str(path.with_suffix(".png")): path.read_text(encoding="utf-8")[:-1] for path in photos.glob("*.txt")} == said
+    else:
+        assert sorted_rows(output, format) == sorted_rows(whole, format)
+    assert caption(*arguments[1:])[2].splitlines()[-1].startswith("captioner: captioned 0, skipped 38, failed 2 ")
+    assert {path.name for path in tmp_path.iterdir()} <= {"photos", "whole", "err", "rows"} and not list(photos.glob(".*"))
+
+
+def sorted_rows(path: Path, format: str) -> list[str]:
+    if format == "parquet":
+        from pyarrow.parquet import read_table
+
+        return sorted(map(repr, read_table(path).to_pylist()))
+    if format == "coco":
+        return sorted(map(repr, json.loads(path.read_text(encoding="utf-8"))))
+    return sorted(path.read_text(encoding="utf-8").splitlines()[1 if format == "csv" else 0 :])
+
+
+def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(untrained: Path, tmp_path: Path) -> None:
+    photos, output = many_photos(tmp_path / "photos", 60), tmp_path / "rows.jsonl"
+    command = f"ulimit -f 4; exec {shlex.join([sys.executable, '-m', 'captioner.cli', 'caption', str(photos), '--output', str(output)])}"
+    options = ["--format", "jsonl", "--model", str(untrained), "--backend", "torch", "--max-length", "4"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(["bash", "-c", f"{command} {shlex.join(options)}"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"captioner: the file may not grow further ({output}); what was written before is whole\n"
+    rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert 5 < len(rows) < 60 and [row["path"] for row in rows] == [str(path) for path in sorted(photos.iterdir())][: len(rows)]
+
+
+@pytest.mark.parametrize("redirected", [True, False])
+def test_a_full_device_ends_a_run_with_one_line(redirected: bool, untrained: Path, tmp_path: Path) -> None:
+    photos = many_photos(tmp_path / "photos", 3)
+    arguments = ["caption", str(photos), "--model", str(untrained), "--backend", "torch"] + (
+        [] if redirected else ["--output", "/dev/full"]
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "captioner.cli", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("captioner: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")

@@ -1,0 +1,152 @@
+"""One run over many photos: which, where their captions go, who writes them, and what is said about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from captioner.folder import Photos, Row, caption_photos, find_photos, read_list
+from captioner.model import Captioner, Decoding
+from captioner.outputs import Output, open_output
+from captioner.progress import Summary, tell, with_progress
+from rnnkit.errors import UserError
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderJob:
+    """What `captioner caption` was asked for; the fields are its options."""
+
+    paths: tuple[str, ...] = ()
+    from_file: str | None = None
+    recursive: bool = False
+    format: str = "tsv"
+    output: Path | None = None
+    existing: str = "skip"
+    embed: bool = False
+    in_place: bool = False
+    fail_fast: bool = False
+    dry_run: bool = False
+    decoding: Decoding
+    batch_size: int = 32
+    workers: int
+    device: str = "auto"
+    backend: str = "auto"
+    model: Path | None = None
+    engine: str = "local"
+    ray_actors: int | None = None
+
+
+def run_job(job: FolderJob) -> bool:
+    """Caption the photos; False if some of them failed, each of which has been named on stderr.
+
+    Raises: UserError before anything is written where it cannot be done as asked; OSError where writing fails on the way:
+        what was written before then is whole.
+    """
+    if job.engine not in ENGINES:
+        raise UserError(f"unknown --engine '{job.engine}': use {' or '.join(ENGINES)}")
+    if job.in_place and (not job.embed or job.output is not None):
+        raise UserError("--in-place changes the photos themselves: it goes with --embed, and without --output")
+    if bool(job.paths) == (job.from_file is not None):
+        raise UserError("give images, folders or globs, or --from-file with a list of photos, and not both")
+    photos = find_photos(job.paths, recursive=job.recursive) if job.from_file is None else read_list(job.from_file)
+    if job.engine == "ray":
+        return _run_on_ray(job, photos)
+    output = _choose_output(job, photos)
+    todo, total = output.photos, len(output.photos) if isinstance(output.photos, Sequence) else None
+    if job.dry_run:
+        _say_what_would_be_done(photos, todo)
+        return True
+    summary = Summary(skipped=0 if total is None else len(photos) - total)
+    try:
+        with output:
+            if total != 0:
+                captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
+                batches = caption_photos(captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers)
+                _write(with_progress(batches, total), output, summary, fail_fast=job.fail_fast)
+    except _FirstFailure:
+        pass
+    except BrokenPipeError:
+        tell("nobody reads the output any more; stopped")
+        raise
+    return _conclude(summary, total if total is None else len(photos))
+
+
+def _choose_output(job: FolderJob, photos: Photos) -> Output:
+    shards = [photo for photo in photos if photo.suffix == ".tar"]
+    if job.embed:
+        from captioner.embed import Embedded
+
+        if job.format != "tsv":
+            raise UserError(f"--embed writes into photos, so it has no --format {job.format}: leave out one of the two")
+        if job.output is None and not job.in_place:
+            raise UserError("--embed needs --output with a folder for copies, or --in-place to change the photos themselves")
+        return Embedded(photos, job.existing, job.output, [Path(path) for path in job.paths if Path(path).is_dir()])
+    if job.format == "webdataset":
+        from captioner.shards import CaptionedShards, PhotoShards
+
+        if job.output is None:
+            raise UserError("tar shards go to a folder: give it as --output")
+        if not shards:
+            return PhotoShards(photos, job.existing, job.output)
+        if len(shards) < len(photos):
+            raise UserError(f"'{shards[0]}' is a shard and others are photos: give only the ones or the others")
+        return CaptionedShards(shards, job.existing, job.output)
+    if shards:
+        raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")
+    return open_output(job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions)
+
+
+class _FirstFailure(Exception):
+    """With --fail-fast; raised so that an output which is only published whole is not."""
+
+
+def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool) -> None:
+    for rows in batches:
+        errors = [output(row) or row.error for row in rows]  # all of the batch: they are computed already
+        for row, error in zip(rows, errors, strict=True):
+            summary.count(error)
+            if error is not None:
+                tell(f"{row.path}: {error}")
+        if fail_fast and any(errors):
+            raise _FirstFailure
+
+
+def _conclude(summary: Summary, asked: int | None) -> bool:
+    if asked != 1:  # one photo says enough for itself
+        tell(str(summary))
+    return not summary.failed
+
+
+def _say_what_would_be_done(photos: Photos, todo: object) -> None:
+    names = {str(photo) for photo in todo} if isinstance(todo, Sequence) else set(photos.names)
+    for name in photos.names:
+        print(f"{'caption' if name in names else 'skip'}\t{name}")
+    tell(f"would caption {len(names)}, skip {len(photos) - len(names)}; nothing was done")
+
+
+def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
+    from captioner.ray_engine import ShardFolder, caption_with_ray
+
+    if job.embed or job.fail_fast:
+        raise UserError("--embed and --fail-fast need --engine local")
+    shards = ShardFolder(job.output, job.format, photos, job.existing)
+    if job.dry_run:
+        _say_what_would_be_done(photos, shards.photos)
+        return True
+    summary = Summary(skipped=len(photos) - len(shards.photos))
+    shards.mend()
+    if shards.photos:
+        batches = caption_with_ray(
+            shards, job.decoding, model=job.model, device=job.device, backend=job.backend,
+            batch_size=job.batch_size, workers=job.workers, actors=job.ray_actors,
+        )  # fmt: skip
+        for rows in with_progress(batches, len(shards.photos)):
+            for row in rows:
+                summary.count(row.error)
+                if row.error is not None:
+                    tell(f"{row.path}: {row.error}")
+    return _conclude(summary, len(photos))

@@ -1,0 +1,274 @@
+"""Tar shards of webdataset, for which the extra `webdataset` is needed: photos or shards in, shards with captions out.
+
+A sample is a photo, its caption as `txt`, its whole row as `caption.json`, and whatever else it had in a shard.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tarfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
+from captioner.existing import check_writable
+from captioner.folder import Photos, Picture, Row
+from captioner.formats import Format, json_row
+from captioner.images import EXTENSIONS
+from rnnkit.errors import UserError
+
+try:
+    from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
+    from webdataset.writer import TarWriter
+except ImportError:
+    raise UserError('tar shards need webdataset: pip install "show-and-spell[webdataset]"') from None
+
+logger = logging.getLogger(__name__)
+SAMPLES = 1000  # in a shard made from photos
+TEXT, ROW = "txt", "caption.json"
+Sample = dict[str, Any]  # bytes by extension, and the name without extension under __key__
+
+
+class PhotoShards:
+    """Photos copied with their captions into shards 00000.tar, 00001.tar ... of a folder. See `captioner.outputs.Output`.
+
+    A shard is NAME.tar.part until it is full or the run ends; the next run goes on with the one that a killed run left.
+    Photos that are in a shard are skipped; those that failed are in none, and are tried again.
+
+    Raises: UserError for a folder that cannot be written or holds other shards.
+    """
+
+    def __init__(self, photos: Sequence[Path], existing: str, folder: Path) -> None:
+        if existing != "skip":
+            raise UserError(f"shards of photos are only added to, so --existing {existing} cannot be: choose another --output")
+        _check_folder(folder)
+        self._folder = folder
+        self._shard: _Shard | None = None
+        done: set[str] = set()
+        for path in [*folder.glob("*.tar"), *folder.glob("*.tar.part")]:
+            done |= {_photo_of(sample, path) for sample in _samples_in(path)}
+        self._count = len(done)
+        self.photos: Sequence[Path] = photos
+        if done:
+            self.photos = Photos(str(photo) for photo in photos if _NAMES.key(photo) not in done)
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for part in self._folder.glob("*.tar.part"):
+            self._shard = _Shard(part.with_suffix(""))
+        return self
+
+    def __call__(self, row: Row) -> None:
+        if row.error is not None:
+            return
+        if self._shard is None:
+            self._shard = _Shard(self._folder / f"{len(list(self._folder.glob('*.tar'))):05d}.tar")
+        extension = row.path.suffix.lower().removeprefix(".") or "jpg"
+        self._shard.write({"__key__": f"{self._count:09d}", extension: row.path.read_bytes()} | _described(row))
+        self._count += 1
+        if self._shard.samples == SAMPLES:
+            self._shard.finish()
+            self._shard = None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._shard is None:
+            return
+        if kind is None:
+            self._shard.finish()
+        else:
+            self._shard.leave()
+
+
+class CaptionedShards:
+    """Shards in, shards of the same names out, with a caption added to each sample that has a photo. See `captioner.outputs.Output`.
+
+    What `existing` does with a sample that has a `txt` already: skip passes it on as it is; overwrite replaces the text;
+    append and prepend add the lines that it has not. A shard that is in the output folder is skipped whole; the one that
+    a killed run left as NAME.tar.part is gone on with. A photo that fails keeps its sample, with the reason in caption.json.
+
+    `photos` can be gone through once, while its rows are handed in in their order.
+
+    Raises: UserError for a folder that cannot be written, or two shards of one name; at the end also if shards were
+        damaged: these stay as NAME.tar.part, the others are done.
+    """
+
+    def __init__(self, shards: Sequence[Path], existing: str, folder: Path) -> None:
+        _check_folder(folder)
+        names: dict[str, Path] = {}
+        for shard in shards:
+            if names.setdefault(shard.name, shard) != shard:
+                raise UserError(f"'{names[shard.name]}' and '{shard}' would both become '{folder / shard.name}': rename one")
+            if shard.parent.resolve() == folder.resolve():
+                raise UserError(f"'{shard}' lies in '{folder}' itself: choose another folder for --output")
+        self._existing, self._folder = existing, folder
+        self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
+        self.photos: Iterable[Picture] = self._read()
+        self._shard: _Shard | None = None
+        self._damaged: list[str] = []
+        # Samples that wait for their rows, and what is to be done between them.
+        self._waiting: deque[Sample | Callable[[], None]] = deque()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def _read(self) -> Iterator[Picture]:
+        for path in self.shards:
+            self._waiting.append(partial(self._open, path.name))
+            try:
+                yield from self._read_one(path)
+                self._waiting.append(self._finish)
+            except (tarfile.TarError, EOFError, OSError) as error:
+                self._damaged.append(f"'{path}' ({error})")
+                logger.warning("the shard %s is damaged", self._damaged[-1])
+                self._waiting.append(self._leave)
+            self._catch_up()
+
+    def _read_one(self, path: Path) -> Iterator[Picture]:
+        done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
+        for sample in _read_shard(path):
+            if sample["__key__"] in done:
+                continue
+            extension = next((name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None)
+            if extension is None or (self._existing == "skip" and TEXT in sample):
+                self._waiting.append(partial(self._write, sample))
+                self._catch_up()
+            else:
+                self._waiting.append(sample)
+                yield Picture(path / f"{sample['__key__']}.{extension}", sample[extension])
+
+    def __call__(self, row: Row) -> None:
+        self._catch_up()
+        sample = self._waiting.popleft()
+        assert isinstance(sample, dict)
+        described = _described(row)
+        if self._existing in ("append", "prepend") and TEXT in sample and TEXT in described:
+            old = sample[TEXT].splitlines()
+            new = [line for line in described[TEXT].splitlines() if line not in old]
+            described[TEXT] = b"\n".join(old + new if self._existing == "append" else new + old)
+        self._write(sample | described)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Do what is to be done before the next sample that waits for its row."""
+        while self._waiting and callable(self._waiting[0]):
+            self._waiting.popleft()()  # type: ignore[operator]
+
+    def _open(self, name: str) -> None:
+        self._shard = _Shard(self._folder / name)
+
+    def _write(self, sample: Sample) -> None:
+        assert self._shard is not None
+        self._shard.write(sample)
+
+    def _finish(self) -> None:
+        assert self._shard is not None
+        self._shard.finish()
+        self._shard = None
+
+    def _leave(self) -> None:
+        if self._shard is not None:
+            self._shard.leave()
+        self._shard = None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leave()
+        if kind is None and self._damaged:
+            example = f"for example {self._damaged[0]}; the others are done"
+            raise UserError(f"{len(self._damaged)} of {len(self.shards)} shards are damaged, {example}")
+
+
+class _Shard:
+    """One shard while it grows as NAME.part; what a killed run left of it stays, up to the last whole sample."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        whole = _samples_in(self._part)
+        self.samples = len(whole)
+        self._stream = self._part.open("r+b" if self._part.exists() else "x+b")
+        self._stream.seek(whole[-1].end if whole else 0)
+        self._stream.truncate()
+        self._writer = TarWriter(self._stream, encoder=False)
+
+    def write(self, sample: Sample) -> None:
+        try:
+            self._writer.write(sample)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._part)) from None
+        self.samples += 1
+
+    def finish(self) -> None:
+        self._writer.close()
+        self._stream.close()
+        self._part.replace(self._path)
+
+    def leave(self) -> None:
+        with suppress(OSError):
+            self._writer.close()
+            self._stream.close()
+
+
+@dataclass
+class _Found:
+    """A sample in a shard, where it ends, and its row if it has one."""
+
+    key: str
+    end: int = 0
+    row: bytes = b""
+
+
+def _samples_in(path: Path) -> list[_Found]:
+    """Samples of a shard; of one that is still a NAME.part only those after which another one began, as the last may be cut."""
+    found: list[_Found] = []
+    if not path.exists():
+        return found
+    with suppress(tarfile.TarError, EOFError), path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        for member in tar:
+            key, extension = base_plus_ext(member.name)
+            if not found or found[-1].key != key:
+                if found:
+                    found[-1].end = member.offset
+                found.append(_Found(key))
+            if extension == ROW and (file := tar.extractfile(member)):
+                found[-1].row = file.read()
+    return found[:-1] if path.suffix == ".part" else found
+
+
+def _photo_of(sample: _Found, shard: Path) -> str:
+    try:
+        return str(json.loads(sample.row)["path"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"'{shard}' exists and was not made from photos here: choose another folder for --output") from None
+
+
+def _read_shard(path: Path) -> Iterator[Sample]:
+    # An open file, never a name: webdataset would run what follows "pipe:" in one.
+    with path.open("rb") as stream:
+        yield from group_by_keys((file | {"__url__": ""} for file in tar_file_iterator(stream)), lcase=False)
+
+
+# Names as JSON in UTF-8 can hold them.
+_NAMES = Format()
+
+
+def _described(row: Row) -> Sample:
+    """The caption, and the row as JSON."""
+    record = json.dumps(json_row(row) | {"path": _NAMES.key(row.path)}, ensure_ascii=False).encode()
+    return {ROW: record} if row.error is not None else {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"'{folder}' is a file: give --output a folder for the shards")
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write to '{folder}' (permission denied)")
+    if not folder.exists():
+        check_writable(folder)

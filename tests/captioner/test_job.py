@@ -1,0 +1,202 @@
+"""`captioner caption` over folders: which photos, what becomes of captions that are there, what is said, how it stops."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import captioner
+from captioner.progress import Summary, duration
+
+Run = Callable[..., tuple[int, str, str]]
+BAD = "not a picture of a known format"
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_summary_says_what_became_of_every_photo_and_how_fast(caption: Run, photos: Path, tmp_path: Path) -> None:
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1
+    last = err.splitlines()[-1]
+    assert last.startswith(f"captioner: captioned 5, skipped 0, failed 1 (1 {BAD}); ") and "photos/s, " in last
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1
+    assert f"captioned 0, skipped 5, failed 1 (1 {BAD})" in err.splitlines()[-1]
+    assert sorted(str(row["status"]) for row in rows(tmp_path / "rows")) == ["error", *["ok"] * 5]
+    (photos / "bad.jpg").unlink()
+    assert caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")[0] == 0
+
+
+@pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
+def test_a_folder_that_grew_gets_only_its_new_photos_captioned(format: str, caption: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    late = (photos / "0.jpg").rename(tmp_path / "late.jpg")
+    assert caption(photos, "--format", format, "--output", tmp_path / "rows")[0] == 0
+    before = (tmp_path / "rows").read_text(encoding="utf-8")
+    late.rename(photos / "0.jpg")
+    code, _, err = caption(photos, "--format", format, "--output", tmp_path / "rows")
+    assert code == 0
+    assert "captioned 1, skipped 4" in err
+    assert (tmp_path / "rows").read_text(encoding="utf-8").startswith(before.removesuffix("\n]\n"))
+
+
+def test_a_list_of_photos_is_read_from_a_file_and_from_standard_input(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(photos / "3.jpeg"), str(photos / "1.PNG"), "nowhere.jpg", str(photos / "3.jpeg")]
+    listed = {"lines": "\r\n".join(names), "marked": "\ufeff" + "\n\n".join(names) + "\n", "zeros": "\0".join(names)}
+    for text in listed.values():
+        (tmp_path / "list").write_bytes(text.encode())
+        code, out, err = caption("--from-file", tmp_path / "list")
+        assert code == 1
+        assert [line.split("\t")[0] for line in out.splitlines()] == names[:2]
+        assert "nowhere.jpg: no such file" in err
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert caption("--from-file", "-")[:2] == (1, out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give images, folders or globs, or --from-file"),
+        (("PHOTOS", "--from-file", "list"), "and not both"),
+        (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
+        (("PHOTOS", "--existing", "delete"), "unknown --existing 'delete': use skip, overwrite, append, prepend"),
+        (("PHOTOS", "--engine", "spark"), "unknown --engine 'spark': use local or ray"),
+        (("PHOTOS", "--in-place"), "--in-place changes the photos themselves"),
+        (("PHOTOS", "--embed"), "--embed needs --output with a folder for copies, or --in-place"),
+        (("PHOTOS", "--embed", "--in-place", "--output", "copies"), "--in-place changes the photos themselves"),
+        (("PHOTOS", "--embed", "--in-place", "--format", "csv"), "--embed writes into photos, so it has no --format csv"),
+        (("PHOTOS", "--format", "sidecar", "--output", "rows"), "sidecars lie beside their photos"),
+        (("PHOTOS", "--format", "parquet"), "a parquet file cannot go to stdout"),
+        (("PHOTOS", "--format", "webdataset"), "tar shards go to a folder"),
+        (("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"), "--existing append cannot be"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said_before_anything_is_done(
+    arguments: tuple[str, ...], said: str, caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = caption(*(photos if argument == "PHOTOS" else argument for argument in arguments))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_an_empty_list_is_an_error_and_not_an_empty_result(caption: Run, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("\n\n", encoding="utf-8")
+    assert "names no photos" in caption("--from-file", tmp_path / "list")[2]
+
+
+def test_the_first_failure_stops_a_run_that_is_told_to_fail_fast(caption: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.jpg").rename(photos / "2.bad.jpg")
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--fail-fast", "--batch-size", 1)
+    assert code == 1
+    assert [row["status"] for row in rows(tmp_path / "rows")] == ["ok", "ok", "error"]
+    assert "captioned 2, skipped 0, failed 1" in err
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "rows"
+    code, out, err = caption(photos, "--output", output, "--dry-run", "--model", "nowhere")
+    assert code == 0
+    assert out.splitlines() == [f"caption\t{path}" for path in sorted(photos.iterdir())]
+    assert "would caption 6, skip 0; nothing was done" in err and not output.exists()
+    assert caption(photos, "--output", output)[0] == 1
+    code, out, err = caption(photos, "--output", output, "--dry-run")
+    assert [line.split("\t")[0] for line in out.splitlines()] == [*["skip"] * 5, "caption"]
+    assert "would caption 1, skip 5" in err
+
+
+def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, photos: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    assert caption(photos, "--format", "sidecar")[0] == 0
+    written = {path: path.read_bytes() for path in photos.glob("*.txt")}
+    assert len(written) == 5 and all(data.count(b"\n") == 1 for data in written.values())
+    first = photos / "0.txt"
+    first.write_bytes(b"my own words \xff\r\nand more")  # as an editor may leave it
+    assert "captioned 0, skipped 5" in caption(photos, "--format", "sidecar")[2]
+    assert first.read_bytes() == b"my own words \xff\r\nand more"
+    for _ in range(2):  # the second time it is there already
+        assert caption(photos, "--format", "sidecar", "--existing", "append")[0] == 0
+        assert first.read_bytes() == b"my own words \xff\nand more\n" + written[first]
+    first.write_bytes(b"my own words\n")
+    assert caption(photos, "--format", "sidecar", "--existing", "prepend")[0] == 0
+    assert first.read_bytes() == written[first] + b"my own words\n"
+    assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 0
+    assert {path: path.read_bytes() for path in photos.glob("*.txt")} == written
+    assert not list(photos.glob(".*"))
+
+
+def test_a_sidecar_of_a_photo_that_can_no_longer_be_read_is_kept(caption: Run, photos: Path) -> None:
+    (photos / "bad.txt").write_text("what it showed", encoding="utf-8")
+    assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 1
+    assert (photos / "bad.txt").read_text(encoding="utf-8") == "what it showed"
+
+
+def test_overwriting_gives_the_rows_that_the_new_settings_give(caption: Run, photos: Path, tmp_path: Path) -> None:
+    caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
+    caption(photos, "--format", "jsonl", "--output", tmp_path / "fresh", "--num-captions", 2)
+    caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--num-captions", 2, "--existing", "overwrite")
+    assert rows(tmp_path / "rows") == rows(tmp_path / "fresh")
+
+
+def test_hidden_folders_and_links_to_folders_are_not_looked_into(caption: Run, photos: Path) -> None:
+    (photos / ".thumbnails").mkdir()
+    (photos / "0.jpg").rename(photos / ".thumbnails" / "0.jpg")
+    (photos / "loop").symlink_to(photos)
+    _, out, _ = caption(photos, "--recursive", "--dry-run")
+    assert len(out.splitlines()) == 5
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(
+    caption: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "locked").mkdir()
+    scan = os.scandir
+
+    def scandir(path: Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    assert caption(photos, "--recursive", "--dry-run")[0] == 0
+    assert f"cannot look into the folder '{photos / 'locked'}' (Permission denied)" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")
+@pytest.mark.parametrize("form", ["tsv", "coco"])
+def test_a_device_can_be_written_to_and_one_that_is_full_ends_it(form: str, caption: Run, photos: Path) -> None:
+    assert caption(photos, "--output", "/dev/null", "--format", form)[0] == 1
+    code, _, err = caption(photos, "--output", "/dev/full", "--format", form)
+    assert code == 1
+    assert err.splitlines()[-1].startswith("captioner: the disk is full")
+
+
+def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
+    script = Path(captioner.__file__).parents[1] / "scripts" / "caption_folder.py"
+    environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
+    command = [sys.executable, str(script), str(photos / "0.jpg"), "--model", str(untrained), "--backend", "torch"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.startswith(f"{photos / '0.jpg'}\t") and done.stderr == ""
+
+
+def test_reasons_are_counted_without_what_is_the_photos_own() -> None:
+    summary = Summary(captioned=3, skipped=2)
+    for error in (None, "damaged or cut short (3 bytes)", "damaged or cut short (4 bytes)", "no such file"):
+        summary.count(error)
+    assert str(summary).startswith("captioned 4, skipped 2, failed 3 (2 damaged or cut short; 1 no such file); ")
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(seconds) for seconds in (0.04, 59.94, 75, 3600 * 3 + 120)] == ["0.0 s", "59.9 s", "1 min 15 s", "3 h 2 min"]
