@@ -16,7 +16,7 @@ from captioner import Caption, Decoding
 from captioner.images import ImageError
 from rnnkit.errors import UserError
 from webui.drawings import notice, percent, small_png
-from webui.errors import in_words
+from webui.errors import in_words, sentence
 from webui.models import Models, SharedCaptioner
 from webui.uploads import Upload, received
 
@@ -61,7 +61,7 @@ class Options:
     max_length: gr.Slider
     temperature: gr.Slider
     top_p: gr.Slider
-    seed: gr.Number
+    seed: gr.Textbox
 
     @property
     def components(self) -> list[gr.Component]:
@@ -77,7 +77,7 @@ def options() -> Options:
     max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="At most so many words.")
     temperature = gr.Slider(0.1, 2, 1, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder.", visible=False)
     top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest words that sum to this.", visible=False)
-    seed = gr.Number(None, label="Seed", info="The same seed draws the same; empty takes a new one.", precision=0, minimum=0, visible=False)
+    seed = gr.Textbox("", label="Seed", info="A number; the same draws the same, empty takes a new one.", max_length=18, visible=False)
     sampling = [temperature, top_p, seed]
     method.change(
         lambda chosen: [gr.update(visible=chosen != SAMPLING), *[gr.update(visible=chosen == SAMPLING)] * 3],
@@ -142,8 +142,12 @@ def build(models: Models) -> None:
 
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
-        if photo is None:
-            return EMPTY
+        try:
+            return captioned(photo, *settings) if photo is not None else EMPTY
+        except UserError as error:  # in the sentence's place: what stood there was of another photo
+            return notice(sentence(error), kind="problem")
+
+    def captioned(photo: Any, *settings: Any) -> str:
         started = time.perf_counter()
         captioner = models.captioner.get()
         choice = decoding(*settings)
@@ -188,7 +192,8 @@ def _result(captions: list[Caption], line: str) -> str:
     below = f"<h3>Other candidates</h3><ol>{others}</ol>" if others else ""
     return (
         f'<section class="sentence"><p class="caption" aria-live="polite">{escape(best.text)}</p>'
-        f'<p class="fine">Probability of this very sentence: {percent(math.exp(best.log_prob))}</p>'
+        f'<p class="fine">Probability of this very sentence: {percent(math.exp(best.log_prob))}; '
+        "the ranking makes up for length.</p>"
         f'{_chips(best)}{below}<p class="fine line">{escape(line)}</p></section>'
     )
 

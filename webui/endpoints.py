@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
+from gradio.utils import get_function_description
 
 from captioner import Decoding
 from rnnkit.errors import UserError
@@ -139,4 +140,14 @@ def _add(function: Callable[..., Any], group: str, limit: int, *, returns: Any =
     wrapped = in_words(function)
     if returns is not None:
         wrapped.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
-    gr.api(wrapped, api_name=function.__name__, concurrency_id=group, concurrency_limit=limit)
+    block = gr.api(wrapped, api_name=function.__name__, concurrency_id=group, concurrency_limit=limit)
+    _describe(block, function)
+
+
+def _describe(endpoint: Any, function: Callable[..., Any]) -> None:
+    """Put what the docstring says of each parameter where the API page shows it."""
+    _, parameters, _ = get_function_description(function)
+    root = gr.context.Context.root_block
+    for component, name in zip(root.fns[endpoint["id"]].inputs, inspect.signature(function).parameters, strict=True):
+        component.label = name
+        component._api_info = {**component._api_info, "additional_description": parameters[name]}

@@ -59,12 +59,11 @@ def _in_words() -> Iterator[None]:
     except gr.Error:
         raise
     except UserError as error:
-        raise gr.Error(sentence(error), title="That did not work", duration=20, print_exception=False) from None
+        raise gr.Error(sentence(error), duration=20, print_exception=False) from None
     except Exception as error:
         logger.exception("a handler failed")
         raise gr.Error(
             f"Something unexpected went wrong here ({type(error).__name__}); the page still works.",
-            title="That did not work",
             duration=20,
             print_exception=False,
         ) from None

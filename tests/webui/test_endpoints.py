@@ -125,6 +125,8 @@ def test_only_the_four_endpoints_are_documented(server: Server, client: Client) 
     assert list(info["named_endpoints"]) == ["/caption", "/caption_many", "/generate", "/score"]
     assert info["unnamed_endpoints"] == {}
     assert all(endpoint["description"] for endpoint in info["named_endpoints"].values())
+    parameters = [parameter for endpoint in info["named_endpoints"].values() for parameter in endpoint["parameters"]]
+    assert all(parameter["python_type"]["description"] and parameter["label"] == parameter["parameter_name"] for parameter in parameters)
 
 
 @pytest.mark.parametrize(

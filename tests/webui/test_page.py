@@ -81,7 +81,7 @@ def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(visit: Vis
     drop(page, tower)
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Sampling").check()
-    page.get_by_label("Seed").last.fill("7")
+    page.get_by_label("Seed").first.fill("7")
     found = []
     for _ in range(2):
         line = page.locator(".line").inner_text()
