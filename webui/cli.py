@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rnnkit.errors import UserError, run_command
+from rnnkit.errors import ALL_DONE, UserError, run_command
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -41,7 +42,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     # Imported here: these take seconds, and a wrong flag should not.
-    from webui.uploads import prepare_gradio
+    from webui.uploads import prepare_gradio, remove_temporary_folder
 
     prepare_gradio()
     from webui.app import launch
@@ -58,6 +59,9 @@ def serve(
     while not ended.wait(3600):
         pass
     page.close(verbose=False)
+    remove_temporary_folder()
+    # Not by the interpreter's own end, which aborts where a model is still being loaded in a thread.
+    os._exit(ALL_DONE)
 
 
 def _credentials(auth: str | None) -> tuple[str, str] | None:

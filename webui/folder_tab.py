@@ -9,6 +9,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,7 @@ from rnnkit.errors import UserError
 from webui.caption_tab import decoding, options
 from webui.drawings import notice
 from webui.errors import in_words, sentence
+from webui.kept import Kept
 from webui.models import Models, SharedCaptioner
 from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, received, temporary_folder, unpacked
 
@@ -48,6 +50,13 @@ class Entry:
     def cells(self) -> list[str]:
         """Its row in the table."""
         return [self.name, self.caption, self.error]
+
+
+@dataclass
+class Job:
+    """A run, and whether its visitor has pressed Stop."""
+
+    stopped: bool = False
 
 
 def gather(files: Any, folder: Path) -> list[Entry]:
@@ -140,7 +149,8 @@ def build(models: Models) -> None:
         )  # fmt: skip
         with gr.Row():
             downloads = [gr.DownloadButton(f"Download {kind}") for kind in ("CSV", "JSONL", "sidecar ZIP")]
-    scores = gr.State({})
+    scores, token = gr.State({}), gr.State(None)
+    jobs: Kept[Job] = Kept("there is nothing to stop")
 
     @in_words
     def run(files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
@@ -152,12 +162,18 @@ def build(models: Models) -> None:
             entries = gather(files, Path(work))
             thumbnails = new_folder()
             started = told = time.monotonic()
-            yield {start: gr.update(visible=False), stop: gr.update(visible=True), **_shown(entries, thumbnails, started)}
+            job = Job()
+            running = {start: gr.update(visible=False), stop: gr.update(visible=True), token: jobs.keep(job)}
+            yield running | _shown(entries, thumbnails, started)
             for _ in caption_entries(captioner, entries, choice):
+                if job.stopped:
+                    break
                 if time.monotonic() - told > SECONDS_BETWEEN_UPDATES:
                     told = time.monotonic()
                     yield _shown(entries, thumbnails, started)
-            yield _shown(entries, thumbnails, started) | _finished(entries)
+            done = [entry for entry in entries if entry.caption or entry.error]
+            said = {progress: notice(f"Stopped. {len(done)} of {len(entries)} photos are done; their captions are below.")}
+            yield _shown(entries, thumbnails, started) | _finished(done) | (said if job.stopped else {})
 
     def _shown(entries: list[Entry], folder: Path, started: float) -> dict[Any, Any]:
         done = [entry for entry in entries if entry.caption or entry.error]
@@ -182,20 +198,18 @@ def build(models: Models) -> None:
     def rewrite(rows: Any, scores: Any) -> list[str]:
         return write_files(_rows(rows), scores if isinstance(scores, dict) else {}, new_folder())
 
-    @in_words
-    def stopped(rows: Any, scores: Any) -> dict[Any, Any]:
-        kept = _rows(rows)
-        written = write_files(kept, scores, new_folder()) if kept else [None] * 3
-        said = notice(f"Stopped. {len(kept)} photos are done; their captions are below.")
-        return _buttons() | dict(zip(downloads, written, strict=True)) | {progress: said}
+    def halt(token: Any) -> None:
+        # The run itself says then that it has stopped, so that nothing of it comes later.
+        with suppress(UserError):
+            jobs.get(token).stopped = True
 
-    outputs = [start, stop, progress, gallery, table, results, scores, *downloads]
+    outputs = [start, stop, progress, gallery, table, results, scores, token, *downloads]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     running = start.click(
         run, [files, *chosen.components], outputs, preprocess=False, concurrency_id="captioner", concurrency_limit=32, **private
     )
     running.failure(_buttons, None, [start, stop], queue=False, **private)
-    stop.click(stopped, [table, scores], outputs, cancels=[running], **private)
+    stop.click(halt, token, None, queue=False, **private)
     table.input(rewrite, [table, scores], downloads, trigger_mode="always_last", **private)
 
 

@@ -43,8 +43,13 @@ class Upload:
 def temporary_folder() -> Path:
     """Where everything lies that visitors send or get; removed when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="show-and-spell-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(remove_temporary_folder)
     return folder
+
+
+def remove_temporary_folder() -> None:
+    """Delete all that visitors sent and got."""
+    shutil.rmtree(temporary_folder(), ignore_errors=True)
 
 
 def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
-from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +16,12 @@ from charlm.writer import Writer
 from rnnkit.errors import UserError
 from webui.drawings import bars, notice, visible
 from webui.errors import in_words
+from webui.kept import Kept
 from webui.models import Models, SharedCharLM
 
 SECONDS_BETWEEN_YIELDS = 0.05
 SECONDS_A_TURN = 0.04  # of the model, before another visitor's text may have it
 MAX_PROMPT, MAX_LENGTH = 5000, 20_000
-DRAFTS_KEPT = 200
 PROMPT = "ROMEO:"
 EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
 
@@ -34,32 +33,6 @@ class Draft:
     writer: Writer
     left_out: int = 0  # characters of the prompt that the model has never seen
     stopped: bool = False
-
-
-class Drafts:
-    """Drafts, by the token that their visitors hold; the ones that were not used for the longest are forgotten."""
-
-    def __init__(self, limit: int = DRAFTS_KEPT) -> None:
-        self._kept: OrderedDict[str, Draft] = OrderedDict()
-        self._limit = limit
-
-    def keep(self, draft: Draft) -> str:
-        """Keep a draft; returns its token."""
-        token = uuid.uuid4().hex
-        self._kept[token] = draft
-        while len(self._kept) > self._limit:
-            self._kept.popitem(last=False)
-        return token
-
-    def get(self, token: Any) -> Draft:
-        """The draft of a token.
-
-        Raises: UserError if there is none (any more).
-        """
-        if not isinstance(token, str) or token not in self._kept:
-            raise UserError("there is no text to go on with: press Write first")
-        self._kept.move_to_end(token)
-        return self._kept[token]
 
 
 def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
@@ -121,7 +94,7 @@ def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    drafts = Drafts()
+    drafts: Kept[Draft] = Kept("there is no text to go on with: press Write first")
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
@@ -168,8 +141,11 @@ def build(models: Models) -> None:
         for shown in stream(shared, draft, characters, choice, stop):
             yield {text: shown} | (working(True) | {token: kept} if first else {})
             first = False
-        if not draft.stopped:
-            yield working(False) | after(draft) | {line: _line(shared, len(draft.writer.written) - before, draft)}
+        if draft.stopped:
+            said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
+        else:
+            said = {line: _line(shared, len(draft.writer.written) - before, draft)}
+        yield working(False) | after(draft) | said
 
     def after(draft: Draft) -> dict[Any, Any]:
         rows = [(visible(character), probability) for character, probability in draft.writer.likeliest(10)]
@@ -185,15 +161,10 @@ def build(models: Models) -> None:
     def resume(kept: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
         yield from writing(drafts.get(kept), kept, models.charlm.get(), *settings)
 
-    @in_words
-    def stopped(kept: Any) -> dict[Any, Any]:
-        try:
-            draft = drafts.get(kept)
-        except UserError:
-            return working(False)
-        draft.stopped = True
-        with models.charlm.get().lock:  # the turn that runs now is over then, and there is no other
-            return working(False) | after(draft) | {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
+    def halt(kept: Any) -> None:
+        # The run itself says then that it has stopped, so that nothing of it comes later.
+        with suppress(UserError):
+            drafts.get(kept).stopped = True
 
     def check() -> Any:
         try:
@@ -214,7 +185,7 @@ def build(models: Models) -> None:
     ]
     for run in runs:
         run.failure(lambda: working(False), None, buttons, queue=False, **private)
-    stop.click(stopped, token, outputs, cancels=runs, **private)
+    stop.click(halt, token, None, queue=False, **private)
     die.click(**roll)
     gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
 

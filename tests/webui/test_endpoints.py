@@ -25,8 +25,7 @@ from charlm import CharLM
 from tests.webui.conftest import Server
 from tests.webui.test_page import make_zip, write_score_files
 
-
-CAPTION = [3, 20, False, 1.0, 1.0, None]
+CAPTION: list[Any] = [3, 20, False, 1.0, 1.0, None]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +65,13 @@ def get(address: str) -> tuple[int, bytes]:
 
 def call(server: Server, endpoint: str, data: list[Any]) -> str:
     """An endpoint's answer to a raw request, as text: what no client library has touched. The settings are filled up."""
-    settings = {"caption": CAPTION, "caption_many": CAPTION, "generate": [20, 0.8, 0, 1.0, "", 1], "score": ["automatic", False]}
-    status, answer = post(f"{server.address}/gradio_api/call/{endpoint}", {"data": [*data, *settings[endpoint]]})
+    settings: dict[str, list[Any]] = {
+        "caption": CAPTION,
+        "caption_many": CAPTION,
+        "generate": [20, 0.8, 0, 1.0, "", 1],
+        "score": ["automatic", False],
+    }
+    status, answer = post(f"{server.address}/gradio_api/call/{endpoint}", {"data": data + settings[endpoint]})
     if status != 200:
         return answer
     return get(f"{server.address}/gradio_api/call/{endpoint}/{json.loads(answer)['event_id']}")[1].decode()

@@ -16,8 +16,9 @@ from charlm.corpus import Vocabulary
 from charlm.network import Architecture, Network
 from charlm.sampling import Choice
 from rnnkit.errors import UserError
+from webui.kept import Kept
 from webui.models import Loading, SharedCaptioner, SharedCharLM
-from webui.write_tab import Drafts, begin, stream
+from webui.write_tab import begin, stream
 
 
 class Slow:
@@ -139,12 +140,12 @@ def test_a_prompt_that_is_no_text_or_too_long_is_refused(lm: SharedCharLM, promp
         begin(lm, prompt, 1)
 
 
-def test_drafts_that_were_not_used_for_the_longest_are_forgotten(lm: SharedCharLM) -> None:
-    drafts = Drafts(limit=2)
-    tokens = [drafts.keep(begin(lm, "a", seed)) for seed in (1, 2)]
-    drafts.get(tokens[0])
-    tokens.append(drafts.keep(begin(lm, "a", 3)))
-    assert drafts.get(tokens[0]).writer.seed == 1
+def test_things_that_were_not_used_for_the_longest_are_forgotten() -> None:
+    kept: Kept[str] = Kept("press Write first", limit=2)
+    tokens = [kept.keep("one"), kept.keep("two")]
+    kept.get(tokens[0])
+    tokens.append(kept.keep("three"))
+    assert kept.get(tokens[0]) == "one" and kept.get(tokens[2]) == "three"
     for token in (tokens[1], "x", None):
         with pytest.raises(UserError, match="press Write first"):
-            drafts.get(token)
+            kept.get(token)

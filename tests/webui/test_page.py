@@ -155,11 +155,11 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(visit: Visit, tower: 
     page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
     page.get_by_role("button", name="Stop", exact=True).click()
     shown(page, "Stopped.")
-    done = int(re.findall(r"(\d+) photos are done", page.locator("#progress").inner_text())[0])
+    done = int(re.findall(r"(\d+) of 150 photos are done", page.locator("#progress").inner_text())[0])
     assert 0 < done < 150
     assert page.get_by_role("button", name="Caption them").is_visible()
     page.wait_for_timeout(1500)
-    assert f"{done} photos are done" in page.locator("#progress").inner_text()  # it has stopped
+    assert f"{done} of 150 photos are done" in page.locator("#progress").inner_text()  # it has stopped
 
 
 def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
