@@ -13,7 +13,7 @@ from webui.uploads import MAX_FILE, prepare_gradio
 
 TITLE = "Show and Spell"
 WAITING = 128  # events in the queue; who comes later is told to try again
-FILES_LIVE = 3600  # seconds
+FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
 HEAD = """
 <header class="masthead">
   <h1>Show and Spell</h1>
@@ -25,7 +25,7 @@ HEAD = """
 
 def build(models: Models) -> gr.Blocks:
     """The page, not yet served."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, FILES_LIVE), fill_width=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_EVERY, FILES_LIVE), fill_width=False) as page:
         endpoints.build(models)  # first, so that no event of a tab takes their names
         gr.HTML(HEAD, container=False, apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):

@@ -18,7 +18,7 @@ from captioner import Decoding
 from rnnkit.errors import UserError
 from webui.caption_tab import SAMPLING, caption_photo, decoding
 from webui.errors import in_words
-from webui.folder_tab import HEADERS, caption_entries, gather, new_folder, write_files
+from webui.folder_tab import HEADERS, caption_entries, gather, new_folder, write_csv
 from webui.models import Models
 from webui.score_tab import score_files
 from webui.uploads import received, temporary_folder
@@ -85,8 +85,8 @@ def build(models: Models) -> None:
             for _ in caption_entries(models.captioner.get(), entries, choice):
                 pass
         rows = [entry.cells for entry in entries]
-        written = write_files(rows, {entry.name: entry.score for entry in entries if entry.caption}, new_folder())
-        return {"headers": HEADERS, "data": rows}, FileData(path=written[0])
+        written = write_csv(rows, {entry.name: entry.score for entry in entries if entry.caption}, new_folder())
+        return {"headers": HEADERS, "data": rows}, FileData(path=written)
 
     def generate(
         prompt: str,

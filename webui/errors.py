@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -59,7 +60,8 @@ def _in_words() -> Iterator[None]:
     except gr.Error:
         raise
     except UserError as error:
-        raise gr.Error(sentence(error), duration=20, print_exception=False) from None
+        # Escaped, for Gradio shows it as HTML, and a file's name may be anything.
+        raise gr.Error(escape(sentence(error), quote=False), duration=20, print_exception=False) from None
     except Exception as error:
         logger.exception("a handler failed")
         raise gr.Error(

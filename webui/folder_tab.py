@@ -100,26 +100,44 @@ def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: De
         yield
 
 
-def write_files(rows: list[list[str]], scores: dict[str, float], folder: Path) -> list[str]:
-    """captions.csv, captions.jsonl and captions.zip (a .txt for each photo) of a table; returns their paths."""
-    paths = [folder / "captions.csv", folder / "captions.jsonl", folder / "captions.zip"]
-    with paths[0].open("w", encoding="utf-8", newline="") as file:
+def write_csv(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
+    """captions.csv of a table, with the columns of `captioner caption --format csv`; returns its path."""
+    path = folder / "captions.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "caption", "score", "status", "error"))
         table.writerows((name, text, _score(scores, name), "error" if note else "ok", note) for name, text, note in rows)
-    with paths[1].open("w", encoding="utf-8") as file:
+    return str(path)
+
+
+def write_jsonl(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
+    """captions.jsonl of a table, with the fields of `captioner caption --format jsonl`; returns its path."""
+    path = folder / "captions.jsonl"
+    with path.open("w", encoding="utf-8") as file:
         for name, text, note in rows:
             record: dict[str, Any] = {"path": name, "status": "error", "error": note} if note else {"path": name, "caption": text}
             if not note:
                 record |= {"score": round(scores[name], 4)} if name in scores else {}
                 record["status"] = "ok"
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    with zipfile.ZipFile(paths[2], "w", zipfile.ZIP_DEFLATED) as archive:
+    return str(path)
+
+
+def write_sidecars(rows: list[list[str]], folder: Path) -> str:
+    """captions.zip of a table, a .txt for each photo; returns its path."""
+    path = folder / "captions.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         taken: set[str] = set()
         for name, text, note in rows:
             if not note:
                 archive.writestr(_sidecar(name, taken), text + "\n")
-    return [str(path) for path in paths]
+    return str(path)
+
+
+def write_all(rows: list[list[str]], scores: dict[str, float]) -> list[str]:
+    """The three files of a table."""
+    folder = new_folder()
+    return [write_csv(rows, scores, folder), write_jsonl(rows, scores, folder), write_sidecars(rows, folder)]
 
 
 def new_folder() -> Path:
@@ -189,14 +207,14 @@ def build(models: Models) -> None:
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
         known = {entry.name: entry.score for entry in entries if entry.caption}
-        return _buttons() | dict(zip(downloads, write_files(rows, known, new_folder()), strict=True))
+        return _buttons() | dict(zip(downloads, write_all(rows, known), strict=True))
 
     def _buttons() -> dict[Any, Any]:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}
 
     @in_words
     def rewrite(rows: Any, scores: Any) -> list[str]:
-        return write_files(_rows(rows), scores if isinstance(scores, dict) else {}, new_folder())
+        return write_all(_rows(rows), scores if isinstance(scores, dict) else {})
 
     def halt(token: Any) -> None:
         # The run itself says then that it has stopped, so that nothing of it comes later.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,8 @@ def address(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         monkeypatch.setenv(name, "")  # so that they are as before afterwards
     uploads.prepare_gradio()
     monkeypatch.setattr(app, "WAITING", 1)
+    monkeypatch.setattr(app, "FILES_LIVE", 3)
+    monkeypatch.setattr(app, "SWEEP_EVERY", 1)
     models = Models(charlm=tmp_path / "nowhere")
     models.captioner = Loading(lambda: SharedCaptioner(cast(Captioner, blocked)))
     with socket.socket() as free:
@@ -107,3 +110,20 @@ def test_without_a_language_model_two_tabs_say_so_and_the_others_work(address: s
     page.get_by_role("tab", name="Inside", exact=True).click()
     page.get_by_text("There is no network to look into: no checkpoint at").wait_for()
     assert urllib.request.urlopen(address, timeout=20).status == 200
+
+
+def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_stay(address: str, blocked: Blocked, tower: Path) -> None:
+    blocked.let_go.set()
+    client = Client(address, verbose=False, ssl_verify=False)
+    before = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()}
+    _, file = client.predict([handle_file(tower)], api_name="/caption_many")
+    assert "a sentence" in Path(file).read_text(encoding="utf-8")
+    sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
+    assert sent
+    for _ in range(300):
+        if not any(path.exists() for path in sent):
+            break
+        time.sleep(0.1)
+    assert [path.name for path in sent if path.exists()] == []
+    kept = {path.name for path in before if path.exists()}
+    assert {"tower.jpg", "lion.jpg"} <= kept
