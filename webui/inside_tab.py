@@ -20,8 +20,8 @@ TEXT = """KING:
 Good morrow, sir. What news from the north?
 
 MESSENGER:
-My lord, the "Winter Rose" is lost at sea,
-And all the men (some forty) drowned with her."""
+My lord, the Winter Rose is lost at sea,
+And all the men, some forty, drowned with her."""
 UNITS_SHOWN = 160
 # A click on a character asks for what moved its prediction; the slider does the same for those who use the keyboard.
 CHOOSE = """
