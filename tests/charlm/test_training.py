@@ -192,7 +192,14 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_sett
     corpus.write_text(verse)
     settings = dataclasses.replace(tiny_settings, epochs=2, clip_norm=1e9)
     single = command_for(corpus, tmp_path / "one", settings)
-    double = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", *command_for(corpus, tmp_path / "two", settings)[1:]]
+    double = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        *command_for(corpus, tmp_path / "two", settings)[1:],
+    ]
     for command in (single, double):
         subprocess.run(
             command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
