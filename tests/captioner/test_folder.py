@@ -14,10 +14,7 @@ import torch
 from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
-from captioner.decoder import Decoder, DecoderConfig
-from captioner.encoder import create_encoder
 from captioner.folder import Photos, Picture, Row, caption_photos, default_workers, find_photos
-from captioner.vocabulary import END, SPECIAL, Vocabulary
 from rnnkit.errors import UserError
 
 
@@ -92,17 +89,8 @@ def test_a_photo_named_twice_is_captioned_once_and_paths_keep_their_order(tmp_pa
 
 
 @pytest.fixture(scope="module")
-def captioner() -> Captioner:
-    """Untrained, with weights large enough that photos differ in their captions."""
-    torch.manual_seed(0)
-    words = (*SPECIAL, *(f"word{number}" for number in range(60)))
-    encoder = create_encoder("efficientnet-lite0")
-    decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.mul_(3)
-        decoder.output_bias[END] = -9
-    return Captioner(encoder, decoder, Vocabulary(words))
+def captioner(untrained: Path) -> Captioner:
+    return Captioner.load(untrained, device="cpu", backend="torch")
 
 
 @pytest.fixture
