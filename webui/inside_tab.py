@@ -148,7 +148,8 @@ def build(models: Models) -> None:
     connected.select(choose, read, [position, connected], trigger_mode="always_last", **limited)
     clip.input(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
     clip_norm.release(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
-    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
+    # Not through the queue: when that is full, a page that opens must still say what is missing.
+    gr.on([gr.context.Context.root_block.load], check, None, missing, queue=False, **private)
 
 
 def _words(view: str) -> None:
