@@ -41,7 +41,7 @@ class Choice:
         """
         if self.temperature == 0:
             return likeliest(logits)
-        cumulative = self.weights(logits).cumsum(axis=1, dtype=np.float64)  # (B, V)
+        cumulative = np.add.accumulate(self.weights(logits), axis=1, dtype=np.float64)  # (B, V)
         total = cumulative[:, -1]
         # Rounding must not carry the threshold up to the total, behind which there is no character.
         threshold = np.minimum(uniform * total, np.nextafter(total, 0))
@@ -118,33 +118,40 @@ def generate(
         may begin a stop string are held back, and after its end.
     """
     stepper.reset()
-    generator = np.random.default_rng(seed)
+    uniform = _uniform(np.random.default_rng(seed), len(prompts))
     begin = vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0
     fed = [list(prompt) or [begin] for prompt in prompts]
     stops = [StopStrings(stop) for _ in prompts]
-    left = [length] * len(prompts)
+    ends = [len(prompt) + length for prompt in fed]  # what is drawn at position p is given out where len(prompt) <= p < end
+    all_read, first_end = max(map(len, fed)), min(ends)
     unknown = vocabulary.symbols.index(UNKNOWN) if UNKNOWN in vocabulary.symbols else None
+    symbols = vocabulary.symbols
     ids = np.array([prompt[0] for prompt in fed], dtype=np.int64)
-    position = 0
-    while any(left):
+    position = 1
+    while position < max(ends):
         logits = stepper(ids)
         if unknown is not None:
             logits[:, unknown] = -np.inf
-        position += 1
-        pieces = [""] * len(fed)
-        drawn = choice.draw(logits, generator.random(len(fed))).tolist()
-        for row, index in enumerate(drawn):
-            if position < len(fed[row]):
-                drawn[row] = fed[row][position]
-            elif left[row]:
-                left[row] -= 1
-                pieces[row] = vocabulary.symbols[index]
-                if stop:
-                    pieces[row] = stops[row].push(pieces[row])
+        ids = choice.draw(logits, next(uniform))
+        if all_read <= position < first_end and not stop:
+            yield [symbols[index] for index in ids.tolist()]
+        else:
+            pieces = [""] * len(fed)
+            for row, index in enumerate(ids.tolist()):
+                if position < len(fed[row]):
+                    ids[row] = fed[row][position]
+                elif position < ends[row]:
+                    pieces[row] = stops[row].push(symbols[index])
                     if stops[row].stopped:
-                        left[row] = 0
-                    elif not left[row]:
+                        ends[row] = position
+                    elif position + 1 == ends[row]:
                         pieces[row] += stops[row].held
-        ids[:] = drawn
-        if any(pieces):
-            yield pieces
+            if any(pieces):
+                yield pieces
+        position += 1
+
+
+def _uniform(generator: np.random.Generator, size: int) -> Iterator[NDArray[np.float64]]:
+    """Random numbers in [0, 1), (size,) at a time; the same as drawing each alone, which takes longer."""
+    while True:
+        yield from generator.random((256, size))
