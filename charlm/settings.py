@@ -20,6 +20,7 @@ class TrainingSettings:
     hidden_size: int = setting(512, "Units of each recurrent layer.")
     num_layers: int = setting(2, "Recurrent layers.")
     embedding_size: int = setting(128, "Numbers that stand for an input character.")
+    init: str = setting("", "Start from this checkpoint: its weights, sizes and characters; those that it lacks are added.")
     tied: bool = setting(False, "The output layer uses the embedding's matrix (sizes must be equal).")
     min_count: int = setting(1, "Characters seen less often become one unknown symbol.")
     max_vocabulary: int = setting(5000, "At most so many characters, the most frequent; the rest become the unknown symbol.")

@@ -61,13 +61,13 @@ class Trainer:
         self.run, self.settings, self.console = run, settings, console
         self.accelerator = start_accelerator(settings.precision, device)
         self.device = self.accelerator.device
-        self.vocabulary = Vocabulary.of(text, min_count=settings.min_count, max_size=settings.max_vocabulary)
+        torch.manual_seed(settings.seed)
+        self.vocabulary, network = start_network(text, settings)
         self.corpus_hash = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         ids = self.vocabulary.encode(text, unknown="replace").to(self.device)
         held_out = round(len(ids) * settings.held_out)
         self.ids, self.held_out = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
-        torch.manual_seed(settings.seed)
-        self.network = Network(settings.architecture(len(self.vocabulary)), settings.dropout()).to(self.device)
+        self.network = network.to(self.device)
         self.average = Network(self.network.architecture).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         self.optimizer = torch.optim.AdamW(weight_groups(self.network, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99))
@@ -259,6 +259,21 @@ class Trainer:
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)) > 0)
+
+
+def start_network(text: str, settings: TrainingSettings) -> tuple[Vocabulary, Network]:
+    """The vocabulary of a run and its network before the first step: new, or a checkpoint's, which learns new characters from nothing."""
+    vocabulary = Vocabulary.of(text, min_count=settings.min_count, max_size=settings.max_vocabulary)
+    if not settings.init:
+        return vocabulary, Network(settings.architecture(len(vocabulary)), settings.dropout())
+    initial = CharLM.load(settings.init)
+    known = initial.vocabulary.symbols
+    vocabulary = Vocabulary([*known, *(symbol for symbol in vocabulary if symbol not in known)])
+    network = Network(dataclasses.replace(initial.network.architecture, vocabulary_size=len(vocabulary)), settings.dropout())
+    with torch.no_grad():
+        for parameter, stored in zip(network.parameters(), initial.network.parameters(), strict=True):
+            parameter[: len(stored)] = stored  # characters are rows of embedding and output; all else is of one size
+    return vocabulary, network
 
 
 def start_accelerator(precision: str, device: torch.device) -> Accelerator:

@@ -22,6 +22,7 @@ from rnnkit.runs import RunFolder
 
 Settings = dict[str, Any]
 
+# What the bundled character model was trained with.
 CHARLM: Settings = {
     "cell": "lstm",
     "hidden_size": 640,
@@ -29,7 +30,7 @@ CHARLM: Settings = {
     "embedding_size": 128,
     "batch_size": 64,
     "sequence_length": 128,
-    "learning_rate": 0.002,
+    "learning_rate": 0.004,
     "weight_decay": 0.01,
     "average_decay": 0.999,
     "reset_chance": 0.05,
@@ -56,9 +57,9 @@ CHARLM_VARIANTS: dict[str, Settings] = {
     "more weight decay": {"weight_decay": 0.1},
     "longer chunks": {"sequence_length": 256},
     "tied weights": {"tied": True, "embedding_size": 768},
-    "larger batch": {"batch_size": 128, "learning_rate": 0.003},
+    "larger batch": {"batch_size": 128, "learning_rate": 0.006},
     "smaller batch": {"batch_size": 32},
-    "higher learning rate": {"learning_rate": 0.004},
+    "lower learning rate": {"learning_rate": 0.002},
     "label smoothing": {"label_smoothing": 0.05},
 }
 

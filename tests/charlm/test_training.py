@@ -52,6 +52,20 @@ def command_for(corpus: Path, folder: Path, settings: TrainingSettings, *more: s
     return [sys.executable, "-m", "charlm.cli", "train", str(corpus), "--output", str(folder), "--device", "cpu", *flags, *more]
 
 
+def test_a_run_starts_from_a_checkpoint_and_adds_the_characters_that_it_lacks(
+    trained: Path, verse: str, tiny_settings: TrainingSettings, tmp_path: Path
+) -> None:
+    # Sizes are the checkpoint's, whatever the settings say.
+    settings = dataclasses.replace(tiny_settings, init=str(trained), hidden_size=tiny_settings.hidden_size + 1)
+    trainer = Trainer(verse + "1234567890" * 5, RunFolder(tmp_path / "run"), settings, CPU, Console(quiet=True))
+    before, after = CharLM.load(trained), trainer.model()
+    known = len(before.vocabulary)
+    assert after.vocabulary.symbols[:known] == before.vocabulary.symbols
+    assert set("1234567890") <= set(after.vocabulary)
+    among_known = after.log_probs(verse[:200])[:, :known].log_softmax(-1)
+    torch.testing.assert_close(among_known, before.log_probs(verse[:200]), rtol=0, atol=1e-5)
+
+
 def test_training_learns_the_text_and_keeps_the_scores_it_claims(trained: Path, verse: str) -> None:
     model = CharLM.load(trained)
     held_out = model.vocabulary.encode(verse[len(verse) - round(len(verse) * 0.1) :])
