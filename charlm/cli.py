@@ -26,6 +26,7 @@ ModelOption = Annotated[
 ]
 UnknownOption = Annotated[str, typer.Option("--unknown", help="Characters the model has never seen: error names them, skip drops them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+MAX_INSPECTED = 1000  # characters; nobody could read figures of more
 
 
 @app.command()
@@ -57,6 +58,7 @@ def train(
 def evaluate(
     file: Annotated[Path, typer.Argument(help="UTF-8 text to score.")],
     model: ModelOption = None,
+    unknown: UnknownOption = "error",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
@@ -66,7 +68,12 @@ def evaluate(
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
-    scores = evaluation.evaluate(lm.network, lm.vocabulary.encode(read_text(file), unknown="replace").to(lm.device))
+    text = read_text(file)
+    # Where the model has a symbol for unknown characters, that is what it is asked to predict.
+    ids = lm.vocabulary.encode(text, unknown="skip" if unknown_policy(unknown) == "skip" else "replace")
+    if len(ids) < len(text):
+        print(f"{len(text) - len(ids):,} of {len(text):,} characters, which the model has never seen, are left out", file=sys.stderr)
+    scores = evaluation.evaluate(lm.network, ids.to(lm.device))
     if as_json:
         print(json.dumps({name: score.as_json() for name, score in scores.items()}, indent=1))
         return
@@ -151,15 +158,19 @@ def inspect(
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
-    text = lm.vocabulary.decode(lm.vocabulary.encode(text, unknown=unknown_policy(unknown)))
-    if len(text) < 2:
-        raise UserError("--text must have at least 2 characters that the model knows")
+    policy = unknown_policy(unknown)
+    text = lm.vocabulary.decode(lm.vocabulary.encode(text, unknown=policy))
+    if not 2 <= len(text) <= MAX_INSPECTED:
+        raise UserError(f"--text must have 2 to {MAX_INSPECTED:,} characters that the model knows, not {len(text):,}")
+    if not clip_norm > 0:
+        raise UserError(f"--clip-norm must be above 0, not {clip_norm}")
     models = {f"{lm.network.architecture.cell.upper()}": lm}
     for folder in compare or []:
         other = CharLM.load(folder, device=device)
         models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other
     flows = {
-        name: insight.gradient_flow(m.network, m.vocabulary.encode(text).to(m.device), clip_norm=clip_norm) for name, m in models.items()
+        name: insight.gradient_flow(m.network, m.vocabulary.encode(text, unknown=policy).to(m.device), clip_norm=clip_norm)
+        for name, m in models.items()
     }
     traces = insight.unit_traces(lm, text)
     position = len(text) + position if position < 0 else position

@@ -14,6 +14,9 @@ from charlm.stepper import Stepper
 from rnnkit.errors import UserError
 
 
+COLDEST = 1e-6  # at a lower temperature nothing but the likeliest is ever drawn, and 32 bits cannot say so
+
+
 @dataclass(frozen=True)
 class Choice:
     """How the next character is drawn. The three limits hold together: temperature first, then top-k, then top-p."""
@@ -39,7 +42,7 @@ class Choice:
 
         Returns: ids (batch,).
         """
-        if self.temperature == 0:
+        if self.temperature < COLDEST:
             return likeliest(logits)
         cumulative = np.add.accumulate(self.weights(logits), axis=1, dtype=np.float64)  # (B, V)
         total = cumulative[:, -1]
@@ -48,9 +51,8 @@ class Choice:
         return likeliest(cumulative > threshold[:, None])
 
     def weights(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities but for a factor, (batch, vocabulary), 0 for what the limits leave out. Needs temperature above 0."""
-        with np.errstate(over="ignore"):  # a temperature near 0 makes the others infinitely unlikely, as it should
-            weights: NDArray[np.float32] = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
+        """Probabilities but for a factor, (batch, vocabulary), 0 for what the limits leave out. Needs a temperature of COLDEST at least."""
+        weights: NDArray[np.float32] = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
         if 0 < self.top_k < weights.shape[1]:
             least = np.partition(weights, -self.top_k, axis=1)[:, -self.top_k, None]
             weights[weights < least] = 0

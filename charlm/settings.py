@@ -62,6 +62,9 @@ class TrainingSettings:
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("warmup_steps", "weight_decay", "final_learning_rate", "max_minutes", "save_minutes"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("held_out", "reset_chance", "label_smoothing", "average_decay", "teacher_weight"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")

@@ -32,6 +32,8 @@ from rnnkit.checkpoint import WEIGHTS
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
 
+# Settings that a resumed run may change: they say what is told and saved, not what is learned.
+NOT_LEARNED = ("save_minutes", "log_every")
 PANELS = (("nats per character", ("loss", "held_out_stream")), ("gradient norm before clipping", ("gradient_norm",)))
 
 
@@ -89,11 +91,13 @@ class Trainer:
             self.console.print(f"'{self.run.path}' is trained to its end already")
             return True
         meter = Meter(self)
-        with stop_requests() as stop, meter.progress:
+        with stop_requests(self.console) as stop, meter.progress:
             while self.step < self.total_steps:
                 self._train_to_break(meter, stop)
                 finished = self.step >= self.total_steps
                 stopping = self._any(stop.is_set()) and not finished
+                if finished and self.unreported:
+                    meter.report()
                 if finished or self.step % (self.steps_per_epoch * self.settings.evaluate_every) == 0:
                     self._keep_if_best(meter)
                 if finished or stopping or self._any(self._save_is_due()):
@@ -125,7 +129,8 @@ class Trainer:
                 self._shorten_to_time_limit(meter.elapsed())
                 if self._any(stop.is_set() or self._save_is_due()):
                     break
-            if self.step >= self.total_steps:
+            alone = self.accelerator.num_processes == 1  # several agree on a stop only where they report
+            if self.step >= self.total_steps or (alone and stop.is_set()):
                 break
 
     def _train_one_chunk(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -220,7 +225,7 @@ class Trainer:
         tensors, info = self.run.load_state()
         own = dataclasses.asdict(self.settings)
         before = info["settings"]
-        changed = [name for name, value in own.items() if before.get(name) != value]
+        changed = [name for name, value in own.items() if name not in NOT_LEARNED and before.get(name) != value]
         if changed:
             name = changed[0]
             raise UserError(f"'{self.run.path}' was started with {name}={before.get(name)}, not {own[name]}: resume with its settings")
@@ -295,7 +300,7 @@ def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[st
 
 
 @contextmanager
-def stop_requests() -> Iterator[threading.Event]:
+def stop_requests(console: Console) -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second Ctrl-C stops at once."""
     event = threading.Event()
 
@@ -303,6 +308,7 @@ def stop_requests() -> Iterator[threading.Event]:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()
+        console.print("stopping after this step, to save")
 
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -11,9 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from rnnkit.checkpoint import CONFIG, WEIGHTS
 from rnnkit.errors import UserError
 
-METRICS, FIGURE, STATE, CONFIG = "metrics.jsonl", "metrics.png", "state.safetensors", "config.json"
+METRICS, FIGURE, STATE = "metrics.jsonl", "metrics.png", "state.safetensors"
 
 
 class RunFolder:
@@ -29,7 +30,7 @@ class RunFolder:
     def start(self, *, resume: bool) -> bool:
         """Make the folder ready; True if there is a state to go on from.
 
-        Raises: UserError if the folder holds a run already and resume was not asked for.
+        Raises: UserError if the folder holds a run already and resume was not asked for, or a checkpoint without its run.
         """
         if resume:
             if not self.path.is_dir():
@@ -40,6 +41,8 @@ class RunFolder:
             return False
         if (self.path / STATE).exists() or (self.path / METRICS).exists():
             raise UserError(f"'{self.path}' holds a run already: add --resume to go on with it, or choose another --output")
+        if (self.path / CONFIG).exists() or (self.path / WEIGHTS).exists():
+            raise UserError(f"'{self.path}' holds a checkpoint, which training would overwrite: choose another --output")
         self.path.mkdir(parents=True, exist_ok=True)
         return False
 

@@ -50,6 +50,14 @@ def test_evaluate_prints_both_protocols_as_json(trained: Path, tmp_path: Path, v
     assert "window-256" in charlm("evaluate", tmp_path / "text.txt", "--model", trained)[0]
 
 
+def test_evaluate_leaves_out_what_the_model_has_never_seen_only_if_told_to(trained: Path, tmp_path: Path, verse: str) -> None:
+    (tmp_path / "text.txt").write_text(f"12{verse[:700]}3")
+    arguments = ("evaluate", tmp_path / "text.txt", "--model", trained, "--device", "cpu")
+    assert "'1' (U+0031), '2'" in charlm(*arguments, code=2)[1]
+    out, error = charlm(*arguments, "--unknown", "skip", "--json")
+    assert json.loads(out)["stream"]["characters"] == 699 and "3 of 703 characters" in error
+
+
 def test_inspect_draws_its_figures(trained: Path, tmp_path: Path) -> None:
     out = charlm("inspect", "--model", trained, "--text", "The rain it falls", "--output", tmp_path / "figures", "--compare", trained)[0]
     assert len(out.splitlines()) == 4
@@ -91,7 +99,8 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         (["evaluate", "{tmp}/none.txt", "--model", "{run}"], "none.txt"),
         (["train", "{tmp}/empty.txt", "--output", "{tmp}/out", "--device", "cpu"], "empty"),
         (["train", "{tmp}/wrong.txt", "--output", "{tmp}/out", "--device", "cpu"], "offset 3"),
-        (["inspect", "--model", "{run}", "--text", "T", "--output", "{tmp}/figures"], "at least 2"),
+        (["inspect", "--model", "{run}", "--text", "T", "--output", "{tmp}/figures"], "2 to 1,000"),
+        (["inspect", "--model", "{run}", "--text", "The", "--output", "{tmp}/figures", "--clip-norm", "-1"], "--clip-norm"),
     ],
 )
 def test_a_mistake_gives_one_sentence_and_exit_code_2(trained: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

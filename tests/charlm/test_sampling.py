@@ -53,7 +53,7 @@ def test_the_three_limits_hold_together_as_defined(logits: NDArray[np.float32], 
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
 def test_a_character_left_out_is_never_drawn(logits: NDArray[np.float32], uniform: float) -> None:
     logits[:, 0] = -np.inf
-    for choice in (Choice(), Choice(0.0), Choice(0.7, 3, 0.8), Choice(1e-30)):
+    for choice in (Choice(), Choice(0.0), Choice(0.7, 3, 0.8), Choice(1e-6), Choice(1e-50)):
         assert (choice.draw(logits, np.full(len(logits), uniform)) > 0).all()
 
 
@@ -66,7 +66,8 @@ def test_characters_are_drawn_as_often_as_they_are_likely() -> None:
 
 @given(LOGITS)
 def test_temperature_0_is_argmax(logits: NDArray[np.float32]) -> None:
-    assert (Choice(0.0).draw(logits, np.full(len(logits), 0.999)) == logits.argmax(axis=1)).all()
+    for temperature in (0.0, 1e-50):  # in 32 bits the second is 0 too
+        assert (Choice(temperature).draw(logits, np.full(len(logits), 0.999)) == logits.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("fields", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}])

@@ -236,6 +236,12 @@ def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSett
     assert start_accelerator("float32", CPU).device.type == "cpu"
 
 
+def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+    settings = dataclasses.replace(tiny_settings, epochs=1, log_every=1000)
+    assert train(verse, tmp_path / "run", settings, device=CPU)
+    assert sum("loss" in record for record in records(tmp_path / "run")) == 1
+
+
 def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
     corpus, run = tmp_path / "verse.txt", tmp_path / "run"
     corpus.write_text(verse * 40)
@@ -244,5 +250,10 @@ def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(tmp_path: Path
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
-    assert process.returncode == 130 and str(run) in error.decode().replace("\n", "") and "Traceback" not in error.decode()
+    assert (
+        process.returncode == 130
+        and b"stopping after this step" in error
+        and str(run) in error.decode().replace("\n", "")
+        and "Traceback" not in error.decode()
+    )
     assert len("".join(CharLM.load(run).sample("The ", length=10, seed=1))) == 10

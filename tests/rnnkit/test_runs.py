@@ -19,6 +19,13 @@ def test_a_new_run_makes_its_folder(tmp_path: Path) -> None:
     assert run.path.is_dir() and run.records() == []
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_checkpoint_without_its_run_is_not_overwritten(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(UserError, match="holds a checkpoint"):
+        RunFolder(tmp_path).start(resume=False)
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.start(resume=False)
