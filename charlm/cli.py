@@ -168,10 +168,10 @@ def inspect(
     for folder in compare or []:
         other = CharLM.load(folder, device=device)
         models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other
-    flows = {
-        name: insight.gradient_flow(m.network, m.vocabulary.encode(text, unknown=policy).to(m.device), clip_norm=clip_norm)
-        for name, m in models.items()
-    }
+    flows = {}
+    for name, m in models.items():
+        ids = m.vocabulary.encode(text, unknown=policy).to(m.device)
+        flows[name] = insight.gradient_flow(m.network, ids, clip_norm=clip_norm)
     traces = insight.unit_traces(lm, text)
     position = len(text) + position if position < 0 else position
     drawn = {

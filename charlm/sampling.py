@@ -13,7 +13,6 @@ from charlm.corpus import UNKNOWN, Vocabulary
 from charlm.stepper import Stepper
 from rnnkit.errors import UserError
 
-
 COLDEST = 1e-6  # at a lower temperature nothing but the likeliest is ever drawn, and 32 bits cannot say so
 
 
