@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from captioner.predictions import read_predictions
 from captioner.progress import tell, with_progress
 from captioner.settings import TrainingConfig
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
+from rnnkit.runs import STATE
 from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -145,8 +147,14 @@ def evaluate_command(
         raise UserError("give either --predictions (captions to judge) or --images (photos to caption and judge)")
     if as_json + markdown + latex > 1:
         raise UserError("give one of --json, --markdown and --latex")
-    dataset = read_references(annotations, images)
+    dataset = read_references(annotations) if images is None else read_dataset(annotations, None)
     examples, chosen = choose_split(dataset, split)
+    if images is not None:
+        examples = [replace(example, path=images / example.path) for example in examples]
+        absent = [str(example.path) for example in examples if not example.path.is_file()]
+        if absent and not allow_missing:
+            few = ", ".join(absent[:3])
+            raise UserError(f"{len(absent)} of {len(examples)} photos are not there, for example {few}: --allow-missing scores the others")
 
     def read(file: Path) -> dict[str, str]:
         return read_predictions(file, examples, others=dataset.examples, allow_missing=allow_missing)
@@ -232,7 +240,8 @@ def train_command(
     try:
         best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
     except KeyboardInterrupt:
-        tell(f"interrupted; the last whole epoch is saved in {output}: go on with the same command and --resume")
+        saved = f"the last whole epoch is saved in {output}" if (output / STATE).exists() else "no epoch was whole yet"
+        tell(f"interrupted; {saved}: go on with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     if best:  # of several processes only the first knows
         scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"

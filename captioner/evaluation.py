@@ -27,14 +27,14 @@ TEST = "paired bootstrap over images, two-sided"
 # --- references -------------------------------------------------------------------------------------------------------
 
 
-def read_references(path: Path, images: Path | None = None) -> Dataset:
+def read_references(path: Path) -> Dataset:
     """What `read_dataset` reads, and plain text: a line an image, with tabs between its references; the id is the line's number.
 
     Raises: UserError as `read_dataset` does, or naming a line of plain text without a reference.
     """
-    lines = _plain_lines(path) if images is None else None
+    lines = _plain_lines(path)
     if lines is None:
-        return read_dataset(path, images)
+        return read_dataset(path, None)
     examples = []
     for number, line in enumerate(lines, start=1):
         captions = tuple(" ".join(caption.split()) for caption in line.split("\t") if tokenize(caption))

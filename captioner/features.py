@@ -53,7 +53,9 @@ class PhotoRows:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if path.exists() and path.stat().st_size != size:
             raise UserError(f"'{path}' is damaged (it has another size than its key says): delete the folder '{self._folder}'")
-        return np.memmap(path, dtype=dtype, mode="r+" if path.exists() else "w+", shape=shape)
+        if not path.exists():
+            _reserve(path, size)
+        return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
 
     def fill(self, compute: Callable[[Sequence[int]], Iterator[tuple[Sequence[int], np.ndarray]]], what: str) -> dict[int, str]:
         """Compute the rows that are missing or stale.
@@ -79,6 +81,19 @@ class PhotoRows:
                 told = time.monotonic()
                 logger.info("%s: %d of %d", what, done, len(stale))
         return {index: _reason(self.photos[index]) for index in np.flatnonzero(self._fingerprints != wanted).tolist()}
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Make a file of that size, of zeros; a disk that has no room for it says so now, not by a signal while rows are written."""
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, f"{path}, {size / 1e9:.1f} GB") from None
 
 
 def photo_views(

@@ -25,6 +25,8 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 # Our own cap is checked before anything is decoded; Pillow's warning at 89 megapixels would only alarm.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# A photo whose EXIF is damaged is captioned as it lies.
+warnings.filterwarnings("ignore", message="Corrupt EXIF data", module=r"PIL\.")
 
 
 class ImageError(UserError):

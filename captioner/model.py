@@ -45,8 +45,10 @@ class Decoding:
         for name in ("beam_size", "num_captions", "max_length"):
             if not 1 <= getattr(self, name) <= 100:
                 raise UserError(f"{name.replace('_', '-')} must be from 1 to 100, not {getattr(self, name)}")
-        if self.temperature <= 0 or not 0 < self.top_p <= 1:
-            raise UserError(f"temperature must be above 0 and top-p in (0, 1], not {self.temperature} and {self.top_p}")
+        if not 0.01 <= self.temperature <= 100 or not 0 < self.top_p <= 1:
+            raise UserError(f"temperature must be from 0.01 to 100 and top-p in (0, 1], not {self.temperature} and {self.top_p}")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise UserError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
 
 
 @dataclass(frozen=True)

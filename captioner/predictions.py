@@ -87,8 +87,9 @@ class _Images:
         self._ids = {str(example.image_id) for example in examples}
         self._names: dict[str, str | None] = {}
         for example in examples:
-            # A name that two folders have tells nothing.
-            self._names[example.path.name] = None if example.path.name in self._names else str(example.image_id)
+            # A name that two images have, in two folders, tells nothing.
+            name, number = example.path.name, str(example.image_id)
+            self._names[name] = number if self._names.get(name, number) == number else None
 
     def find(self, image: str) -> str | None:
         named = self._names.get(Path(image).name)

@@ -71,6 +71,18 @@ class TrainingConfig:
         ):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in (
+            "crops",
+            "epochs",
+            "self_critical_epochs",
+            "fine_tune_stages",
+            "warmup_steps",
+            "validation_photos",
+            "weight_decay",
+            "attention_penalty",
+        ):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("dropout", "label_smoothing", "sampling_rate", "stochastic_depth", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be in [0, 1), not {getattr(self, name)}")

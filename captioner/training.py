@@ -32,9 +32,10 @@ from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_p
 from captioner.search import sample
 from captioner.self_critical import Reward, self_critical_targets, word_mask
 from captioner.settings import TrainingConfig
-from captioner.vocabulary import END, PAD, START, Vocabulary
+from captioner.vocabulary import END, PAD, SPECIAL, START, Vocabulary
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import load_weights, read_config
+from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
 
@@ -118,6 +119,7 @@ def train(
     Raises: UserError if the run cannot start.
     """
     config.check()
+    resolve_device(device)
     names = [dataset.name for dataset in datasets]
     if len(set(names)) < len(names):
         # The name comes from the file's or its folder's; scores of two sets must not fall into one.
@@ -166,6 +168,11 @@ class _Trainer:
         if initial and initial["encoder"]["name"] != config.encoder:
             raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
         self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
+        words = len(self.vocabulary) - len(SPECIAL)
+        if words < config.beam_size:
+            raise UserError(
+                f"the training captions have {words} different words, counting those seen {config.min_count} times: lower min_count"
+            )
         torch.manual_seed(config.seed)
         self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not initial)
         self.decoder = Decoder(self._decoder_config(initial))

@@ -123,6 +123,8 @@ def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -
     [
         (("nowhere.jpg",), "nothing at 'nowhere.jpg'"),
         (("PHOTO", "--beam-size", "0"), "beam-size must be from 1 to 100, not 0"),
+        (("PHOTO", "--sample", "--temperature", "nan"), "temperature must be from 0.01 to 100"),
+        (("PHOTO", "--sample", "--seed", "-1"), "seed must be from 0"),
         (("PHOTO", "--format", "xml"), "unknown format 'xml'"),
         (("PHOTO", "--output", "/nowhere/captions.tsv"), "cannot write to '/nowhere/captions.tsv'"),
         (("PHOTO", "--nonsense"), "nonsense"),
@@ -156,6 +158,16 @@ def test_evaluate_captions_photos_and_prints_scores_as_text_and_as_json(command:
     assert report["images"] == 4
     assert {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"} <= set(report["values"])
     assert report["intervals"] == {}
+
+
+def test_evaluate_scores_a_part_of_the_photos_only_if_told_to_and_says_so(command: Run, shapes: Shapes) -> None:
+    annotations, folder = shapes(0, 4)
+    (folder / "3.png").unlink()
+    arguments = ("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--bootstrap", "0")
+    code, out, err = command(*arguments)
+    assert (code, out) == (2, "") and "1 of 4 photos are not there, for example" in err and "3.png: --allow-missing" in err
+    code, out, _ = command(*arguments, "--allow-missing")
+    assert code == 1 and "SUBSET, 3 of 4 images: 1 without a caption" in out
 
 
 def test_evaluate_judges_a_results_file_perfect_when_it_repeats_the_references(command: Run, shapes: Shapes, tmp_path: Path) -> None:

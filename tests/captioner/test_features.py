@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -209,6 +210,18 @@ def test_rows_of_the_wrong_size_are_not_used(encoder: Encoder, photos: list[Path
         file.truncate(1000)
     with pytest.raises(UserError, match=r"rows.bin' is damaged .*: delete the folder"):
         views(encoder, photos, tmp_path / "cache")
+
+
+def test_a_disk_without_room_for_the_rows_is_told_before_any_is_computed(
+    encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match=r"No space left .*\.bin, [0-9.]+ GB"):
+        views(encoder, photos, tmp_path / "cache")
+    assert counted.photos == [] and not list((tmp_path / "cache").glob("*/*.bin"))
 
 
 # --- photos that do not open ------------------------------------------------------------------------------------------

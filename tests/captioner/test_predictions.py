@@ -79,7 +79,8 @@ def test_what_the_caption_command_writes_is_read(format: str, tmp_path: Path) ->
 def test_a_photo_is_found_by_its_name_where_its_number_is_another_images_id(tmp_path: Path) -> None:
     swapped = [Example(Path("2.jpg"), ("a dog",), "test", 900), Example(Path("3.jpg"), ("a cat",), "test", 901)]
     (tmp_path / "r.tsv").write_text("in/3.jpg\ta cat\nin/2.jpg\ta dog\n", encoding="utf-8")
-    assert read_predictions(tmp_path / "r.tsv", swapped) == {"900": "a dog", "901": "a cat"}
+    for others in ([], swapped, [Example(Path("b/4.jpg"), ("a cow",), "val", 3)]):
+        assert read_predictions(tmp_path / "r.tsv", swapped, others=others) == {"900": "a dog", "901": "a cat"}
 
 
 def test_captions_of_another_split_are_left_aside(tmp_path: Path) -> None:

@@ -231,6 +231,8 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
         ({"attention": "foo"}, "attention must be additive or none"),
         ({"learning_rate": -1.0}, "learning_rate must be above 0"),
         ({"seed": -1}, "seed must be from 0"),
+        ({"crops": -5}, "crops must be at least 0"),
+        ({"min_count": 1000}, "0 different words, counting those seen 1000 times"),
         ({"fine_tune_stages": 99}, "stages"),
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
@@ -238,6 +240,13 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
 def test_settings_that_make_no_sense_are_refused_by_name(change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(shapes(4, 2), tmp_path / "run", replace(SMALL, **change))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:9"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(device: str, shapes: Shapes, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"device '{device}'"):
+        train([read_dataset(*shapes(4, 2))], tmp_path / "run", SMALL, device=device, cache=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) -> None:
