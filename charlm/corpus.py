@@ -64,6 +64,16 @@ class Vocabulary(Sequence[str]):
         kept = [symbol for symbol, count in counts[:max_size] if count >= min_count]
         return cls(kept if len(kept) == len(counts) or UNKNOWN in kept else [*kept, UNKNOWN])
 
+    @property
+    def begin(self) -> int:
+        """What is read where a text has nothing before it: a line end, else the most frequent character."""
+        return self.symbols.index("\n") if "\n" in self.symbols else 0
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of UNKNOWN, which is never to be drawn; None where there is none."""
+        return self.symbols.index(UNKNOWN) if UNKNOWN in self.symbols else None
+
     def __len__(self) -> int:
         return len(self.symbols)
 
@@ -98,8 +108,8 @@ class Vocabulary(Sequence[str]):
         if not known.all():
             if unknown == "skip":
                 ids = ids[known]
-            elif unknown == "replace" and UNKNOWN in self.symbols:
-                ids = np.where(known, ids, self.symbols.index(UNKNOWN))
+            elif unknown == "replace" and self.unknown is not None:
+                ids = np.where(known, ids, self.unknown)
             else:
                 raise UserError(
                     f"the model has never seen {_listing(chr(code) for code in codes[~known])}: leave them out, or use --unknown skip"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus import UNKNOWN, Vocabulary
+from charlm.corpus import Vocabulary
 from charlm.stepper import Stepper
 from rnnkit.errors import UserError
 
@@ -120,13 +120,11 @@ def generate(
     """
     stepper.reset()
     uniform = _uniform(np.random.default_rng(seed), len(prompts))
-    begin = vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0
-    fed = [list(prompt) or [begin] for prompt in prompts]
+    fed = [list(prompt) or [vocabulary.begin] for prompt in prompts]
     stops = [StopStrings(stop) for _ in prompts]
     ends = [len(prompt) + length for prompt in fed]  # what is drawn at position p is given out where len(prompt) <= p < end
     all_read, first_end = max(map(len, fed)), min(ends)
-    unknown = vocabulary.symbols.index(UNKNOWN) if UNKNOWN in vocabulary.symbols else None
-    symbols = vocabulary.symbols
+    unknown, symbols = vocabulary.unknown, vocabulary.symbols
     ids = np.array([prompt[0] for prompt in fed], dtype=np.int64)
     position = 1
     while position < max(ends):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from charlm.corpus import UNKNOWN, Vocabulary
+from charlm.corpus import Vocabulary
 from charlm.sampling import Choice, StopStrings
 from charlm.stepper import Stepper
 from rnnkit.errors import UserError
@@ -27,9 +27,8 @@ class Writer:
     def __init__(self, stepper: Stepper, vocabulary: Vocabulary, prompt: Sequence[int], *, seed: int | None = None) -> None:
         stepper.reset()
         self._stepper, self._vocabulary, self._generator = stepper, vocabulary, np.random.default_rng(seed)
-        self._unknown = vocabulary.symbols.index(UNKNOWN) if UNKNOWN in vocabulary.symbols else None
-        begin = vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0
-        for number, index in enumerate(list(prompt) or [begin]):
+        self._unknown = vocabulary.unknown
+        for number, index in enumerate(list(prompt) or [vocabulary.begin]):
             if number:
                 self._generator.random(1)  # `sample` draws while it reads too, so that texts in one batch keep step
             self._read(index)
