@@ -60,6 +60,9 @@ def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str,
         raise UserError(f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again") from None
     if digest != config.get("weights_hash"):
         raise UserError(f"the two files in '{folder}' are not of one checkpoint: copy or train it again")
+    if weights_hash(tensors) != digest:
+        # Not only for damage: what is converted from the weights is kept under their hash.
+        raise UserError(f"the weights in '{folder}' are not those that were saved there: copy the checkpoint again, or save them anew")
     return tensors, config
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from importlib import import_module
 
-from rnnkit.errors import run_command
+from rnnkit.errors import INTERRUPTED, run_command
 
 
 def captioner() -> None:
@@ -23,5 +26,12 @@ def webui() -> None:
 
 
 def _start(name: str) -> None:
+    def leave(*_: object) -> None:
+        # At once: an exception out of a half-imported library may come out as another one. Nothing has been begun yet.
+        print(f"{name}: interrupted", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, leave)
     run_command(name, lambda: import_module(f"{name}.cli"))
+    signal.signal(signal.SIGINT, before)
     import_module(f"{name}.cli").main()

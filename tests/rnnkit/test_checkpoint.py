@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from rnnkit import checkpoint
@@ -140,6 +141,16 @@ def test_two_files_of_different_checkpoints_are_refused(saved: Path, tmp_path_fa
     save_checkpoint(other, {"weight": torch.zeros(2)}, CONFIG)
     (other / "model.safetensors").replace(saved / "model.safetensors")
     assert "not of one checkpoint" in refused(saved)
+
+
+def test_weights_changed_under_the_old_mark_are_refused(saved: Path) -> None:
+    with safe_open(saved / "model.safetensors", framework="pt") as file:
+        mark = file.metadata()
+    tensors = load_file(saved / "model.safetensors")
+    save_file(
+        {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, saved / "model.safetensors", mark
+    )
+    assert "are not those that were saved there" in refused(saved)
 
 
 def test_weights_without_the_mark_of_their_config_are_refused(saved: Path) -> None:
