@@ -20,6 +20,23 @@ STOP_AT_ONCE = """() => new MutationObserver((_, observer) => {
   const stop = document.querySelector('#stop-writing');
   if (stop) { observer.disconnect(); setTimeout(() => stop.click(), 50); }
 }).observe(document.body, {childList: true, subtree: true})"""
+# Asks for another text while one is written, and keeps which of the two the box showed.
+SUBMIT_MEANWHILE = """() => {
+  window.seen = [];
+  const box = document.querySelector('#text textarea'), prompt = document.querySelector('#prompt textarea');
+  setInterval(() => {
+    const start = box.value.slice(0, 8);
+    if (start && start !== window.seen.at(-1)) window.seen.push(start);
+  }, 2);
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector('#stop-writing')) return;
+    observer.disconnect();
+    prompt.value = 'And who will';
+    prompt.dispatchEvent(new Event('input', {bubbles: true}));
+    const enter = new KeyboardEvent('keypress', {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true});
+    setTimeout(() => prompt.dispatchEvent(enter), 50);
+  }).observe(document.body, {childList: true, subtree: true});
+}"""
 TABS = ("Caption", "Many photos", "Write", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -179,6 +196,29 @@ def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
     shown(page, "100 characters")
     whole = page.locator("#text textarea").input_value()
     assert whole.startswith(stopped) and len(whole) == len(stopped) + 100
+
+
+def test_another_text_asked_for_with_the_keyboard_while_one_is_written_takes_its_place(visit: Visit) -> None:
+    page = visit(tab="Write")
+    page.get_by_label("Prompt").fill("The rain")
+    page.get_by_label("number input for Length").fill("5000")
+    page.evaluate(SUBMIT_MEANWHILE)
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.wait_for_function("() => window.seen.at(-1) === 'And who '")
+    page.get_by_role("button", name="Write", exact=True).wait_for()
+    page.wait_for_timeout(700)
+    assert page.evaluate("window.seen") == ["The rain", "And who "]
+    assert len(page.locator("#text textarea").input_value()) == len("And who will") + 5000
+
+
+def test_a_stop_text_may_be_an_empty_line(visit: Visit) -> None:
+    page = visit(tab="Write")
+    page.get_by_label("Stop text").press("Enter")
+    page.get_by_label("Stop text").press("Enter")
+    page.get_by_label("number input for Length").fill("5000")
+    page.get_by_role("button", name="Write", exact=True).click()
+    shown(page, "ended at the stop text")
+    assert "\n\n" not in page.locator("#text textarea").input_value()
 
 
 def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
