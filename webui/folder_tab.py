@@ -26,7 +26,7 @@ from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
 from webui.models import Models, SharedCaptioner
-from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, received, temporary_folder, unpacked
+from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]
 EMPTY = notice("Drop photos, or a ZIP of photos, and press Caption them.")
@@ -138,11 +138,6 @@ def write_all(rows: list[list[str]], scores: dict[str, float]) -> list[str]:
     """The three files of a table."""
     folder = new_folder()
     return [write_csv(rows, scores, folder), write_jsonl(rows, scores, folder), write_sidecars(rows, folder)]
-
-
-def new_folder() -> Path:
-    """A folder for one job, inside the one that the server may read and that is removed at its end."""
-    return Path(tempfile.mkdtemp(dir=temporary_folder()))
 
 
 def build(models: Models) -> None:
