@@ -62,6 +62,8 @@ class Job:
 def gather(files: Any, folder: Path) -> list[Entry]:
     """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
 
+    No two entries have one name: a second "a.jpg" is "a again.jpg".
+
     Raises: UserError if there is nothing, or too much.
     """
     entries: list[Entry] = []
@@ -83,6 +85,7 @@ def gather(files: Any, folder: Path) -> list[Entry]:
         entries.append(Entry(upload.name, path))
     if len(entries) > MAX_PHOTOS:
         raise UserError(f"{len(entries)} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+    _tell_apart(entries)
     return entries
 
 
@@ -227,13 +230,19 @@ def build(models: Models) -> None:
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    entries: list[Entry] = []
-    for name, where in found:
-        # A name could be there twice, and then its captions could not be told apart.
-        while any(entry.name == name for entry in entries):
-            name = f"{PurePosixPath(name).stem} again{PurePosixPath(name).suffix}"
-        entries.append(Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}."))
-    return entries
+    return [
+        Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}.") for name, where in found
+    ]
+
+
+def _tell_apart(entries: list[Entry]) -> None:
+    """Names come from several folders and ZIPs, and captions and scores are found by them."""
+    taken: set[str] = set()
+    for entry in entries:
+        while entry.name in taken:
+            suffix = PurePosixPath(entry.name).suffix
+            entry.name = f"{entry.name.removesuffix(suffix)} again{suffix}"
+        taken.add(entry.name)
 
 
 def _rows(table: Any) -> list[list[str]]:
