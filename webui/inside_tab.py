@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from charlm import CharLM
+from charlm.cell_zoo import untrained_cells
 from charlm.insight import connectivity, gradient_flow, matching_units, surprise, unit_traces
 from rnnkit.errors import UserError
 from webui.drawings import coloured_text, heat_map, log_panels, notice, visible
-from webui.errors import in_words
+from webui.errors import in_words, sentence
 from webui.models import Models, SharedCharLM
 
 MAX_TEXT = 600
 STEPS_BACK = 100
+KNOWN = 0.9  # of a text's characters, below which its trained cells would read another text
 TEXT = """KING:
 Good morrow, sir. What news from the north?
 
@@ -48,8 +52,10 @@ WORDS = {
     ),
     "gradient": (
         "Gradient flow in RNN, GRU and LSTM",
-        "How much of the last character's error comes back to each earlier step, on a logarithmic axis: where it falls, learning fades.\n"
-        "The plain RNN forgets the fastest; gates keep a way open. Clipping only lowers a curve as a whole, where the gradient is large.",
+        "How much of the last character's error comes back to each earlier step's memory (h; in the LSTM h and c together), on a "
+        "logarithmic axis: where it falls, learning fades.\n"
+        "The plain RNN forgets the fastest; gates keep a way open, and trained ones often shut it at a line's end. Clipping only lowers a "
+        "curve as a whole, where the gradient is large.",
     ),
 }
 
@@ -114,7 +120,7 @@ def build(models: Models) -> None:
             units: _units(known, traces),
             position: gr.update(maximum=where, value=where),
             connected: _connected(shared, known, where),
-            gradient: _flows(models.cells.get(), known, _norm(clip, clip_norm)),
+            gradient: _gradient(models, known, _norm(clip, clip_norm)),
         }
 
     @in_words
@@ -131,7 +137,7 @@ def build(models: Models) -> None:
 
     @in_words
     def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
-        return _flows(models.cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
+        return _gradient(models, known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
 
     def check() -> Any:
         try:
@@ -222,21 +228,34 @@ def _norm(clip: Any, clip_norm: Any) -> float:
     return norm if clip else math.inf
 
 
-def _flows(found: tuple[dict[str, Any], bool], text: str, clip_norm: float) -> str:
-    cells, trained = found
+def _gradient(models: Models, text: str, clip_norm: float) -> str:
+    """The panels for a text that the page's model can read, or in their place why there are none."""
+    text = text[-STEPS_BACK - 1 :]
+    try:
+        cells, trained = models.cells.get()
+    except UserError as error:
+        return notice(f"The three networks to compare cannot be shown: {sentence(error)}", kind="problem")
+    which = "Three small networks of equal size, trained on the same text."
+    if not trained:
+        which = "No trained cells come with this installation: these three have equal size and random weights, as before training."
+    elif min(len(lm.vocabulary.encode(text, unknown="skip")) for lm in cells.values()) < KNOWN * len(text):
+        cells = untrained_cells(models.charlm.get().lm.vocabulary)
+        which = (
+            "The trained cells, which learnt English, do not know this text's characters: these three have equal size and random weights, "
+            "as before training."
+        )
+    return _flows(cells, text, clip_norm) + f'<p class="fine">{which}</p>'
+
+
+def _flows(cells: Mapping[str, CharLM], text: str, clip_norm: float) -> str:
     panels, notes = {}, {}
     for name, lm in cells.items():
-        ids = lm.vocabulary.encode(text, unknown="skip")[-STEPS_BACK - 1 :]
+        ids = lm.vocabulary.encode(text, unknown="skip")
         flow = gradient_flow(lm.network, ids.to(lm.device), clip_norm=min(clip_norm, 1e30))
-        norms = flow.norms[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.norms[0, 0][::-1]
-        clipped = flow.clipped[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.clipped[0, 0][::-1]
+        norms, clipped = (np.sqrt((each**2).sum(axis=(0, 1)))[::-1] for each in (flow.norms, flow.clipped))  # (steps,)
         is_clipped = flow.weight_norm > clip_norm
         panels[name.upper()] = [("dashed" if is_clipped else "solid", norms), *([("solid", clipped)] if is_clipped else [])]
         notes[name.upper()] = f"Gradient of all weights {flow.weight_norm:.2g}" + (
             f", clipped to {clip_norm:g}: the dashed line is without." if is_clipped else ", not clipped."
         )
-    drawn = log_panels(panels, notes, x_label="steps back from the error", y_label="norm of the gradient")
-    which = "Three small networks of equal size, trained on the same text." if trained else (
-        "No trained cells come with this installation: these three have equal size and random weights, as before training."
-    )  # fmt: skip
-    return drawn + f'<p class="fine">{which}</p>'
+    return log_panels(panels, notes, x_label="steps back from the error", y_label="norm of the gradient")
