@@ -252,12 +252,17 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
     page.locator("#connectivity [data-index='9'].marked").wait_for()
     assert page.locator("#connectivity").inner_html() != before
     assert page.get_by_label("number input for Character").input_value() == "9"
-    dashed = page.locator("#gradient polyline.dashed").count()
+    title = page.locator("#surprise [data-index='9']").get_attribute("title")
+    assert "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title  # for those who cannot point
+    page.get_by_label("range slider for Character").press("ArrowRight")
+    page.locator("#connectivity [data-index='10'].marked").wait_for()
+    assert page.locator("#connectivity .fine").inner_text() == page.locator("#surprise [data-index='10']").get_attribute("title")
     page.get_by_label("number input for Clip norm").fill("0.05")
     page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('#gradient polyline.dashed').length === 3")
     page.get_by_label("Clip the gradient").uncheck()
     page.wait_for_function("() => [...document.querySelectorAll('#gradient .fine')].some((e) => e.innerText.includes('not clipped'))")
-    assert page.locator("#gradient polyline.dashed").count() == 0 <= dashed
+    assert page.locator("#gradient polyline.dashed").count() == 0
 
 
 def write_score_files(folder: Path) -> tuple[Path, Path]:
@@ -315,6 +320,9 @@ def test_every_text_has_enough_contrast_and_every_control_a_name(visit: Visit, t
 def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> None:
     page = visit(390)
     drop(page, tower)
+    assert page.locator("#photo").bounding_box()["y"] < page.locator("#caption-result").bounding_box()["y"]
+    assert page.locator("#caption-result").bounding_box()["y"] < page.locator("#examples").bounding_box()["y"]
+    assert page.locator("footer").inner_text().strip() == "Settings"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inside":
