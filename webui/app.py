@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import gradio as gr
 from starlette.middleware import Middleware
 
@@ -9,7 +12,7 @@ from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, wri
 from webui.doors import Doors, close_fetching
 from webui.models import Models
 from webui.theme import STYLE, theme
-from webui.uploads import MAX_FILE, prepare_gradio
+from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 
 TITLE = "Show and Spell"
 WAITING = 128  # events in the queue; who comes later is told to try again
@@ -82,4 +85,11 @@ def launch(
         strict_cors=True,
     )
     models.start()  # not sooner: it would hold up the page
+    threading.Thread(target=_sweep, args=(page,), daemon=True, name="sweep").start()
     return page
+
+
+def _sweep(page: gr.Blocks) -> None:
+    while page.is_running:
+        time.sleep(SWEEP_EVERY)
+        remove_old_folders(FILES_LIVE)

@@ -115,7 +115,7 @@ def decoding(method: Any, beam_size: Any, num_captions: Any, max_length: Any, te
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="caption-row"):
         with gr.Column(scale=6, min_width=300):
             photo = gr.Image(
                 label="Photo",
@@ -134,7 +134,7 @@ def build(models: Models) -> None:
             )
         with gr.Column(scale=5, min_width=300):
             result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False, apply_default_css=False)
-            with gr.Accordion("Options", open=False):
+            with gr.Accordion("Options", open=False, elem_id="caption-options"):
                 chosen = options()
                 again = gr.Button("Caption again", size="md")
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,8 +33,9 @@ def serve(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Serve the page: drop a photo, type a prompt, look inside."""
-    user = _credentials(auth)
+    user, host = _credentials(auth), host.strip("[]")
     _check(device, captioner, charlm, mcp)
+    _check_address(host, port)
     if (share or host not in LOCAL) and user is None:
         where = "anybody with the public address" if share else f"everybody who reaches {host}"
         _tell(f"warning: {where} can use this page and this machine's processor; add --auth USER:PASSWORD to ask for a password")
@@ -50,9 +53,12 @@ def serve(
 
     models = Models(captioner, charlm, device)
     try:
-        page = launch(models, host=host, port=port, share=share, auth=user, mcp=mcp, open_browser=open_browser)
+        page = launch(
+            models, host=f"[{host}]" if ":" in host else host, port=port, share=share, auth=user, mcp=mcp, open_browser=open_browser
+        )
     except OSError as error:
-        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or error}): choose another with --port") from None
+        _check_address(host, port)  # taken meanwhile
+        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or type(error).__name__})") from None
     _tell(
         f"the page is at {page.local_url.rstrip('/')}" + (f" and {page.share_url}" if share and page.share_url else "") + "; Ctrl-C ends it"
     )
@@ -86,6 +92,36 @@ def _check(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) 
             read_config(folder, kind=kind, version=1)
     if mcp and importlib.util.find_spec("mcp") is None:
         raise UserError("--mcp needs the mcp extra: pip install show-and-spell[mcp]")
+
+
+def _check_address(host: str, port: int) -> None:
+    """Try to listen there: Gradio calls everything that may go wrong a lack of ports.
+
+    Raises: UserError that says whether another host or another port is needed.
+    """
+    choices = "127.0.0.1 is this machine alone, 0.0.0.0 shows the page to the whole network"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UserError(f"there is no host '{host}': choose another with --host ({choices})") from None
+    refusals = [_refusal(family, address) for family, *_, address in found]
+    if errno.EADDRNOTAVAIL in refusals and all(refusals):
+        raise UserError(f"{host} is no address of this machine: choose another with --host ({choices})")
+    if errno.EADDRINUSE in [*refusals, _refusal(socket.AF_INET, ("127.0.0.1", port))]:  # there Gradio wants the port in any case
+        raise UserError(f"port {port} is taken by another program: choose another with --port")
+    if errno.EACCES in refusals:
+        raise UserError(f"port {port} is for the administrator alone: choose one above 1023 with --port")
+
+
+def _refusal(family: int, address: Any) -> int | None:
+    """Why nothing can listen at an address, as an errno; None if something can."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, for a port left a moment ago
+            probe.bind(address)
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def _tell(message: str) -> None:

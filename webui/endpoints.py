@@ -18,10 +18,10 @@ from captioner import Decoding
 from rnnkit.errors import UserError
 from webui.caption_tab import SAMPLING, caption_photo, decoding
 from webui.errors import in_words
-from webui.folder_tab import HEADERS, caption_entries, gather, new_folder, write_csv
+from webui.folder_tab import HEADERS, caption_entries, gather, write_csv
 from webui.models import Models
 from webui.score_tab import score_files
-from webui.uploads import received, temporary_folder
+from webui.uploads import new_folder, received, temporary_folder
 from webui.write_tab import MAX_LENGTH, begin, choice_of, stream, whole_number
 
 

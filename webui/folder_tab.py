@@ -26,7 +26,7 @@ from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
 from webui.models import Models, SharedCaptioner
-from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, received, temporary_folder, unpacked
+from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]
 EMPTY = notice("Drop photos, or a ZIP of photos, and press Caption them.")
@@ -62,6 +62,8 @@ class Job:
 def gather(files: Any, folder: Path) -> list[Entry]:
     """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
 
+    No two entries have one name: a second "a.jpg" is "a again.jpg".
+
     Raises: UserError if there is nothing, or too much.
     """
     entries: list[Entry] = []
@@ -83,6 +85,7 @@ def gather(files: Any, folder: Path) -> list[Entry]:
         entries.append(Entry(upload.name, path))
     if len(entries) > MAX_PHOTOS:
         raise UserError(f"{len(entries)} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+    _tell_apart(entries)
     return entries
 
 
@@ -138,11 +141,6 @@ def write_all(rows: list[list[str]], scores: dict[str, float]) -> list[str]:
     """The three files of a table."""
     folder = new_folder()
     return [write_csv(rows, scores, folder), write_jsonl(rows, scores, folder), write_sidecars(rows, folder)]
-
-
-def new_folder() -> Path:
-    """A folder for one job, inside the one that the server may read and that is removed at its end."""
-    return Path(tempfile.mkdtemp(dir=temporary_folder()))
 
 
 def build(models: Models) -> None:
@@ -232,13 +230,19 @@ def build(models: Models) -> None:
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    entries: list[Entry] = []
-    for name, where in found:
-        # A name could be there twice, and then its captions could not be told apart.
-        while any(entry.name == name for entry in entries):
-            name = f"{PurePosixPath(name).stem} again{PurePosixPath(name).suffix}"
-        entries.append(Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}."))
-    return entries
+    return [
+        Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}.") for name, where in found
+    ]
+
+
+def _tell_apart(entries: list[Entry]) -> None:
+    """Names come from several folders and ZIPs, and captions and scores are found by them."""
+    taken: set[str] = set()
+    for entry in entries:
+        while entry.name in taken:
+            suffix = PurePosixPath(entry.name).suffix
+            entry.name = f"{entry.name.removesuffix(suffix)} again{suffix}"
+        taken.add(entry.name)
 
 
 def _rows(table: Any) -> list[list[str]]:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from charlm.insight import connectivity, gradient_flow, matching_units, surprise, unit_traces
+from charlm import CharLM
+from charlm.cell_zoo import untrained_cells
+from charlm.insight import Surprise, connectivity, gradient_flow, matching_units, surprise, unit_traces
 from rnnkit.errors import UserError
 from webui.drawings import coloured_text, heat_map, log_panels, notice, visible
-from webui.errors import in_words
+from webui.errors import in_words, sentence
 from webui.models import Models, SharedCharLM
 
 MAX_TEXT = 600
 STEPS_BACK = 100
+KNOWN = 0.9  # of a text's characters, below which its trained cells would read another text
 TEXT = """KING:
 Good morrow, sir. What news from the north?
 
@@ -34,7 +39,7 @@ WORDS = {
     "surprise": (
         "Surprise",
         "The stronger a character's colour, the less the network expected it: -ln p of what came, given all before it.\n"
-        "Beginnings of words surprise, their ends hardly do; rest on a character to read what it held likeliest.",
+        "Beginnings of words surprise, their ends hardly do; rest on a character, or choose it below, to read what was held likeliest.",
     ),
     "connectivity": (
         "What a prediction hangs on",
@@ -48,8 +53,10 @@ WORDS = {
     ),
     "gradient": (
         "Gradient flow in RNN, GRU and LSTM",
-        "How much of the last character's error comes back to each earlier step, on a logarithmic axis: where it falls, learning fades.\n"
-        "The plain RNN forgets the fastest; gates keep a way open. Clipping only lowers a curve as a whole, where the gradient is large.",
+        "How much of the last character's error comes back to each earlier step's memory (h; in the LSTM h and c together), on a "
+        "logarithmic axis: where it falls, learning fades.\n"
+        "The plain RNN forgets the fastest; gates keep a way open, and trained ones often shut it at a line's end. Clipping only lowers a "
+        "curve as a whole, where the gradient is large.",
     ),
 }
 
@@ -92,7 +99,7 @@ def build(models: Models) -> None:
         with gr.Column(elem_classes="view"):
             _words("gradient")
             gradient = gr.HTML(elem_id="gradient", container=False, apply_default_css=False)
-    read = gr.State("")
+    read, guesses = gr.State(""), gr.State([])
 
     @in_words
     def inspect(text: Any, clip: Any, clip_norm: Any) -> dict[Any, Any]:
@@ -103,35 +110,34 @@ def build(models: Models) -> None:
             traces = unit_traces(shared.lm, known)
         nats = float(np.nanmean(found.nats))
         said = f"{nats:.3f} nats a character on average ({nats / math.log(2):.3f} bits), {len(known)} characters"
-        where = len(known) - 1
+        where, said_of = len(known) - 1, _guesses(known, found)
         return {
             read: known,
+            guesses: said_of,
             views: gr.update(visible=True),
             summary: notice(said + (f"; {left_out} that the model has never seen were left out." if left_out else ".")),
-            surprised: coloured_text(
-                known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=_guesses(known, found)
-            ),
+            surprised: coloured_text(known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=said_of),
             units: _units(known, traces),
             position: gr.update(maximum=where, value=where),
-            connected: _connected(shared, known, where),
-            gradient: _flows(models.cells.get(), known, _norm(clip, clip_norm)),
+            connected: _connected(shared, known, where, said_of),
+            gradient: _gradient(models, known, _norm(clip, clip_norm)),
         }
 
     @in_words
-    def connect(known: Any, where: Any) -> str:
+    def connect(known: Any, guesses: Any, where: Any) -> str:
         if not isinstance(known, str) or len(known) < 2:
             raise UserError("press Look inside first")
-        return _connected(models.charlm.get(), known, max(1, min(len(known) - 1, int(where or 1))))
+        return _connected(models.charlm.get(), known, max(1, min(len(known) - 1, int(where or 1))), guesses)
 
     @in_words
-    def choose(known: Any, event: gr.EventData) -> tuple[Any, str]:
+    def choose(known: Any, guesses: Any, event: gr.EventData) -> tuple[Any, str]:
         index = event._data.get("index", 1) if isinstance(event._data, dict) else 1
         where = max(1, min(len(known) - 1, int(index)))
-        return gr.update(value=where), connect(known, where)
+        return gr.update(value=where), connect(known, guesses, where)
 
     @in_words
     def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
-        return _flows(models.cells.get(), known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
+        return _gradient(models, known, _norm(clip, clip_norm)) if isinstance(known, str) and len(known) > 1 else gr.skip()
 
     def check() -> Any:
         try:
@@ -142,10 +148,10 @@ def build(models: Models) -> None:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, **private}
-    outputs = [read, views, summary, surprised, units, position, connected, gradient]
+    outputs = [read, guesses, views, summary, surprised, units, position, connected, gradient]
     look.click(inspect, [text, clip, clip_norm], outputs, **limited | {"show_progress": "minimal", "show_progress_on": summary})
-    position.input(connect, [read, position], connected, trigger_mode="always_last", **limited)
-    connected.select(choose, read, [position, connected], trigger_mode="always_last", **limited)
+    position.input(connect, [read, guesses, position], connected, trigger_mode="always_last", **limited)
+    connected.select(choose, [read, guesses], [position, connected], trigger_mode="always_last", **limited)
     clip.input(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
     clip_norm.release(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
     # Not through the queue: when that is full, a page that opens must still say what is missing.
@@ -170,13 +176,13 @@ def _known(shared: SharedCharLM, text: Any) -> tuple[str, int]:
     return known, len(text) - len(known)
 
 
-def _guesses(text: str, found: Any) -> list[str]:
+def _guesses(text: str, found: Surprise) -> list[str]:
+    """A sentence on each character."""
     said = ["the first character: nothing was read before it"]
     for index in range(1, len(text)):
-        guesses = ", ".join(
-            f"{visible(symbol)} {100 * p:.0f} %" for symbol, p in zip(found.likeliest[index][:3], found.probabilities[index], strict=False)
-        )
-        said.append(f"{visible(text[index])}: surprise {found.nats[index]:.2f} nats; likeliest were {guesses}")
+        likeliest = zip(found.likeliest[index][:3], found.probabilities[index], strict=False)
+        guesses = ", ".join(f"“{visible(symbol)}” {100 * p:.0f} %" for symbol, p in likeliest)
+        said.append(f"“{visible(text[index])}”: surprise {found.nats[index]:.2f} nats; likeliest were {guesses}")
     return said
 
 
@@ -203,13 +209,14 @@ def _units(text: str, traces: np.ndarray) -> str:
     return heat_map(values, names, label="Hidden units over the text") + caption + "".join(first)
 
 
-def _connected(shared: SharedCharLM, text: str, where: int) -> str:
+def _connected(shared: SharedCharLM, text: str, where: int, guesses: Sequence[str]) -> str:
     with shared.lock:
         strengths = connectivity(shared.lm, text, where)
     values = np.append(strengths, np.full(len(text) - where, np.nan))
-    return coloured_text(
+    drawn = coloured_text(
         text, values, label=f"What moved the prediction of character {where}", low=0, high=float(strengths.max()) or 1.0, marked=where
     )
+    return drawn + f'<p class="fine line">{escape(guesses[where])}</p>'
 
 
 def _norm(clip: Any, clip_norm: Any) -> float:
@@ -222,21 +229,34 @@ def _norm(clip: Any, clip_norm: Any) -> float:
     return norm if clip else math.inf
 
 
-def _flows(found: tuple[dict[str, Any], bool], text: str, clip_norm: float) -> str:
-    cells, trained = found
+def _gradient(models: Models, text: str, clip_norm: float) -> str:
+    """The panels for a text that the page's model can read, or in their place why there are none."""
+    text = text[-STEPS_BACK - 1 :]
+    try:
+        cells, trained = models.cells.get()
+    except UserError as error:
+        return notice(f"The three networks to compare cannot be shown: {sentence(error)}", kind="problem")
+    which = "Three small networks of equal size, trained on the same text."
+    if not trained:
+        which = "No trained cells come with this installation: these three have equal size and random weights, as before training."
+    elif min(len(lm.vocabulary.encode(text, unknown="skip")) for lm in cells.values()) < KNOWN * len(text):
+        cells = untrained_cells(models.charlm.get().lm.vocabulary)
+        which = (
+            "The trained cells, which learnt English, do not know this text's characters: these three have equal size and random weights, "
+            "as before training."
+        )
+    return _flows(cells, text, clip_norm) + f'<p class="fine">{which}</p>'
+
+
+def _flows(cells: Mapping[str, CharLM], text: str, clip_norm: float) -> str:
     panels, notes = {}, {}
     for name, lm in cells.items():
-        ids = lm.vocabulary.encode(text, unknown="skip")[-STEPS_BACK - 1 :]
+        ids = lm.vocabulary.encode(text, unknown="skip")
         flow = gradient_flow(lm.network, ids.to(lm.device), clip_norm=min(clip_norm, 1e30))
-        norms = flow.norms[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.norms[0, 0][::-1]
-        clipped = flow.clipped[:, 0].sum(axis=0)[::-1] if len(flow.norms) > 1 else flow.clipped[0, 0][::-1]
+        norms, clipped = (np.sqrt((each**2).sum(axis=(0, 1)))[::-1] for each in (flow.norms, flow.clipped))  # (steps,)
         is_clipped = flow.weight_norm > clip_norm
         panels[name.upper()] = [("dashed" if is_clipped else "solid", norms), *([("solid", clipped)] if is_clipped else [])]
         notes[name.upper()] = f"Gradient of all weights {flow.weight_norm:.2g}" + (
             f", clipped to {clip_norm:g}: the dashed line is without." if is_clipped else ", not clipped."
         )
-    drawn = log_panels(panels, notes, x_label="steps back from the error", y_label="norm of the gradient")
-    which = "Three small networks of equal size, trained on the same text." if trained else (
-        "No trained cells come with this installation: these three have equal size and random weights, as before training."
-    )  # fmt: skip
-    return drawn + f'<p class="fine">{which}</p>'
+    return log_panels(panels, notes, x_label="steps back from the error", y_label="norm of the gradient")

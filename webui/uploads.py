@@ -9,8 +9,10 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -24,6 +26,7 @@ MAX_FILE = 200 * MEGABYTE  # a ZIP, or a file of captions
 MAX_PHOTOS = 500  # in one go
 MAX_UNPACKED = 1000 * MEGABYTE  # all members of a ZIP
 MAX_RATIO = 200  # unpacked to packed, of one member; photos hardly shrink, bombs do
+JOB = "job-"  # how the name of a job's folder begins
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,19 @@ def temporary_folder() -> Path:
 def remove_temporary_folder() -> None:
     """Delete all that visitors sent and got."""
     shutil.rmtree(temporary_folder(), ignore_errors=True)
+
+
+def new_folder() -> Path:
+    """A folder for what visitors get of one job; `remove_old_folders` deletes it later."""
+    return Path(tempfile.mkdtemp(prefix=JOB, dir=temporary_folder()))
+
+
+def remove_old_folders(age: float) -> None:
+    """Delete the folders of jobs that nothing was added to for so many seconds: Gradio deletes only the files that it made itself."""
+    for folder in temporary_folder().glob(f"{JOB}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > age:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:

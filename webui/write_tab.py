@@ -28,11 +28,12 @@ EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
 
 @dataclass
 class Draft:
-    """A text in the making, and whether its visitor has pressed Stop: the stream looks before each turn of the model."""
+    """A text in the making, and whether its visitor has pressed Stop: the stream looks before each character."""
 
     writer: Writer
     left_out: int = 0  # characters of the prompt that the model has never seen
     stopped: bool = False
+    go: int = 0  # the number of the stream that may write; an earlier one ends, for its visitor has begun something else
 
 
 def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
@@ -69,14 +70,22 @@ def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
 
 
 def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop: Any) -> Iterator[str]:
-    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end."""
+    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end.
+
+    An earlier stream of the draft ends with the call.
+    """
     pieces = draft.writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
-    text, told, ended, draft.stopped = draft.writer.text, 0.0, False, False
+    draft.go, draft.stopped = draft.go + 1, False
+    return _stream(shared, draft, pieces, draft.go)
+
+
+def _stream(shared: SharedCharLM, draft: Draft, pieces: Iterator[str], go: int) -> Iterator[str]:
+    text, told, ended = draft.writer.text, 0.0, False
     while not ended:
         with shared.lock:
             turn = time.monotonic() + SECONDS_A_TURN
             while time.monotonic() < turn:
-                if draft.stopped:
+                if draft.stopped or draft.go != go:
                     return
                 piece = next(pieces, None)
                 if piece is None:
@@ -89,6 +98,8 @@ def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop
         if wait > 0:
             time.sleep(wait)
         told = time.monotonic()
+        if draft.go != go:
+            return
         yield text
 
 
@@ -116,7 +127,9 @@ def build(models: Models) -> None:
             length = gr.Slider(20, 5000, 600, step=20, label="Length", info="Characters to write at a go.")
             top_k = gr.Slider(0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all.")
             top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this.")
-            stop_text = gr.Textbox("", label="Stop text", info="Ends where this appears; may be empty.", max_length=100)
+            stop_text = gr.Textbox(
+                "", label="Stop text", info="Ends where this appears; line ends count.", lines=2, max_lines=4, max_length=100
+            )
             seed = gr.Number(
                 1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed"
             )
@@ -137,10 +150,13 @@ def build(models: Models) -> None:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
         choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
-        first = True
-        for shown in stream(shared, draft, characters, choice, stop):
-            yield {text: shown} | (working(True) | {token: kept} if first else {})
-            first = False
+        texts = stream(shared, draft, characters, choice, stop)
+        go = draft.go
+        yield working(True) | {token: kept}
+        for shown in texts:
+            yield {text: shown}
+        if draft.go != go:
+            return  # what the visitor has begun since has the text box and the buttons now
         if draft.stopped:
             said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
         else:
@@ -152,7 +168,10 @@ def build(models: Models) -> None:
         return {likeliest: bars(rows, label="Likeliest next characters")}
 
     @in_words
-    def start(prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def start(kept: Any, prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+        # Shift+Enter works while a text is written, and that text must not go on in the box of the new one.
+        with suppress(UserError):
+            drafts.get(kept).go += 1
         shared = models.charlm.get()
         draft = begin(shared, prompt, whole_number(seed, "the seed", 0, 2**31))
         yield from writing(draft, drafts.keep(draft), shared, *settings)
@@ -178,10 +197,10 @@ def build(models: Models) -> None:
     limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, "preprocess": False, **private}
     roll: dict[str, Any] = {"fn": lambda: random.randrange(10**6), "inputs": None, "outputs": seed, "queue": False, **private}
     runs = [
-        write.click(start, [prompt, seed, *settings], outputs, **limited),
-        prompt.submit(start, [prompt, seed, *settings], outputs, **limited),
+        write.click(start, [token, prompt, seed, *settings], outputs, **limited),
+        prompt.submit(start, [token, prompt, seed, *settings], outputs, **limited),
         go_on.click(resume, [token, *settings], outputs, **limited),
-        again.click(**roll).then(start, [prompt, seed, *settings], outputs, **limited),
+        again.click(**roll).then(start, [token, prompt, seed, *settings], outputs, **limited),
     ]
     for run in runs:
         run.failure(lambda: working(False), None, buttons, queue=False, **private)

@@ -9,6 +9,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -100,6 +101,23 @@ def test_caption_many_gives_a_row_for_each_photo_and_a_file(client: Client, towe
     assert all(bool(row[1]) != bool(row[2]) for row in rows.values())
     with Path(file).open(encoding="utf-8", newline="") as opened:
         assert [row["caption"] for row in csv.DictReader(opened)] == [row[1] for row in rows.values()]
+
+
+def test_photos_of_one_name_keep_their_own_captions_and_scores(client: Client, photos: list[Path], tmp_path: Path) -> None:
+    alone, zips = [], []
+    for number, photo in enumerate(photos[:8:4]):
+        zips.append(tmp_path / f"{number}.zip")
+        with zipfile.ZipFile(zips[-1], "w") as archive:
+            archive.write(photo, "day/photo.png")
+        alone.append(client.predict([handle_file(zips[-1])], api_name="/caption_many"))
+    together = client.predict([handle_file(path) for path in zips], api_name="/caption_many")
+    assert [row[0] for row in together[0]["data"]] == ["day/photo.png", "day/photo again.png"]
+    (first,), (second,), both = (
+        list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines())) for _, file in (*alone, together)
+    )
+    assert first["score"] != second["score"]
+    assert [row["caption"] for row in both] == [first["caption"], second["caption"]]
+    assert [float(row["score"]) for row in both] == pytest.approx([float(first["score"]), float(second["score"])], abs=0.002)
 
 
 def test_generate_streams_the_text_that_the_model_samples(client: Client, small_charlm: Path) -> None:

@@ -125,6 +125,16 @@ def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_g
     assert list(stream(lm, draft, 2001 - len(stopped), Choice(), ""))[-1] == whole
 
 
+def test_a_stream_ends_silently_when_another_of_its_text_begins(lm: SharedCharLM) -> None:
+    whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
+    draft = begin(lm, "a", 1)
+    earlier = stream(lm, draft, 2000, Choice(), "")
+    next(earlier)
+    later = stream(lm, draft, 2000 - len(draft.writer.written), Choice(), "")
+    assert list(earlier) == []
+    assert list(later)[-1] == whole
+
+
 def test_the_first_character_comes_at_once_and_the_rest_at_most_twenty_times_a_second(lm: SharedCharLM) -> None:
     draft, times = begin(lm, "a", 1), [time.monotonic()]
     for text in stream(lm, draft, 5000, Choice(), ""):

@@ -20,6 +20,23 @@ STOP_AT_ONCE = """() => new MutationObserver((_, observer) => {
   const stop = document.querySelector('#stop-writing');
   if (stop) { observer.disconnect(); setTimeout(() => stop.click(), 50); }
 }).observe(document.body, {childList: true, subtree: true})"""
+# Asks for another text while one is written, and keeps which of the two the box showed.
+SUBMIT_MEANWHILE = """() => {
+  window.seen = [];
+  const box = document.querySelector('#text textarea'), prompt = document.querySelector('#prompt textarea');
+  setInterval(() => {
+    const start = box.value.slice(0, 8);
+    if (start && start !== window.seen.at(-1)) window.seen.push(start);
+  }, 2);
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector('#stop-writing')) return;
+    observer.disconnect();
+    prompt.value = 'And who will';
+    prompt.dispatchEvent(new Event('input', {bubbles: true}));
+    const enter = new KeyboardEvent('keypress', {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true});
+    setTimeout(() => prompt.dispatchEvent(enter), 50);
+  }).observe(document.body, {childList: true, subtree: true});
+}"""
 TABS = ("Caption", "Many photos", "Write", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -181,6 +198,29 @@ def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
     assert whole.startswith(stopped) and len(whole) == len(stopped) + 100
 
 
+def test_another_text_asked_for_with_the_keyboard_while_one_is_written_takes_its_place(visit: Visit) -> None:
+    page = visit(tab="Write")
+    page.get_by_label("Prompt").fill("The rain")
+    page.get_by_label("number input for Length").fill("5000")
+    page.evaluate(SUBMIT_MEANWHILE)
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.wait_for_function("() => window.seen.at(-1) === 'And who '")
+    page.get_by_role("button", name="Write", exact=True).wait_for()
+    page.wait_for_timeout(700)
+    assert page.evaluate("window.seen") == ["The rain", "And who "]
+    assert len(page.locator("#text textarea").input_value()) == len("And who will") + 5000
+
+
+def test_a_stop_text_may_be_an_empty_line(visit: Visit) -> None:
+    page = visit(tab="Write")
+    page.get_by_label("Stop text").press("Enter")
+    page.get_by_label("Stop text").press("Enter")
+    page.get_by_label("number input for Length").fill("5000")
+    page.get_by_role("button", name="Write", exact=True).click()
+    shown(page, "ended at the stop text")
+    assert "\n\n" not in page.locator("#text textarea").input_value()
+
+
 def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
     page = visit(tab="Write")
     page.get_by_label("Prompt").fill("The rain")
@@ -212,12 +252,17 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
     page.locator("#connectivity [data-index='9'].marked").wait_for()
     assert page.locator("#connectivity").inner_html() != before
     assert page.get_by_label("number input for Character").input_value() == "9"
-    dashed = page.locator("#gradient polyline.dashed").count()
+    title = page.locator("#surprise [data-index='9']").get_attribute("title")
+    assert "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title  # for those who cannot point
+    page.get_by_label("range slider for Character").press("ArrowRight")
+    page.locator("#connectivity [data-index='10'].marked").wait_for()
+    assert page.locator("#connectivity .fine").inner_text() == page.locator("#surprise [data-index='10']").get_attribute("title")
     page.get_by_label("number input for Clip norm").fill("0.05")
     page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('#gradient polyline.dashed').length === 3")
     page.get_by_label("Clip the gradient").uncheck()
     page.wait_for_function("() => [...document.querySelectorAll('#gradient .fine')].some((e) => e.innerText.includes('not clipped'))")
-    assert page.locator("#gradient polyline.dashed").count() == 0 <= dashed
+    assert page.locator("#gradient polyline.dashed").count() == 0
 
 
 def write_score_files(folder: Path) -> tuple[Path, Path]:
@@ -275,6 +320,9 @@ def test_every_text_has_enough_contrast_and_every_control_a_name(visit: Visit, t
 def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> None:
     page = visit(390)
     drop(page, tower)
+    assert page.locator("#photo").bounding_box()["y"] < page.locator("#caption-result").bounding_box()["y"]
+    assert page.locator("#caption-result").bounding_box()["y"] < page.locator("#examples").bounding_box()["y"]
+    assert page.locator("footer").inner_text().strip() == "Settings"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inside":
