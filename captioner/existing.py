@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,26 +29,31 @@ class RowFile:
     - append, prepend: the new captions come after or before the old ones; one that is there already is not repeated.
 
     Rows of photos that are not asked for stay as they are. With skip, rows are added to the file itself. Otherwise the
-    new file grows beside the old one, as NAME.part, and takes its place when all is done; the same command goes on with
-    the .part that a killed run left.
+    new file grows beside the old one, as NAME.MODE.part (see `part_name`), and takes its place when all is done; the same
+    command goes on with the .part that a killed run left, and no other command touches output or .part before.
 
     `photos` are those to caption. Nothing is changed before the context is entered; then call the object with each row.
 
     Args:
         num_captions: captions that a photo gets; where each takes a line, fewer at the end of the file are a row cut short.
+        made_by: what the captions come from, a model and its options; a .part is gone on with only where it is the same.
 
-    Raises: UserError for a file that is not of this format, two photos that the format calls the same, or an output that
-        cannot be written.
+    Raises: UserError for a file that is not of this format, two photos that the format calls the same, an output that
+        cannot be written, or one of which a run with other options left a .part.
     """
 
     grows_aside = False  # True where the format itself cannot grow row by row: see captioner.parquet
 
-    def __init__(self, output: Path, format: Format, photos: Sequence[Path], existing: str = "skip", *, num_captions: int = 1) -> None:
+    def __init__(
+        self, output: Path, format: Format, photos: Sequence[Path], existing: str = "skip", *, num_captions: int = 1, made_by: str = ""
+    ) -> None:
         if format.name == "coco" and existing in ("append", "prepend"):
             raise UserError(f"COCO results hold one caption a photo, so --existing {existing} cannot be: use skip or overwrite")
         check_writable(output)
         self.output, self.format, self._existing = output, format, existing
-        self._working = output.with_name(f"{output.name}.part") if existing != "skip" or self.grows_aside else output
+        part = output.with_name(part_name(output.name, existing, made_by))
+        self._working = part if existing != "skip" or self.grows_aside else output
+        _refuse_other_parts(output, self._working)
         self._wanted = distinct_keys(photos, format)
         self._dropped: set[str] = set()  # photos whose rows are left out when the file is written anew
         self._cut = False
@@ -59,6 +67,11 @@ class RowFile:
                 if record.key in self._wanted:
                     self._old[record.key] = self._old.get(record.key, ()) + record.captions
         self.photos = Photos(str(photo) for photo in photos if format.key(photo) not in done) if done else photos
+
+    @property
+    def part(self) -> Path | None:
+        """Where the rows are that do not stand in the output yet."""
+        return self._working if self._working != self.output and self._working.exists() else None
 
     def _rows_of_output(self) -> Iterator[Record]:
         return read_rows(self.output, self.format, self._wanted)
@@ -176,6 +189,25 @@ def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
     return Row(row.path, new + old if existing == "prepend" else old + new)
+
+
+def part_name(name: str, existing: str, made_by: str = "") -> str:
+    """What the new file is called while it grows beside the old one, so that no run goes on with what another one meant.
+
+    With skip the model is no part of it: what is there stays, whatever it was made by.
+    """
+    mark = f"-{hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]}" if made_by and existing != "skip" else ""
+    return f"{name}.{existing}{mark}.part"
+
+
+def _refuse_other_parts(output: Path, own: Path) -> None:
+    for other in sorted(output.parent.glob(f"{glob.escape(output.name)}.*.part")):
+        found = re.fullmatch(rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part", other.name.removeprefix(f"{output.name}."))
+        if found and other != own:
+            raise UserError(
+                f"'{other}' holds what a stopped run with --existing {found[1]} and other options than these has done: "
+                "finish that run with its own command, or delete the file"
+            )
 
 
 def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:

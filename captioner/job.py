@@ -97,7 +97,10 @@ def _choose_output(job: FolderJob, photos: Photos) -> Output:
         return CaptionedShards(shards, job.existing, job.output)
     if shards:
         raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")
-    return open_output(job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions)
+    return open_output(
+        job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions,
+        made_by=f"{job.model and job.model.resolve()} {job.decoding}",
+    )  # fmt: skip
 
 
 class _FirstFailure(Exception):

@@ -124,7 +124,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(for
     new = [row_of(row.path, [f"new {row.captions[0].text}".strip()]) for row in rows]
     asked = data.draw(st.lists(st.sampled_from(new), min_size=1, unique_by=lambda row: row.path))
     with TemporaryDirectory() as folder:
-        output, part = Path(folder, "rows"), Path(folder, "rows.part")
+        output, part = Path(folder, "rows"), Path(folder, f"rows.{existing}.part")
         run(output, format, rows)
         old = output.read_bytes()
         stop = data.draw(st.integers(1, len(asked)))
@@ -236,10 +236,40 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(format: str,
 
 
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "rows.part").write_bytes(b"a download")
-    with pytest.raises(UserError, match=r"rows\.part' "):
+    (tmp_path / "rows.overwrite.part").write_bytes(b"a download")
+    with pytest.raises(UserError, match=r"rows\.overwrite\.part' "):
         open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="overwrite")
-    assert (tmp_path / "rows.part").read_bytes() == b"a download"
+    assert (tmp_path / "rows.overwrite.part").read_bytes() == b"a download"
+
+
+@pytest.mark.parametrize("other", ["skip", "append", "prepend", "overwrite by another model"])
+def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_words_are_lost(other: str, tmp_path: Path) -> None:
+    photos = [Path("a.jpg"), Path("b.jpg")]
+    run(tmp_path / "rows", "jsonl", [row_of(photo, ["MY OWN WORDS"]) for photo in photos])
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model") as write,
+    ):
+        write(row_of(photos[0], ["a dog"]))
+        raise KeyboardInterrupt
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (part,) = before.keys() - {"rows"}
+    existing, _, made_by = other.partition(" by ")
+    with pytest.raises(UserError, match=rf"{part}' holds what a stopped run with --existing overwrite .*, or delete the file"):
+        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing, made_by=made_by or "a model")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert list(open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model").photos) == photos[1:]
+    (tmp_path / part).unlink()
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model") as write:
+        for photo in photos:
+            write(row_of(photo, ["a cat"]))
+    assert said(tmp_path / "rows", "jsonl") == {"a.jpg": ["MY OWN WORDS", "a cat"], "b.jpg": ["MY OWN WORDS", "a cat"]}
+
+
+def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
+    for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
+        (tmp_path / name).touch()
+    assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [Path("a.jpg")]
 
 
 @pytest.mark.parametrize("format", FORMATS)
