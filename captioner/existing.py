@@ -6,6 +6,7 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,6 +51,8 @@ class RowFile:
         if format.name == "coco" and existing in ("append", "prepend"):
             raise UserError(f"COCO results hold one caption a photo, so --existing {existing} cannot be: use skip or overwrite")
         check_writable(output)
+        if output.is_symlink():
+            output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
         self.output, self.format, self._existing = output, format, existing
         part = output.with_name(part_name(output.name, existing, made_by))
         self._working = part if existing != "skip" or self.grows_aside else output
@@ -115,6 +118,7 @@ class RowFile:
         temporary.unlink(missing_ok=True)  # of a run that was killed here
         try:
             with _GrowingFile(temporary, self.format) as file:
+                shutil.copymode(self.output if self._fresh else self._working, temporary)  # before anything private is in it
                 for record in self._rows_to_keep():
                     if record.whole and record.key not in self._dropped:
                         file.add(record.data)

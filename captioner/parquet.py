@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -64,6 +65,8 @@ class ParquetFile(RowFile):
         temporary = self.output.with_name(f".{self.output.name}.new")
         try:
             write_parquet(temporary, (json.loads(record.data) for record in read_rows(self._working, self.format, set())))
+            if self.output.exists():
+                shutil.copymode(self.output, temporary)
             temporary.replace(self.output)
             self._working.unlink()
         finally:

@@ -266,6 +266,22 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     assert said(tmp_path / "rows", "jsonl") == {"a.jpg": ["MY OWN WORDS", "a cat"], "b.jpg": ["MY OWN WORDS", "a cat"]}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights and modes are others there")
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(format: str, existing: str, tmp_path: Path) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "rows").symlink_to(tmp_path / "disk" / "rows")
+    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), [])])
+    (tmp_path / "disk" / "rows").chmod(0o600)
+    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"])], existing)  # a failure that is tried again is taken out
+    assert (tmp_path / "rows").is_symlink() and listed(tmp_path) == ["disk", "rows"] and listed(tmp_path / "disk") == ["rows"]
+    assert (tmp_path / "disk" / "rows").stat().st_mode & 0o777 == 0o600
+    assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
+
+
 def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
     for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
         (tmp_path / name).touch()
