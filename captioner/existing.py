@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from captioner.folder import Photos, Row
 from captioner.formats import Format, Record
+from captioner.lock import RunLock
 from captioner.model import Caption
 from rnnkit.errors import UserError
 
@@ -40,7 +42,7 @@ class RowFile:
         made_by: what the captions come from, a model and its options; a .part is gone on with only where it is the same.
 
     Raises: UserError for a file that is not of this format, two photos that the format calls the same, an output that
-        cannot be written, or one of which a run with other options left a .part.
+        cannot be written, or one of which a run with other options left a .part; on entering for one that another run writes.
     """
 
     grows_aside = False  # True where the format itself cannot grow row by row: see captioner.parquet
@@ -57,6 +59,7 @@ class RowFile:
         part = output.with_name(part_name(output.name, existing, made_by))
         self._working = part if existing != "skip" or self.grows_aside else output
         _refuse_other_parts(output, self._working)
+        self._lock = RunLock(output, self._working)
         self._wanted = distinct_keys(photos, format)
         self._dropped: set[str] = set()  # photos whose rows are left out when the file is written anew
         self._cut = False
@@ -105,12 +108,18 @@ class RowFile:
         self._fresh = not self._working.exists()
         if self._working != self.output and self._fresh and not self.photos:
             return self  # all is done already
+        with ExitStack() as lock:
+            lock.enter_context(self._lock)
+            self._begin()
+            self._held = lock.pop_all()
+        return self
+
+    def _begin(self) -> None:
         mends = self._cut or bool(self._dropped) or self.format.footer != b""
         if self.output.exists() if self._fresh else mends:
             self._write_anew()
         self._file = _GrowingFile(self._working, self.format)
         self._wanted, self._dropped = set(), set()  # both may be as large as the folder
-        return self
 
     def _write_anew(self) -> None:
         """The rows that stay, in another file that is then renamed: a kill leaves the old one or the new one, whole."""
@@ -136,11 +145,12 @@ class RowFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._file is None:
             return
-        self._file.close()
-        if kind is None:
-            self._publish()
-        elif self._fresh and not self._rows:
-            self._working.unlink(missing_ok=True)  # not in the way of another try
+        with self._held:
+            self._file.close()
+            if kind is None:
+                self._publish()
+            elif self._fresh and not self._rows:
+                self._working.unlink(missing_ok=True)  # not in the way of another try
 
     def _publish(self) -> None:
         if self._working != self.output:
@@ -209,8 +219,8 @@ def _refuse_other_parts(output: Path, own: Path) -> None:
         found = re.fullmatch(rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part", other.name.removeprefix(f"{output.name}."))
         if found and other != own:
             raise UserError(
-                f"'{other}' holds what a stopped run with --existing {found[1]} and other options than these has done: "
-                "finish that run with its own command, or delete the file"
+                f"'{other}' is what a run with --existing {found[1]} and other options than these has done so far: "
+                "finish that run with its own command, or delete the file if it was stopped"
             )
 
 

@@ -11,7 +11,7 @@ import os
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from captioner.existing import check_writable
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import Format, json_row
 from captioner.images import EXTENSIONS
+from captioner.lock import RunLock
 from rnnkit.errors import UserError
 
 try:
@@ -50,7 +51,7 @@ class PhotoShards:
         if existing != "skip":
             raise UserError(f"shards of photos are only added to, so --existing {existing} cannot be: choose another --output")
         _check_folder(folder)
-        self._folder = folder
+        self._folder, self._lock = folder, RunLock(folder, inside=True)
         self._shard: _Shard | None = None
         done: set[str] = set()
         for path in [*folder.glob("*.tar"), *folder.glob("*.tar.part")]:
@@ -62,8 +63,11 @@ class PhotoShards:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._folder.glob("*.tar.part"):
-            self._shard = _Shard(part.with_suffix(""))
+        with ExitStack() as lock:
+            lock.enter_context(self._lock)
+            for part in self._folder.glob("*.tar.part"):
+                self._shard = _Shard(part.with_suffix(""))
+            self._held = lock.pop_all()
         return self
 
     def __call__(self, row: Row) -> None:
@@ -79,12 +83,11 @@ class PhotoShards:
             self._shard = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shard is None:
-            return
-        if kind is None:
-            self._shard.finish()
-        else:
-            self._shard.leave()
+        with self._held:
+            if self._shard is not None and kind is None:
+                self._shard.finish()
+            elif self._shard is not None:
+                self._shard.leave()
 
 
 class CaptionedShards:
@@ -108,7 +111,7 @@ class CaptionedShards:
                 raise UserError(f"'{names[shard.name]}' and '{shard}' would both become '{folder / shard.name}': rename one")
             if shard.parent.resolve() == folder.resolve():
                 raise UserError(f"'{shard}' lies in '{folder}' itself: choose another folder for --output")
-        self._existing, self._folder = existing, folder
+        self._existing, self._folder, self._lock = existing, folder, RunLock(folder, inside=True)
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
         self.photos: Iterable[Picture] = self._read()
         self._shard: _Shard | None = None
@@ -118,6 +121,7 @@ class CaptionedShards:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock.__enter__()
         return self
 
     def _read(self) -> Iterator[Picture]:
@@ -180,7 +184,10 @@ class CaptionedShards:
         self._shard = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
+        try:
+            self._leave()
+        finally:
+            self._lock.__exit__()
         if kind is None and self._damaged:
             example = f"for example {self._damaged[0]}; the others are done"
             raise UserError(f"{len(self._damaged)} of {len(self.shards)} shards are damaged, {example}")

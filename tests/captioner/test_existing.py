@@ -255,7 +255,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (part,) = before.keys() - {"rows"}
     existing, _, made_by = other.partition(" by ")
-    with pytest.raises(UserError, match=rf"{part}' holds what a stopped run with --existing overwrite .*, or delete the file"):
+    with pytest.raises(UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"):
         open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing, made_by=made_by or "a model")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert list(open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model").photos) == photos[1:]
@@ -280,6 +280,26 @@ def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(format: s
     assert (tmp_path / "rows").is_symlink() and listed(tmp_path) == ["disk", "rows"] and listed(tmp_path / "disk") == ["rows"]
     assert (tmp_path / "disk" / "rows").stat().st_mode & 0o777 == 0o600
     assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(existing: str, tmp_path: Path) -> None:
+    rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
+    run(tmp_path / "rows", "jsonl", rows[:1])
+    (tmp_path / ".rows.lock").touch()  # of a run that was killed
+    photos = [row.path for row in rows]
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing) as first:
+        wanted = list(first.photos)
+        first(row_of(Path(wanted[0]), ["a cat"]))  # type: ignore[arg-type]
+        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing)
+        with pytest.raises(UserError, match=r"another run is writing '.*rows'"), second:
+            pass
+        for photo in wanted[1:]:
+            first(row_of(Path(photo), ["a cat"]))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"another run has changed '.*rows' meanwhile"), second:
+        pass
+    assert len(records(tmp_path / "rows", "jsonl")) == 4 and listed(tmp_path) == ["rows"]
 
 
 def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from captioner.folder import Row
 from captioner.model import Caption
+from rnnkit.errors import UserError
 
 webdataset = pytest.importorskip("webdataset", reason="webdataset, the extra of that name, is not installed")
 from captioner import shards as module  # noqa: E402 - needs it
@@ -85,6 +86,18 @@ def test_texts_that_a_shard_has_are_replaced_or_added_to(existing: str, text: st
     said = caption(photos / "0.jpg")[1].rstrip().split("\t")[1]
     assert caption(tmp_path / "b.tar", "--format", "webdataset", "--output", tmp_path / "out", "--existing", existing)[0] == 0
     assert samples(tmp_path / "out" / "b.tar")[0]["txt"].decode() == text.format(said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
+def test_two_runs_cannot_write_shards_into_one_folder(photos: Path, tmp_path: Path) -> None:
+    shard = make_shard(tmp_path / "a.tar", {"1.jpg": (photos / "0.jpg").read_bytes()})
+    out = tmp_path / "out"
+    for first in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out)):
+        with first:
+            for second in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out)):
+                with pytest.raises(UserError, match=r"another run is writing '.*out'"), second:
+                    pass
+        assert not list(out.iterdir())
 
 
 def test_a_damaged_shard_is_named_and_the_others_are_done(caption: Run, photos: Path, tmp_path: Path) -> None:
