@@ -55,12 +55,13 @@ def run_job(job: FolderJob) -> bool:
     photos = find_photos(job.paths, recursive=job.recursive) if job.from_file is None else read_list(job.from_file)
     if job.engine == "ray":
         return _run_on_ray(job, photos)
-    output = _choose_output(job, photos)
+    summary = Summary()
+    output = _choose_output(job, photos, summary)
     todo, total = output.photos, len(output.photos) if isinstance(output.photos, Sequence) else None
     if job.dry_run:
         _say_what_would_be_done(photos, todo)
         return True
-    summary = Summary(skipped=0 if total is None else len(photos) - total)
+    summary.skipped += 0 if total is None else len(photos) - total
     try:
         with output:
             if total != 0:
@@ -75,7 +76,7 @@ def run_job(job: FolderJob) -> bool:
     return _conclude(summary, total if total is None else len(photos))
 
 
-def _choose_output(job: FolderJob, photos: Photos) -> Output:
+def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
     shards = [photo for photo in photos if photo.suffix == ".tar"]
     if job.embed:
         from captioner.embed import Embedded
@@ -94,7 +95,7 @@ def _choose_output(job: FolderJob, photos: Photos) -> Output:
             return PhotoShards(photos, job.existing, job.output)
         if len(shards) < len(photos):
             raise UserError(f"'{shards[0]}' is a shard and others are photos: give only the ones or the others")
-        return CaptionedShards(shards, job.existing, job.output)
+        return CaptionedShards(shards, job.existing, job.output, summary)
     if shards:
         raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")
     return open_output(
@@ -111,10 +112,8 @@ def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fa
     for rows in batches:
         errors = [output(row) or row.error for row in rows]  # all of the batch: they are computed already
         for row, error in zip(rows, errors, strict=True):
-            summary.count(error)
-            if error is not None:
-                tell(f"{row.path}: {error}")
-        if fail_fast and any(errors):
+            summary.count(row.path, error)
+        if fail_fast and summary.failed:
             raise _FirstFailure
 
 
@@ -149,7 +148,5 @@ def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
         )  # fmt: skip
         for rows in with_progress(batches, len(shards.photos)):
             for row in rows:
-                summary.count(row.error)
-                if row.error is not None:
-                    tell(f"{row.path}: {row.error}")
+                summary.count(row.path, row.error)
     return _conclude(summary, len(photos))

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,11 +24,12 @@ class Summary:
     failed: Counter[str] = field(default_factory=Counter)  # by reason
     started: float = field(default_factory=time.monotonic)
 
-    def count(self, error: str | None) -> None:
-        """One more photo that was captioned, or failed for this reason."""
+    def count(self, path: Path, error: str | None) -> None:
+        """One more photo that was captioned, or failed for this reason and is named at once."""
         if error is None:
             self.captioned += 1
         else:
+            tell(f"{path}: {error}")
             self.failed[error.partition(" (")[0]] += 1  # what stands in brackets is the photo's own affair
 
     def __str__(self) -> str:

@@ -191,11 +191,12 @@ def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
     assert done.stdout.startswith(f"{photos / '0.jpg'}\t") and done.stderr == ""
 
 
-def test_reasons_are_counted_without_what_is_the_photos_own() -> None:
+def test_reasons_are_counted_without_what_is_the_photos_own(capsys: pytest.CaptureFixture[str]) -> None:
     summary = Summary(captioned=3, skipped=2)
     for error in (None, "damaged or cut short (3 bytes)", "damaged or cut short (4 bytes)", "no such file"):
-        summary.count(error)
+        summary.count(Path("a.jpg"), error)
     assert str(summary).startswith("captioned 4, skipped 2, failed 3 (2 damaged or cut short; 1 no such file); ")
+    assert capsys.readouterr().err.splitlines()[-1] == "captioner: a.jpg: no such file"
 
 
 def test_durations_are_said_as_people_say_them() -> None:
