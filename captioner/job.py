@@ -53,18 +53,20 @@ def run_job(job: FolderJob) -> bool:
     if bool(job.paths) == (job.from_file is not None):
         raise UserError("give images, folders or globs, or --from-file with a list of photos, and not both")
     photos = find_photos(job.paths, recursive=job.recursive) if job.from_file is None else read_list(job.from_file)
-    if job.engine == "ray":
-        return _run_on_ray(job, photos)
     summary = Summary()
+    for name, reason in photos.unread.items():
+        summary.count(Path(name), reason)
+    if job.engine == "ray":
+        return _run_on_ray(job, photos, summary)
     output = _choose_output(job, photos, summary)
     todo, total = output.photos, len(output.photos) if isinstance(output.photos, Sequence) else None
     if job.dry_run:
         _say_what_would_be_done(photos, todo)
-        return True
+        return not summary.failed
     summary.skipped += 0 if total is None else len(photos) - total
     try:
         with output:
-            if total != 0:
+            if total != 0 and not (job.fail_fast and summary.failed):
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
                 batches = caption_photos(captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers)
                 _write(with_progress(batches, total), output, summary, fail_fast=job.fail_fast)
@@ -130,7 +132,7 @@ def _say_what_would_be_done(photos: Photos, todo: object) -> None:
     tell(f"would caption {len(names)}, skip {len(photos) - len(names)}; nothing was done")
 
 
-def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
+def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
     from captioner.ray_engine import ShardFolder, caption_with_ray
 
     if job.embed or job.fail_fast:
@@ -138,8 +140,8 @@ def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
     shards = ShardFolder(job.output, job.format, photos, job.existing)
     if job.dry_run:
         _say_what_would_be_done(photos, shards.photos)
-        return True
-    summary = Summary(skipped=len(photos) - len(shards.photos))
+        return not summary.failed
+    summary.skipped += len(photos) - len(shards.photos)
     shards.mend()
     if shards.photos:
         batches = caption_with_ray(

@@ -158,9 +158,10 @@ def test_hidden_folders_and_links_to_folders_are_not_looked_into(caption: Run, p
     assert len(out.splitlines()) == 5
 
 
-def test_a_folder_that_cannot_be_looked_into_is_named(
-    caption: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_captioned(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (photos / "bad.jpg").unlink()
     (photos / "locked").mkdir()
     scan = os.scandir
 
@@ -170,8 +171,25 @@ def test_a_folder_that_cannot_be_looked_into_is_named(
         return scan(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    assert caption(photos, "--recursive", "--dry-run")[0] == 0
-    assert f"cannot look into the folder '{photos / 'locked'}' (Permission denied)" in caplog.text
+    assert caption(photos, "--recursive", "--dry-run")[0] == 1
+    code, out, err = caption(photos, "--recursive")
+    assert code == 1 and len(out.splitlines()) == 5
+    assert f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
+    assert "captioned 5, skipped 0, failed 1 (1 cannot look into the folder)" in err
+    code, out, err = caption(photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1 and "captioned 0, skipped 0, failed 1 " in err
+    code, _, err = caption(photos / "locked")
+    assert code == 1 and "cannot look into the folder (Permission denied)" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_to_itself_is_one_failure(caption: Run, photos: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    for name in ("loop.jpg", "loop"):
+        (photos / name).symlink_to(photos / name)
+    code, out, err = caption(photos)
+    assert code == 1 and len(out.splitlines()) == 5
+    assert f"{photos / 'loop.jpg'}: Too many levels of symbolic links\n" in err and "failed 1 " in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")
