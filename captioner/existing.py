@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -278,6 +279,16 @@ def _is_cut_row(data: bytes, format: Format, wanted: set[str]) -> bool:
         if beginning.startswith(data) or (data.startswith(beginning) and b"\n" not in data[len(beginning) :].removesuffix(b"\n")):
             return True
     return False
+
+
+def reason_of(error: OSError) -> str:
+    """Why one photo, or what is written for it alone, cannot be read or written.
+
+    Raises: the error itself where the disk is full, as no other photo fares better then.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        raise error
+    return "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
 
 
 def check_writable(output: Path) -> None:

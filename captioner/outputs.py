@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from captioner.existing import EXISTING, RowFile, distinct_keys
+from captioner.existing import EXISTING, RowFile, distinct_keys, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import FORMATS, Format
 from rnnkit.errors import UserError
@@ -132,16 +132,20 @@ class Sidecars:
     def __enter__(self) -> Self:
         return self
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Row) -> str | None:
         if row.error is not None:
-            return
+            return None
         sidecar = _sidecar(row.path)
         lines = [caption.text.encode() for caption in row.captions]
-        if self._existing in ("append", "prepend") and sidecar.exists():
-            old = sidecar.read_bytes().splitlines()
-            new = [line for line in lines if line not in old]
-            lines = old + new if self._existing == "append" else new + old
-        write_whole(sidecar, b"".join(line + b"\n" for line in lines))
+        try:
+            if self._existing in ("append", "prepend") and sidecar.exists():
+                old = sidecar.read_bytes().splitlines()
+                new = [line for line in lines if line not in old]
+                lines = old + new if self._existing == "append" else new + old
+            write_whole(sidecar, b"".join(line + b"\n" for line in lines))
+        except OSError as error:
+            return f"its sidecar cannot be written ({reason_of(error)})"
+        return None
 
     def __exit__(self, *error: object) -> None:
         pass

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
-from captioner.existing import check_writable
+from captioner.existing import check_writable, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import Format, json_row
 from captioner.images import EXTENSIONS
@@ -69,17 +69,22 @@ class PhotoShards:
             self._held = lock.pop_all()
         return self
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Row) -> str | None:
         if row.error is not None:
-            return
+            return None
+        try:
+            data = row.path.read_bytes()
+        except OSError as error:
+            return reason_of(error)
         if self._shard is None:
             self._shard = _Shard(self._folder / f"{len(list(self._folder.glob('*.tar'))):05d}.tar")
         extension = row.path.suffix.lower().removeprefix(".") or "jpg"
-        self._shard.write({"__key__": f"{self._count:09d}", extension: row.path.read_bytes()} | _described(row))
+        self._shard.write({"__key__": f"{self._count:09d}", extension: data} | _described(row))
         self._count += 1
         if self._shard.samples == SAMPLES:
             self._shard.finish()
             self._shard = None
+        return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._held:

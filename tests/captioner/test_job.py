@@ -137,6 +137,15 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, 
     assert not list(photos.glob(".*"))
 
 
+def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(caption: Run, photos: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    (photos / "0.txt").mkdir()
+    code, _, err = caption(photos, "--format", "sidecar", "--existing", "overwrite")
+    assert code == 1
+    assert f"{photos / '0.jpg'}: its sidecar cannot be written (Is a directory)\n" in err and "captioned 4, skipped 0, failed 1 " in err
+    assert sum(path.is_file() for path in photos.glob("*.txt")) == 4 and not list(photos.glob(".*"))
+
+
 def test_a_sidecar_of_a_photo_that_can_no_longer_be_read_is_kept(caption: Run, photos: Path) -> None:
     (photos / "bad.txt").write_text("what it showed", encoding="utf-8")
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 1

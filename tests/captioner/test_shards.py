@@ -127,6 +127,16 @@ def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(tmp_path: P
     assert not summary.failed
 
 
+def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_and_no_sample(photos: Path, tmp_path: Path) -> None:
+    paths = [photos / "0.jpg", photos / "gone.jpg", photos / "3.jpeg"]
+    with PhotoShards(paths, "skip", tmp_path / "out") as write:
+        assert [write(row) for row in captions_of(paths)] == [None, "no such file", None]
+    assert [json.loads(sample["caption.json"])["path"] for sample in samples(tmp_path / "out" / "00000.tar")] == [
+        str(paths[0]),
+        str(paths[2]),
+    ]
+
+
 def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(tmp_path: Path) -> None:
     members = {"1.jpg": b"", "1.txt": b"my words", "2.jpg": b"", "3.cls": b"", "4.jpg": b"", "5.jpg": b""}
     shard = make_shard(tmp_path / "a.tar", members)
