@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from captioner.existing import RowFile
 from captioner.folder import Photos, Row, caption_photos, find_photos, read_list
 from captioner.model import Captioner, Decoding
 from captioner.outputs import Output, open_output
@@ -64,18 +67,17 @@ def run_job(job: FolderJob) -> bool:
         _say_what_would_be_done(photos, todo)
         return not summary.failed
     summary.skipped += 0 if total is None else len(photos) - total
-    try:
+    asked = len(photos) + len(photos.unread)
+    with _summed_up(summary, None if total is None else asked, output), suppress(_FirstFailure):
+        if job.fail_fast and summary.failed:
+            raise _FirstFailure
         with output:
-            if total != 0 and not (job.fail_fast and summary.failed):
+            if total != 0:
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
                 batches = caption_photos(captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers)
-                _write(with_progress(batches, total), output, summary, fail_fast=job.fail_fast)
-    except _FirstFailure:
-        pass
-    except BrokenPipeError:
-        tell("nobody reads the output any more; stopped")
-        raise
-    return _conclude(summary, total if total is None else len(photos))
+                with closing(with_progress(batches, total)) as shown:
+                    _write(shown, output, summary, fail_fast=job.fail_fast)
+    return not summary.failed
 
 
 def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
@@ -112,17 +114,34 @@ class _FirstFailure(Exception):
 
 def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool) -> None:
     for rows in batches:
-        errors = [output(row) or row.error for row in rows]  # all of the batch: they are computed already
-        for row, error in zip(rows, errors, strict=True):
-            summary.count(row.path, error)
+        for row in rows:  # all of the batch: they are computed already
+            summary.count(row.path, output(row) or row.error)
         if fail_fast and summary.failed:
             raise _FirstFailure
 
 
-def _conclude(summary: Summary, asked: int | None) -> bool:
-    if asked != 1:  # one photo says enough for itself
-        tell(str(summary))
-    return not summary.failed
+@contextmanager
+def _summed_up(summary: Summary, asked: int | None, output: Output | None = None) -> Iterator[None]:
+    """Says at the end what became of the photos, also where the end comes early; the line of the error follows."""
+
+    def sum_up() -> None:
+        if isinstance(output, RowFile) and output.part is not None:
+            tell(f"the new rows are in '{output.part}' so far: the same command goes on with them")
+        if asked != 1:  # one photo says enough for itself
+            tell(str(summary))
+
+    try:
+        yield
+    except UserError:
+        if summary.captioned or summary.failed:  # else nothing was begun
+            sum_up()
+        raise
+    except BaseException as error:
+        sum_up()
+        if isinstance(error, BrokenPipeError):
+            tell("nobody reads the output any more; stopped")
+        raise
+    sum_up()
 
 
 def _say_what_would_be_done(photos: Photos, todo: object) -> None:
@@ -142,13 +161,14 @@ def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
         _say_what_would_be_done(photos, shards.photos)
         return not summary.failed
     summary.skipped += len(photos) - len(shards.photos)
-    shards.mend()
-    if shards.photos:
-        batches = caption_with_ray(
-            shards, job.decoding, model=job.model, device=job.device, backend=job.backend,
-            batch_size=job.batch_size, workers=job.workers, actors=job.ray_actors,
-        )  # fmt: skip
-        for rows in with_progress(batches, len(shards.photos)):
-            for row in rows:
-                summary.count(row.path, row.error)
-    return _conclude(summary, len(photos))
+    with _summed_up(summary, len(photos) + len(photos.unread)):
+        shards.mend()
+        if shards.photos:
+            batches = caption_with_ray(
+                shards, job.decoding, model=job.model, device=job.device, backend=job.backend,
+                batch_size=job.batch_size, workers=job.workers, actors=job.ray_actors,
+            )  # fmt: skip
+            with closing(with_progress(batches, len(shards.photos))) as shown:
+                for row in chain.from_iterable(shown):
+                    summary.count(row.path, row.error)
+    return not summary.failed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Summary:
         return f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f} photos/s, {duration(seconds)}"
 
 
-def with_progress(batches: Iterator[list[Row]], total: int | None) -> Iterator[list[Row]]:
+def with_progress(batches: Iterator[list[Row]], total: int | None) -> Generator[list[Row], None, None]:
     """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None is not known."""
     console = Console(stderr=True)
     if not console.is_terminal or total == 1:

@@ -105,6 +105,27 @@ def test_the_first_failure_stops_a_run_that_is_told_to_fail_fast(caption: Run, p
     assert "captioned 2, skipped 0, failed 1" in err
 
 
+def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_ones_are(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "bad.jpg").rename(photos / "2.bad.jpg")
+    command = (photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 1)
+    caption(*command)
+    before = (tmp_path / "rows").read_bytes()
+    code, _, err = caption(*command, "--existing", "overwrite", "--fail-fast")
+    (part,) = (path for path in tmp_path.iterdir() if path.suffix == ".part")
+    *_, where, summary = err.splitlines()
+    assert code == 1 and "captioned 2, skipped 0, failed 1" in summary
+    assert where == f"captioner: the new rows are in '{part}' so far: the same command goes on with them"
+    monkeypatch.setattr("captioner.folder.Captioner.caption_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, _, err = caption(*command, "--existing", "overwrite")
+    *_, where, summary, stopped = err.splitlines()
+    assert code == 130 and str(part) in where and "captioned 0, skipped 2, failed 1 " in summary and "interrupted" in stopped
+    assert (tmp_path / "rows").read_bytes() == before
+    code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
+    assert code == 2 and f"'{part}' is what a run with --existing overwrite and other options than these has done so far" in err
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     code, out, err = caption(photos, "--output", output, "--dry-run", "--model", "nowhere")
@@ -186,7 +207,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
     assert f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
     assert "captioned 5, skipped 0, failed 1 (1 cannot look into the folder)" in err
     code, out, err = caption(photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows")
-    assert code == 1 and "captioned 0, skipped 0, failed 1 " in err
+    assert code == 1 and "captioned 0, skipped 0, failed 1 " in err and not (tmp_path / "rows").exists()
     code, _, err = caption(photos / "locked")
     assert code == 1 and "cannot look into the folder (Permission denied)" in err
 
@@ -207,7 +228,8 @@ def test_a_device_can_be_written_to_and_one_that_is_full_ends_it(form: str, capt
     assert caption(photos, "--output", "/dev/null", "--format", form)[0] == 1
     code, _, err = caption(photos, "--output", "/dev/full", "--format", form)
     assert code == 1
-    assert err.splitlines()[-1].startswith("captioner: the disk is full")
+    *_, summary, stopped = err.splitlines()
+    assert stopped.startswith("captioner: the disk is full") and summary.startswith("captioner: captioned 0, skipped 0, failed ")
 
 
 def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
