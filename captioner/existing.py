@@ -105,7 +105,8 @@ class RowFile:
         return done - self._dropped
 
     def __enter__(self) -> Self:
-        self._rows, self._file = 0, None
+        self._rows = 0
+        self._file: _GrowingFile | None = None
         self._fresh = not self._working.exists()
         if self._working != self.output and self._fresh and not self.photos:
             return self  # all is done already

@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(tmp_path: P
     def write(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(module.TarWriter, "write", write)
+    monkeypatch.setattr(f"{module.__name__}.TarWriter.write", write)
     with pytest.raises(OSError, match="No space left"), CaptionedShards([shard], "skip", tmp_path / "out", summary) as output:
         list(output.photos)
     assert not summary.failed
