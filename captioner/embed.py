@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 from xml.etree import ElementTree
 
-from captioner.existing import check_writable
+from captioner.existing import check_writable, reason_of
 from captioner.folder import Photos, Row
 from rnnkit.errors import UserError
 
@@ -321,6 +321,8 @@ class Embedded:
             _replace(self._target(row.path), with_description(data, "\n".join(lines)), like=row.path)
         except EmbedError as error:
             return str(error)
+        except OSError as error:
+            return f"cannot be rewritten ({reason_of(error)})"
         return None
 
     def __exit__(self, *error: object) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import glob
+import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from captioner.folder import Photos, Row
 from captioner.formats import Format, Record
+from captioner.lock import RunLock
 from captioner.model import Caption
 from rnnkit.errors import UserError
 
@@ -26,26 +33,34 @@ class RowFile:
     - append, prepend: the new captions come after or before the old ones; one that is there already is not repeated.
 
     Rows of photos that are not asked for stay as they are. With skip, rows are added to the file itself. Otherwise the
-    new file grows beside the old one, as NAME.part, and takes its place when all is done; the same command goes on with
-    the .part that a killed run left.
+    new file grows beside the old one, as NAME.MODE.part (see `part_name`), and takes its place when all is done; the same
+    command goes on with the .part that a killed run left, and no other command touches output or .part before.
 
     `photos` are those to caption. Nothing is changed before the context is entered; then call the object with each row.
 
     Args:
         num_captions: captions that a photo gets; where each takes a line, fewer at the end of the file are a row cut short.
+        made_by: what the captions come from, a model and its options; a .part is gone on with only where it is the same.
 
-    Raises: UserError for a file that is not of this format, two photos that the format calls the same, or an output that
-        cannot be written.
+    Raises: UserError for a file that is not of this format, two photos that the format calls the same, an output that
+        cannot be written, or one of which a run with other options left a .part; on entering for one that another run writes.
     """
 
     grows_aside = False  # True where the format itself cannot grow row by row: see captioner.parquet
 
-    def __init__(self, output: Path, format: Format, photos: Sequence[Path], existing: str = "skip", *, num_captions: int = 1) -> None:
+    def __init__(
+        self, output: Path, format: Format, photos: Sequence[Path], existing: str = "skip", *, num_captions: int = 1, made_by: str = ""
+    ) -> None:
         if format.name == "coco" and existing in ("append", "prepend"):
             raise UserError(f"COCO results hold one caption a photo, so --existing {existing} cannot be: use skip or overwrite")
         check_writable(output)
+        if output.is_symlink():
+            output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
         self.output, self.format, self._existing = output, format, existing
-        self._working = output.with_name(f"{output.name}.part") if existing != "skip" or self.grows_aside else output
+        part = output.with_name(part_name(output.name, existing, made_by))
+        self._working = part if existing != "skip" or self.grows_aside else output
+        _refuse_other_parts(output, self._working)
+        self._lock = RunLock(output, self._working)
         self._wanted = distinct_keys(photos, format)
         self._dropped: set[str] = set()  # photos whose rows are left out when the file is written anew
         self._cut = False
@@ -59,6 +74,11 @@ class RowFile:
                 if record.key in self._wanted:
                     self._old[record.key] = self._old.get(record.key, ()) + record.captions
         self.photos = Photos(str(photo) for photo in photos if format.key(photo) not in done) if done else photos
+
+    @property
+    def part(self) -> Path | None:
+        """Where the rows are that do not stand in the output yet."""
+        return self._working if self._working != self.output and self._working.exists() else None
 
     def _rows_of_output(self) -> Iterator[Record]:
         return read_rows(self.output, self.format, self._wanted)
@@ -85,16 +105,23 @@ class RowFile:
         return done - self._dropped
 
     def __enter__(self) -> Self:
-        self._rows, self._file = 0, None
+        self._rows = 0
+        self._file: _GrowingFile | None = None
         self._fresh = not self._working.exists()
         if self._working != self.output and self._fresh and not self.photos:
             return self  # all is done already
+        with ExitStack() as lock:
+            lock.enter_context(self._lock)
+            self._begin()
+            self._held = lock.pop_all()
+        return self
+
+    def _begin(self) -> None:
         mends = self._cut or bool(self._dropped) or self.format.footer != b""
         if self.output.exists() if self._fresh else mends:
             self._write_anew()
         self._file = _GrowingFile(self._working, self.format)
         self._wanted, self._dropped = set(), set()  # both may be as large as the folder
-        return self
 
     def _write_anew(self) -> None:
         """The rows that stay, in another file that is then renamed: a kill leaves the old one or the new one, whole."""
@@ -102,6 +129,7 @@ class RowFile:
         temporary.unlink(missing_ok=True)  # of a run that was killed here
         try:
             with _GrowingFile(temporary, self.format) as file:
+                shutil.copymode(self.output if self._fresh else self._working, temporary)  # before anything private is in it
                 for record in self._rows_to_keep():
                     if record.whole and record.key not in self._dropped:
                         file.add(record.data)
@@ -119,11 +147,12 @@ class RowFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._file is None:
             return
-        self._file.close()
-        if kind is None:
-            self._publish()
-        elif self._fresh and not self._rows:
-            self._working.unlink(missing_ok=True)  # not in the way of another try
+        with self._held:
+            self._file.close()
+            if kind is None:
+                self._publish()
+            elif self._fresh and not self._rows:
+                self._working.unlink(missing_ok=True)  # not in the way of another try
 
     def _publish(self) -> None:
         if self._working != self.output:
@@ -176,6 +205,25 @@ def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
     return Row(row.path, new + old if existing == "prepend" else old + new)
+
+
+def part_name(name: str, existing: str, made_by: str = "") -> str:
+    """What the new file is called while it grows beside the old one, so that no run goes on with what another one meant.
+
+    With skip the model is no part of it: what is there stays, whatever it was made by.
+    """
+    mark = f"-{hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]}" if made_by and existing != "skip" else ""
+    return f"{name}.{existing}{mark}.part"
+
+
+def _refuse_other_parts(output: Path, own: Path) -> None:
+    for other in sorted(output.parent.glob(f"{glob.escape(output.name)}.*.part")):
+        found = re.fullmatch(rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part", other.name.removeprefix(f"{output.name}."))
+        if found and other != own:
+            raise UserError(
+                f"'{other}' is what a run with --existing {found[1]} and other options than these has done so far: "
+                "finish that run with its own command, or delete the file if it was stopped"
+            )
 
 
 def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:
@@ -232,6 +280,16 @@ def _is_cut_row(data: bytes, format: Format, wanted: set[str]) -> bool:
         if beginning.startswith(data) or (data.startswith(beginning) and b"\n" not in data[len(beginning) :].removesuffix(b"\n")):
             return True
     return False
+
+
+def reason_of(error: OSError) -> str:
+    """Why one photo, or what is written for it alone, cannot be read or written.
+
+    Raises: the error itself where the disk is full, as no other photo fares better then.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        raise error
+    return "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
 
 
 def check_writable(output: Path) -> None:

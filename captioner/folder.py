@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +20,6 @@ from captioner.images import EXTENSIONS, ImageError
 from captioner.model import Caption, Captioner, Decoding
 from rnnkit.errors import UserError
 
-logger = logging.getLogger(__name__)
 # Batches in hand: one is searched while the next is encoded and the one after that is decoded.
 BATCHES_HELD = 3
 Encoded = tuple[list[str | None], Tensor | None]  # for each photo None or its error; the features (B, R, C) of those without
@@ -45,10 +43,11 @@ class Picture:
 
 
 class Photos(Sequence[Path]):
-    """Paths kept as plain text, which takes a fifth of the memory."""
+    """Paths kept as plain text, which takes a fifth of the memory; and what could not be looked into for them, with the reason."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], unread: Mapping[str, str] | None = None) -> None:
         self.names = list(names)
+        self.unread = dict(unread or {})
 
     @overload
     def __getitem__(self, index: int) -> Path: ...
@@ -71,14 +70,18 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
     Args:
         recursive: look into folders inside folders too; into hidden ones and through links to folders never.
 
+    A folder that cannot be looked into is kept in `unread` with the reason, as is a link that leads nowhere but to itself.
+
     Raises: UserError naming a path at which nothing is, or a folder without photos.
     """
     found: dict[str, None] = {}  # a set that keeps its order
+    unread: dict[str, str] = {}
     for text in paths:
         path = Path(text)
         if path.is_dir():
-            inside = dict.fromkeys(_inside(path, recursive=recursive))
-            if not inside:
+            before = len(unread)
+            inside = dict.fromkeys(_inside(path, unread, recursive=recursive))
+            if not inside and len(unread) == before:
                 deeper = "" if recursive else "; folders inside need --recursive"
                 raise UserError(f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})")
             found |= inside
@@ -90,7 +93,7 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
             if not files:
                 raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
             found |= dict.fromkeys(files)
-    return Photos(found)
+    return Photos(found, unread)
 
 
 def read_list(source: str) -> Photos:
@@ -111,20 +114,26 @@ def read_list(source: str) -> Photos:
     return Photos(names)
 
 
-def _inside(folder: Path, *, recursive: bool) -> Iterator[str]:
-    """Names of the photos in a folder, sorted as their paths are."""
+def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterator[str]:
+    """Names of the photos in a folder, sorted as their paths are; what cannot be looked into is added to `unread`."""
     try:
         with os.scandir(folder) as entries:
             listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
-        logger.warning("cannot look into the folder '%s' (%s)", folder, error.strerror)
+        unread[str(folder)] = f"cannot look into the folder ({error.strerror})"
         return
     for entry in listed:
-        if entry.is_dir():
-            if recursive and not entry.is_symlink():
-                yield from _inside(folder / entry.name, recursive=True)
-        elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():  # noqa: PTH122 - a Path for each takes long
+        is_photo = os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each takes long
+        try:
+            is_folder, is_file = entry.is_dir(), is_photo and entry.is_file()
+        except OSError as error:  # a link to itself
+            if is_photo:
+                unread[str(folder / entry.name)] = str(error.strerror)
+            continue
+        if is_file:
             yield str(folder / entry.name)
+        elif is_folder and recursive and not entry.is_symlink():
+            yield from _inside(folder / entry.name, unread, recursive=True)
 
 
 # --- captioning -------------------------------------------------------------------------------------------------------

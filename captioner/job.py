@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
+from captioner.existing import RowFile
 from captioner.folder import Photos, Row, caption_photos, find_photos, read_list
 from captioner.model import Captioner, Decoding
 from captioner.outputs import Output, open_output
@@ -53,29 +56,31 @@ def run_job(job: FolderJob) -> bool:
     if bool(job.paths) == (job.from_file is not None):
         raise UserError("give images, folders or globs, or --from-file with a list of photos, and not both")
     photos = find_photos(job.paths, recursive=job.recursive) if job.from_file is None else read_list(job.from_file)
+    summary = Summary()
+    for name, reason in photos.unread.items():
+        summary.count(Path(name), reason)
     if job.engine == "ray":
-        return _run_on_ray(job, photos)
-    output = _choose_output(job, photos)
+        return _run_on_ray(job, photos, summary)
+    output = _choose_output(job, photos, summary)
     todo, total = output.photos, len(output.photos) if isinstance(output.photos, Sequence) else None
     if job.dry_run:
         _say_what_would_be_done(photos, todo)
-        return True
-    summary = Summary(skipped=0 if total is None else len(photos) - total)
-    try:
+        return not summary.failed
+    summary.skipped += 0 if total is None else len(photos) - total
+    asked = len(photos) + len(photos.unread)
+    with _summed_up(summary, None if total is None else asked, output), suppress(_FirstFailure):
+        if job.fail_fast and summary.failed:
+            raise _FirstFailure
         with output:
             if total != 0:
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
                 batches = caption_photos(captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers)
-                _write(with_progress(batches, total), output, summary, fail_fast=job.fail_fast)
-    except _FirstFailure:
-        pass
-    except BrokenPipeError:
-        tell("nobody reads the output any more; stopped")
-        raise
-    return _conclude(summary, total if total is None else len(photos))
+                with closing(with_progress(batches, total)) as shown:
+                    _write(shown, output, summary, fail_fast=job.fail_fast)
+    return not summary.failed
 
 
-def _choose_output(job: FolderJob, photos: Photos) -> Output:
+def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
     shards = [photo for photo in photos if photo.suffix == ".tar"]
     if job.embed:
         from captioner.embed import Embedded
@@ -94,10 +99,13 @@ def _choose_output(job: FolderJob, photos: Photos) -> Output:
             return PhotoShards(photos, job.existing, job.output)
         if len(shards) < len(photos):
             raise UserError(f"'{shards[0]}' is a shard and others are photos: give only the ones or the others")
-        return CaptionedShards(shards, job.existing, job.output)
+        return CaptionedShards(shards, job.existing, job.output, summary)
     if shards:
         raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")
-    return open_output(job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions)
+    return open_output(
+        job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions,
+        made_by=f"{job.model and job.model.resolve()} {job.decoding}",
+    )  # fmt: skip
 
 
 class _FirstFailure(Exception):
@@ -106,19 +114,34 @@ class _FirstFailure(Exception):
 
 def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool) -> None:
     for rows in batches:
-        errors = [output(row) or row.error for row in rows]  # all of the batch: they are computed already
-        for row, error in zip(rows, errors, strict=True):
-            summary.count(error)
-            if error is not None:
-                tell(f"{row.path}: {error}")
-        if fail_fast and any(errors):
+        for row in rows:  # all of the batch: they are computed already
+            summary.count(row.path, output(row) or row.error)
+        if fail_fast and summary.failed:
             raise _FirstFailure
 
 
-def _conclude(summary: Summary, asked: int | None) -> bool:
-    if asked != 1:  # one photo says enough for itself
-        tell(str(summary))
-    return not summary.failed
+@contextmanager
+def _summed_up(summary: Summary, asked: int | None, output: Output | None = None) -> Iterator[None]:
+    """Says at the end what became of the photos, also where the end comes early; the line of the error follows."""
+
+    def sum_up() -> None:
+        if isinstance(output, RowFile) and output.part is not None:
+            tell(f"the new rows are in '{output.part}' so far: the same command goes on with them")
+        if asked != 1:  # one photo says enough for itself
+            tell(str(summary))
+
+    try:
+        yield
+    except UserError:
+        if summary.captioned or summary.failed:  # else nothing was begun
+            sum_up()
+        raise
+    except BaseException as error:
+        sum_up()
+        if isinstance(error, BrokenPipeError):
+            tell("nobody reads the output any more; stopped")
+        raise
+    sum_up()
 
 
 def _say_what_would_be_done(photos: Photos, todo: object) -> None:
@@ -128,7 +151,7 @@ def _say_what_would_be_done(photos: Photos, todo: object) -> None:
     tell(f"would caption {len(names)}, skip {len(photos) - len(names)}; nothing was done")
 
 
-def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
+def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
     from captioner.ray_engine import ShardFolder, caption_with_ray
 
     if job.embed or job.fail_fast:
@@ -136,17 +159,16 @@ def _run_on_ray(job: FolderJob, photos: Photos) -> bool:
     shards = ShardFolder(job.output, job.format, photos, job.existing)
     if job.dry_run:
         _say_what_would_be_done(photos, shards.photos)
-        return True
-    summary = Summary(skipped=len(photos) - len(shards.photos))
-    shards.mend()
-    if shards.photos:
-        batches = caption_with_ray(
-            shards, job.decoding, model=job.model, device=job.device, backend=job.backend,
-            batch_size=job.batch_size, workers=job.workers, actors=job.ray_actors,
-        )  # fmt: skip
-        for rows in with_progress(batches, len(shards.photos)):
-            for row in rows:
-                summary.count(row.error)
-                if row.error is not None:
-                    tell(f"{row.path}: {row.error}")
-    return _conclude(summary, len(photos))
+        return not summary.failed
+    summary.skipped += len(photos) - len(shards.photos)
+    with _summed_up(summary, len(photos) + len(photos.unread)):
+        shards.mend()
+        if shards.photos:
+            batches = caption_with_ray(
+                shards, job.decoding, model=job.model, device=job.device, backend=job.backend,
+                batch_size=job.batch_size, workers=job.workers, actors=job.ray_actors,
+            )  # fmt: skip
+            with closing(with_progress(batches, len(shards.photos))) as shown:
+                for row in chain.from_iterable(shown):
+                    summary.count(row.path, row.error)
+    return not summary.failed

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from captioner.existing import EXISTING, RowFile, distinct_keys
+from captioner.existing import EXISTING, RowFile, distinct_keys, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import FORMATS, Format
 from rnnkit.errors import UserError
@@ -32,13 +32,21 @@ class Output(Protocol):
 
 
 def open_output(
-    format: str, output: Path | None, stdout: TextIO, photos: Sequence[Path] = (), *, existing: str = "skip", num_captions: int = 1
+    format: str,
+    output: Path | None,
+    stdout: TextIO,
+    photos: Sequence[Path] = (),
+    *,
+    existing: str = "skip",
+    num_captions: int = 1,
+    made_by: str = "",
 ) -> Output:
     """Where rows of photos go in a format.
 
     Args:
         output: a file; None is stdout, except for sidecars, which lie beside their photos.
         existing: what becomes of captions that are there already; see `captioner.existing.RowFile` and `Sidecars`.
+        num_captions, made_by: see `captioner.existing.RowFile`.
 
     Raises: UserError for an unknown format, or an output that cannot be written or holds something else.
     """
@@ -53,12 +61,12 @@ def open_output(
     if format == "parquet":
         from captioner.parquet import ParquetFile  # an extra
 
-        return ParquetFile(output, photos, existing)
+        return ParquetFile(output, photos, existing, made_by=made_by)
     if output is None:
         return Stream(stdout, FORMATS[format], photos)
     if output.exists() and not output.is_file() and not output.is_dir():  # a device or a named pipe
         return Stream(output.open("w", encoding="utf-8"), FORMATS[format], photos, close=True)
-    return RowFile(output, FORMATS[format], photos, existing, num_captions=num_captions)
+    return RowFile(output, FORMATS[format], photos, existing, num_captions=num_captions, made_by=made_by)
 
 
 class Stream:
@@ -124,16 +132,20 @@ class Sidecars:
     def __enter__(self) -> Self:
         return self
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Row) -> str | None:
         if row.error is not None:
-            return
+            return None
         sidecar = _sidecar(row.path)
         lines = [caption.text.encode() for caption in row.captions]
-        if self._existing in ("append", "prepend") and sidecar.exists():
-            old = sidecar.read_bytes().splitlines()
-            new = [line for line in lines if line not in old]
-            lines = old + new if self._existing == "append" else new + old
-        write_whole(sidecar, b"".join(line + b"\n" for line in lines))
+        try:
+            if self._existing in ("append", "prepend") and sidecar.exists():
+                old = sidecar.read_bytes().splitlines()
+                new = [line for line in lines if line not in old]
+                lines = old + new if self._existing == "append" else new + old
+            write_whole(sidecar, b"".join(line + b"\n" for line in lines))
+        except OSError as error:
+            return f"its sidecar cannot be written ({reason_of(error)})"
+        return None
 
     def __exit__(self, *error: object) -> None:
         pass

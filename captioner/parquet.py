@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -48,14 +49,14 @@ JOURNAL = Journal()
 
 
 class ParquetFile(RowFile):
-    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a NAME.part, and that is jsonl."""
+    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a .part, and that is jsonl."""
 
     grows_aside = True
 
-    def __init__(self, output: Path | None, photos: Sequence[Path], existing: str) -> None:
+    def __init__(self, output: Path | None, photos: Sequence[Path], existing: str, *, made_by: str = "") -> None:
         if output is None:
             raise UserError("a parquet file cannot go to stdout: give --output FILE")
-        super().__init__(output, JOURNAL, photos, existing)
+        super().__init__(output, JOURNAL, photos, existing, made_by=made_by)
 
     def _rows_of_output(self) -> Iterator[Record]:
         return read_parquet(self.output)
@@ -64,6 +65,8 @@ class ParquetFile(RowFile):
         temporary = self.output.with_name(f".{self.output.name}.new")
         try:
             write_parquet(temporary, (json.loads(record.data) for record in read_rows(self._working, self.format, set())))
+            if self.output.exists():
+                shutil.copymode(self.output, temporary)
             temporary.replace(self.output)
             self._working.unlink()
         finally:

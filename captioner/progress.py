@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,11 +24,12 @@ class Summary:
     failed: Counter[str] = field(default_factory=Counter)  # by reason
     started: float = field(default_factory=time.monotonic)
 
-    def count(self, error: str | None) -> None:
-        """One more photo that was captioned, or failed for this reason."""
+    def count(self, path: Path, error: str | None) -> None:
+        """One more photo that was captioned, or failed for this reason and is named at once."""
         if error is None:
             self.captioned += 1
         else:
+            tell(f"{path}: {error}")
             self.failed[error.partition(" (")[0]] += 1  # what stands in brackets is the photo's own affair
 
     def __str__(self) -> str:
@@ -38,7 +40,7 @@ class Summary:
         return f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f} photos/s, {duration(seconds)}"
 
 
-def with_progress(batches: Iterator[list[Row]], total: int | None) -> Iterator[list[Row]]:
+def with_progress(batches: Iterator[list[Row]], total: int | None) -> Generator[list[Row], None, None]:
     """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None is not known."""
     console = Console(stderr=True)
     if not console.is_terminal or total == 1:

@@ -6,12 +6,11 @@ A sample is a photo, its caption as `txt`, its whole row as `caption.json`, and 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
-from captioner.existing import check_writable
+from captioner.existing import check_writable, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import Format, json_row
 from captioner.images import EXTENSIONS
+from captioner.lock import RunLock
+from captioner.progress import Summary
 from rnnkit.errors import UserError
 
 try:
@@ -31,7 +32,6 @@ try:
 except ImportError:
     raise UserError('tar shards need webdataset: pip install "show-and-spell[webdataset]"') from None
 
-logger = logging.getLogger(__name__)
 SAMPLES = 1000  # in a shard made from photos
 TEXT, ROW = "txt", "caption.json"
 Sample = dict[str, Any]  # bytes by extension, and the name without extension under __key__
@@ -50,7 +50,7 @@ class PhotoShards:
         if existing != "skip":
             raise UserError(f"shards of photos are only added to, so --existing {existing} cannot be: choose another --output")
         _check_folder(folder)
-        self._folder = folder
+        self._folder, self._lock = folder, RunLock(folder, inside=True)
         self._shard: _Shard | None = None
         done: set[str] = set()
         for path in [*folder.glob("*.tar"), *folder.glob("*.tar.part")]:
@@ -62,29 +62,36 @@ class PhotoShards:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for part in self._folder.glob("*.tar.part"):
-            self._shard = _Shard(part.with_suffix(""))
+        with ExitStack() as lock:
+            lock.enter_context(self._lock)
+            for part in self._folder.glob("*.tar.part"):
+                self._shard = _Shard(part.with_suffix(""))
+            self._held = lock.pop_all()
         return self
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Row) -> str | None:
         if row.error is not None:
-            return
+            return None
+        try:
+            data = row.path.read_bytes()
+        except OSError as error:
+            return reason_of(error)
         if self._shard is None:
             self._shard = _Shard(self._folder / f"{len(list(self._folder.glob('*.tar'))):05d}.tar")
         extension = row.path.suffix.lower().removeprefix(".") or "jpg"
-        self._shard.write({"__key__": f"{self._count:09d}", extension: row.path.read_bytes()} | _described(row))
+        self._shard.write({"__key__": f"{self._count:09d}", extension: data} | _described(row))
         self._count += 1
         if self._shard.samples == SAMPLES:
             self._shard.finish()
             self._shard = None
+        return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._shard is None:
-            return
-        if kind is None:
-            self._shard.finish()
-        else:
-            self._shard.leave()
+        with self._held:
+            if self._shard is not None and kind is None:
+                self._shard.finish()
+            elif self._shard is not None:
+                self._shard.leave()
 
 
 class CaptionedShards:
@@ -94,13 +101,17 @@ class CaptionedShards:
     append and prepend add the lines that it has not. A shard that is in the output folder is skipped whole; the one that
     a killed run left as NAME.tar.part is gone on with. A photo that fails keeps its sample, with the reason in caption.json.
 
+    A damaged shard is a failure in the summary, and stays as NAME.tar.part; the others are done.
+
     `photos` can be gone through once, while its rows are handed in in their order.
 
-    Raises: UserError for a folder that cannot be written, or two shards of one name; at the end also if shards were
-        damaged: these stay as NAME.tar.part, the others are done.
+    Args:
+        summary: where damaged shards are counted, and as skipped the photos that had captions already.
+
+    Raises: UserError for a folder that cannot be written, or two shards of one name.
     """
 
-    def __init__(self, shards: Sequence[Path], existing: str, folder: Path) -> None:
+    def __init__(self, shards: Sequence[Path], existing: str, folder: Path, summary: Summary) -> None:
         _check_folder(folder)
         names: dict[str, Path] = {}
         for shard in shards:
@@ -108,16 +119,17 @@ class CaptionedShards:
                 raise UserError(f"'{names[shard.name]}' and '{shard}' would both become '{folder / shard.name}': rename one")
             if shard.parent.resolve() == folder.resolve():
                 raise UserError(f"'{shard}' lies in '{folder}' itself: choose another folder for --output")
-        self._existing, self._folder = existing, folder
+        self._existing, self._folder, self._lock = existing, folder, RunLock(folder, inside=True)
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
         self.photos: Iterable[Picture] = self._read()
         self._shard: _Shard | None = None
-        self._damaged: list[str] = []
+        self._summary = summary
         # Samples that wait for their rows, and what is to be done between them.
         self._waiting: deque[Sample | Callable[[], None]] = deque()
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock.__enter__()
         return self
 
     def _read(self) -> Iterator[Picture]:
@@ -126,19 +138,20 @@ class CaptionedShards:
             try:
                 yield from self._read_one(path)
                 self._waiting.append(self._finish)
-            except (tarfile.TarError, EOFError, OSError) as error:
-                self._damaged.append(f"'{path}' ({error})")
-                logger.warning("the shard %s is damaged", self._damaged[-1])
+            except _DamagedError as error:
+                self._summary.count(path, f"the shard is damaged ({error})")
                 self._waiting.append(self._leave)
             self._catch_up()
 
     def _read_one(self, path: Path) -> Iterator[Picture]:
         done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
         for sample in _read_shard(path):
+            extension = next((name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None)
+            has_all = sample["__key__"] in done or (self._existing == "skip" and TEXT in sample)
+            self._summary.skipped += has_all and extension is not None
             if sample["__key__"] in done:
                 continue
-            extension = next((name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None)
-            if extension is None or (self._existing == "skip" and TEXT in sample):
+            if extension is None or has_all:
                 self._waiting.append(partial(self._write, sample))
                 self._catch_up()
             else:
@@ -180,10 +193,14 @@ class CaptionedShards:
         self._shard = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._leave()
-        if kind is None and self._damaged:
-            example = f"for example {self._damaged[0]}; the others are done"
-            raise UserError(f"{len(self._damaged)} of {len(self.shards)} shards are damaged, {example}")
+        try:
+            self._leave()
+        finally:
+            self._lock.__exit__()
+
+
+class _DamagedError(Exception):
+    """A shard that cannot be read to its end; not an OSError, as those of writing end the run."""
 
 
 class _Shard:
@@ -250,9 +267,13 @@ def _photo_of(sample: _Found, shard: Path) -> str:
 
 
 def _read_shard(path: Path) -> Iterator[Sample]:
-    # An open file, never a name: webdataset would run what follows "pipe:" in one.
-    with path.open("rb") as stream:
-        yield from group_by_keys((file | {"__url__": ""} for file in tar_file_iterator(stream)), lcase=False)
+    try:
+        # An open file, never a name: webdataset would run what follows "pipe:" in one.
+        with path.open("rb") as stream:
+            yield from group_by_keys((file | {"__url__": ""} for file in tar_file_iterator(stream)), lcase=False)
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(map(str, error.args[:1]))
+        raise _DamagedError(reason.partition(" @ <")[0]) from None  # webdataset adds what the open file is called in Python
 
 
 # Names as JSON in UTF-8 can hold them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -15,7 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from captioner.embed import EmbedError, read_description, with_description
+from captioner.embed import Embedded, EmbedError, read_description, with_description
+from captioner.folder import Row
+from captioner.model import Caption
 
 Run = Callable[..., tuple[int, str, str]]
 NOTE = b"\x01\x02maker's own offsets\xff" * 9
@@ -232,6 +235,32 @@ def test_a_format_that_cannot_say_anything_is_a_failure_with_its_reason(caption:
     assert code == 1
     assert "2.webp: a caption can be written into JPEG and PNG only" in err and "captioned 3, skipped 0, failed 3" in err
     assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["0.jpg", "1.PNG", "3.jpeg"]
+
+
+def test_a_folder_that_cannot_be_written_fails_its_photos_only_and_a_full_disk_the_run(
+    caption: Run, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, reason = Path.replace, errno.EACCES
+
+    def refusing(self: Path, target: Path) -> Path:
+        if target.parent.name == "deeper":
+            raise OSError(reason, os.strerror(reason))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refusing)
+    code, _, err = caption(album, "--recursive", "--embed", "--in-place", "--batch-size", 1)
+    assert code == 1
+    assert f"{album / 'deeper' / '1.PNG'}: cannot be rewritten (Permission denied)\n" in err and "captioned 1, skipped 0, failed 1 " in err
+    assert read_description((album / "0.jpg").read_bytes()) and len(os.listdir(album / "deeper")) == 1  # noqa: PTH208
+    reason = errno.ENOSPC
+    code, _, err = caption(album, "--recursive", "--embed", "--in-place", "--existing", "overwrite")
+    assert code == 1 and "the disk is full" in err
+
+
+def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its_reason(album: Path, tmp_path: Path) -> None:
+    row = Row(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
+    with Embedded([row.path], "skip", tmp_path / "copies") as write:
+        assert write(row) == "cannot be rewritten (no such file)"
 
 
 def test_copies_that_would_fall_together_or_on_the_photos_are_named_first(caption: Run, album: Path, tmp_path: Path) -> None:

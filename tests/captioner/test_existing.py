@@ -124,7 +124,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(for
     new = [row_of(row.path, [f"new {row.captions[0].text}".strip()]) for row in rows]
     asked = data.draw(st.lists(st.sampled_from(new), min_size=1, unique_by=lambda row: row.path))
     with TemporaryDirectory() as folder:
-        output, part = Path(folder, "rows"), Path(folder, "rows.part")
+        output, part = Path(folder, "rows"), Path(folder, f"rows.{existing}.part")
         run(output, format, rows)
         old = output.read_bytes()
         stop = data.draw(st.integers(1, len(asked)))
@@ -236,10 +236,76 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(format: str,
 
 
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "rows.part").write_bytes(b"a download")
-    with pytest.raises(UserError, match=r"rows\.part' "):
+    (tmp_path / "rows.overwrite.part").write_bytes(b"a download")
+    with pytest.raises(UserError, match=r"rows\.overwrite\.part' "):
         open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="overwrite")
-    assert (tmp_path / "rows.part").read_bytes() == b"a download"
+    assert (tmp_path / "rows.overwrite.part").read_bytes() == b"a download"
+
+
+@pytest.mark.parametrize("other", ["skip", "append", "prepend", "overwrite by another model"])
+def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_words_are_lost(other: str, tmp_path: Path) -> None:
+    photos = [Path("a.jpg"), Path("b.jpg")]
+    run(tmp_path / "rows", "jsonl", [row_of(photo, ["MY OWN WORDS"]) for photo in photos])
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model") as write,
+    ):
+        write(row_of(photos[0], ["a dog"]))
+        raise KeyboardInterrupt
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (part,) = before.keys() - {"rows"}
+    existing, _, made_by = other.partition(" by ")
+    with pytest.raises(UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"):
+        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing, made_by=made_by or "a model")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert list(open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model").photos) == photos[1:]
+    (tmp_path / part).unlink()
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model") as write:
+        for photo in photos:
+            write(row_of(photo, ["a cat"]))
+    assert said(tmp_path / "rows", "jsonl") == {"a.jpg": ["MY OWN WORDS", "a cat"], "b.jpg": ["MY OWN WORDS", "a cat"]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights and modes are others there")
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(format: str, existing: str, tmp_path: Path) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "rows").symlink_to(tmp_path / "disk" / "rows")
+    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), [])])
+    (tmp_path / "disk" / "rows").chmod(0o600)
+    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"])], existing)  # a failure that is tried again is taken out
+    assert (tmp_path / "rows").is_symlink() and listed(tmp_path) == ["disk", "rows"] and listed(tmp_path / "disk") == ["rows"]
+    assert (tmp_path / "disk" / "rows").stat().st_mode & 0o777 == 0o600
+    assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(existing: str, tmp_path: Path) -> None:
+    rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
+    run(tmp_path / "rows", "jsonl", rows[:1])
+    (tmp_path / ".rows.lock").touch()  # of a run that was killed
+    photos = [row.path for row in rows]
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing) as first:
+        wanted = list(first.photos)
+        first(row_of(Path(wanted[0]), ["a cat"]))  # type: ignore[arg-type]
+        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing)
+        with pytest.raises(UserError, match=r"another run is writing '.*rows'"), second:
+            pass
+        for photo in wanted[1:]:
+            first(row_of(Path(photo), ["a cat"]))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"another run has changed '.*rows' meanwhile"), second:
+        pass
+    assert len(records(tmp_path / "rows", "jsonl")) == 4 and listed(tmp_path) == ["rows"]
+
+
+def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
+    for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
+        (tmp_path / name).touch()
+    assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [Path("a.jpg")]
 
 
 @pytest.mark.parametrize("format", FORMATS)

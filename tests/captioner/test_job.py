@@ -105,6 +105,27 @@ def test_the_first_failure_stops_a_run_that_is_told_to_fail_fast(caption: Run, p
     assert "captioned 2, skipped 0, failed 1" in err
 
 
+def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_ones_are(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "bad.jpg").rename(photos / "2.bad.jpg")
+    command = (photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 1)
+    caption(*command)
+    before = (tmp_path / "rows").read_bytes()
+    code, _, err = caption(*command, "--existing", "overwrite", "--fail-fast")
+    (part,) = (path for path in tmp_path.iterdir() if path.suffix == ".part")
+    *_, where, summary = err.splitlines()
+    assert code == 1 and "captioned 2, skipped 0, failed 1" in summary
+    assert where == f"captioner: the new rows are in '{part}' so far: the same command goes on with them"
+    monkeypatch.setattr("captioner.folder.Captioner.caption_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    code, _, err = caption(*command, "--existing", "overwrite")
+    *_, where, summary, stopped = err.splitlines()
+    assert code == 130 and str(part) in where and "captioned 0, skipped 2, failed 1 " in summary and "interrupted" in stopped
+    assert (tmp_path / "rows").read_bytes() == before
+    code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
+    assert code == 2 and f"'{part}' is what a run with --existing overwrite and other options than these has done so far" in err
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
     code, out, err = caption(photos, "--output", output, "--dry-run", "--model", "nowhere")
@@ -137,6 +158,15 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, 
     assert not list(photos.glob(".*"))
 
 
+def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(caption: Run, photos: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    (photos / "0.txt").mkdir()
+    code, _, err = caption(photos, "--format", "sidecar", "--existing", "overwrite")
+    assert code == 1
+    assert f"{photos / '0.jpg'}: its sidecar cannot be written (Is a directory)\n" in err and "captioned 4, skipped 0, failed 1 " in err
+    assert sum(path.is_file() for path in photos.glob("*.txt")) == 4 and not list(photos.glob(".*"))
+
+
 def test_a_sidecar_of_a_photo_that_can_no_longer_be_read_is_kept(caption: Run, photos: Path) -> None:
     (photos / "bad.txt").write_text("what it showed", encoding="utf-8")
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 1
@@ -158,9 +188,10 @@ def test_hidden_folders_and_links_to_folders_are_not_looked_into(caption: Run, p
     assert len(out.splitlines()) == 5
 
 
-def test_a_folder_that_cannot_be_looked_into_is_named(
-    caption: Run, photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_captioned(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (photos / "bad.jpg").unlink()
     (photos / "locked").mkdir()
     scan = os.scandir
 
@@ -170,8 +201,25 @@ def test_a_folder_that_cannot_be_looked_into_is_named(
         return scan(path)
 
     monkeypatch.setattr("os.scandir", scandir)
-    assert caption(photos, "--recursive", "--dry-run")[0] == 0
-    assert f"cannot look into the folder '{photos / 'locked'}' (Permission denied)" in caplog.text
+    assert caption(photos, "--recursive", "--dry-run")[0] == 1
+    code, out, err = caption(photos, "--recursive")
+    assert code == 1 and len(out.splitlines()) == 5
+    assert f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
+    assert "captioned 5, skipped 0, failed 1 (1 cannot look into the folder)" in err
+    code, out, err = caption(photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1 and "captioned 0, skipped 0, failed 1 " in err and not (tmp_path / "rows").exists()
+    code, _, err = caption(photos / "locked")
+    assert code == 1 and "cannot look into the folder (Permission denied)" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_to_itself_is_one_failure(caption: Run, photos: Path) -> None:
+    (photos / "bad.jpg").unlink()
+    for name in ("loop.jpg", "loop"):
+        (photos / name).symlink_to(photos / name)
+    code, out, err = caption(photos)
+    assert code == 1 and len(out.splitlines()) == 5
+    assert f"{photos / 'loop.jpg'}: Too many levels of symbolic links\n" in err and "failed 1 " in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")
@@ -180,7 +228,8 @@ def test_a_device_can_be_written_to_and_one_that_is_full_ends_it(form: str, capt
     assert caption(photos, "--output", "/dev/null", "--format", form)[0] == 1
     code, _, err = caption(photos, "--output", "/dev/full", "--format", form)
     assert code == 1
-    assert err.splitlines()[-1].startswith("captioner: the disk is full")
+    *_, summary, stopped = err.splitlines()
+    assert stopped.startswith("captioner: the disk is full") and summary.startswith("captioner: captioned 0, skipped 0, failed ")
 
 
 def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
@@ -191,11 +240,12 @@ def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
     assert done.stdout.startswith(f"{photos / '0.jpg'}\t") and done.stderr == ""
 
 
-def test_reasons_are_counted_without_what_is_the_photos_own() -> None:
+def test_reasons_are_counted_without_what_is_the_photos_own(capsys: pytest.CaptureFixture[str]) -> None:
     summary = Summary(captioned=3, skipped=2)
     for error in (None, "damaged or cut short (3 bytes)", "damaged or cut short (4 bytes)", "no such file"):
-        summary.count(error)
+        summary.count(Path("a.jpg"), error)
     assert str(summary).startswith("captioned 4, skipped 2, failed 3 (2 damaged or cut short; 1 no such file); ")
+    assert capsys.readouterr().err.splitlines()[-1] == "captioner: a.jpg: no such file"
 
 
 def test_durations_are_said_as_people_say_them() -> None:

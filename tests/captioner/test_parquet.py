@@ -52,16 +52,16 @@ def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path
     rows = [row(f"{number}\udce9.jpg", "a dog") for number in range(5)]
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "rows", rows, stop_after=3)
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.part"]
-    part = (tmp_path / "rows.part").read_bytes()
-    (tmp_path / "rows.part").write_bytes(part[:-7])  # as a kill can leave it
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.skip.part"]
+    part = (tmp_path / "rows.skip.part").read_bytes()
+    (tmp_path / "rows.skip.part").write_bytes(part[:-7])  # as a kill can leave it
     assert run(tmp_path / "rows", rows) == [each.path for each in rows[2:]]
     assert [record["path"] for record in table(tmp_path / "rows")] == [f"{number}\\udce9.jpg" for number in range(5)]
     assert run(tmp_path / "rows", rows) == []
     # Killed after the rename, before the part was removed.
-    (tmp_path / "rows.part").write_bytes(part)
+    (tmp_path / "rows.skip.part").write_bytes(part)
     run(tmp_path / "rows", rows)
-    assert len(table(tmp_path / "rows")) == 5 and not (tmp_path / "rows.part").exists()
+    assert len(table(tmp_path / "rows")) == 5 and not (tmp_path / "rows.skip.part").exists()
 
 
 def test_rows_are_added_replaced_and_tried_again(tmp_path: Path) -> None:

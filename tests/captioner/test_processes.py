@@ -80,7 +80,9 @@ def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: P
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline().startswith(str(photos / "00000.png").encode() + b"\t")
         process.stdout.close()
-        assert process.stderr.read() == b"captioner: nobody reads the output any more; stopped\n"
+        summary, stopped = process.stderr.read().splitlines()
+        assert summary.startswith(b"captioner: captioned ") and b", skipped 0, failed 0; " in summary
+        assert stopped == b"captioner: nobody reads the output any more; stopped"
         assert process.wait(timeout=120) == 141
 
 
@@ -93,8 +95,10 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tm
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, b"")
-    assert err == b"captioner: interrupted; what was written so far is whole\n"
     results = json.loads(output.read_text(encoding="utf-8"))
+    summary, stopped = err.splitlines()
+    assert summary.startswith(b"captioner: captioned %d, skipped 0, failed 0; " % len(results))
+    assert stopped == b"captioner: interrupted; what was written so far is whole"
     assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(range(len(results)))
 
 
@@ -126,7 +130,7 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     to = () if format == "sidecar" else ("--output", output)
     fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4, "--batch-size", 3)
     arguments = list(map(str, ("caption", photos, "--format", format, *to, *fixed)))
-    growing = tmp_path / "rows.part" if format == "parquet" else output
+    growing = tmp_path / "rows.skip.part" if format == "parquet" else output
 
     def rows() -> int:
         if format == "sidecar":
@@ -174,8 +178,10 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(untrained:
     environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(["bash", "-c", f"{command} {shlex.join(options)}"], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"captioner: the file may not grow further ({output}); what was written before is whole\n"
+    summary, stopped = done.stderr.splitlines()
+    assert stopped == f"captioner: the file may not grow further ({output}); what was written before is whole"
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert summary.startswith(f"captioner: captioned {len(rows)}, skipped 0, failed 0; ")
     assert 5 < len(rows) < 60 and [row["path"] for row in rows] == [str(path) for path in sorted(photos.iterdir())][: len(rows)]
 
 
@@ -190,7 +196,8 @@ def test_a_full_device_ends_a_run_with_one_line(redirected: bool, untrained: Pat
         command = [sys.executable, "-m", "captioner.cli", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("captioner: the disk is full")
+    summary, stopped = done.stderr.splitlines()
+    assert summary.startswith("captioner: captioned 0, skipped 0, failed 0; ") and stopped.startswith("captioner: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")

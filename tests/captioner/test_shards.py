@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 
 from captioner.folder import Row
 from captioner.model import Caption
+from captioner.progress import Summary
+from rnnkit.errors import UserError
 
 webdataset = pytest.importorskip("webdataset", reason="webdataset, the extra of that name, is not installed")
 from captioner import shards as module  # noqa: E402 - needs it
@@ -64,7 +68,7 @@ def test_shards_become_shards_of_the_same_names_with_captions(caption: Run, phot
     make_shard(tmp_path / "b.tar", {"1.jpg": jpeg, "1.txt": b"my words", "2.PNG": (photos / "1.PNG").read_bytes(), "2.json": b"{}"})
     code, _, err = caption(tmp_path / "[ab].tar", "--format", "webdataset", "--output", tmp_path / "out")
     assert code == 1
-    assert "a.tar/x/3.jpg: not a picture" in err and "captioned 2, skipped 0, failed 2" in err
+    assert "a.tar/x/3.jpg: not a picture" in err and "captioned 2, skipped 1, failed 2" in err
     a = {sample["__key__"]: sample for sample in samples(tmp_path / "out" / "a.tar")}
     assert a["x/1"]["jpg"] == jpeg and a["x/1"]["cls"] == b"7" and a["x/1"]["txt"]
     assert json.loads(a["x/1"]["caption.json"]) | {"score": 0} == {
@@ -87,15 +91,65 @@ def test_texts_that_a_shard_has_are_replaced_or_added_to(existing: str, text: st
     assert samples(tmp_path / "out" / "b.tar")[0]["txt"].decode() == text.format(said)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
+def test_two_runs_cannot_write_shards_into_one_folder(photos: Path, tmp_path: Path) -> None:
+    shard = make_shard(tmp_path / "a.tar", {"1.jpg": (photos / "0.jpg").read_bytes()})
+    out = tmp_path / "out"
+    for first in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out, Summary())):
+        with first:
+            for second in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out, Summary())):
+                with pytest.raises(UserError, match=r"another run is writing '.*out'"), second:
+                    pass
+        assert not list(out.iterdir())
+
+
 def test_a_damaged_shard_is_named_and_the_others_are_done(caption: Run, photos: Path, tmp_path: Path) -> None:
     jpeg = (photos / "0.jpg").read_bytes()
     whole = make_shard(tmp_path / "a.tar", {"1.jpg": jpeg, "2.jpg": jpeg}).read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 3])
     make_shard(tmp_path / "b.tar", {"1.jpg": jpeg})
     code, _, err = caption(tmp_path / "a.tar", tmp_path / "b.tar", "--format", "webdataset", "--output", tmp_path / "out")
-    assert code == 2
-    assert "1 of 2 shards are damaged, for example" in err and "a.tar" in err
+    assert code == 1
+    assert f"{tmp_path}/a.tar: the shard is damaged (unexpected end of data)\n" in err
+    assert "captioned 1, skipped 0, failed 1 (1 the shard is damaged)" in err
     assert len(samples(tmp_path / "out" / "b.tar")) == 1 and not (tmp_path / "out" / "a.tar").exists()
+
+
+def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, summary = make_shard(tmp_path / "a.tar", {"1.jpg": b"", "1.txt": b"my words"}), Summary()
+
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"{module.__name__}.TarWriter.write", write)
+    with pytest.raises(OSError, match="No space left"), CaptionedShards([shard], "skip", tmp_path / "out", summary) as output:
+        list(output.photos)
+    assert not summary.failed
+
+
+def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_and_no_sample(photos: Path, tmp_path: Path) -> None:
+    paths = [photos / "0.jpg", photos / "gone.jpg", photos / "3.jpeg"]
+    with PhotoShards(paths, "skip", tmp_path / "out") as write:
+        assert [write(row) for row in captions_of(paths)] == [None, "no such file", None]
+    assert [json.loads(sample["caption.json"])["path"] for sample in samples(tmp_path / "out" / "00000.tar")] == [
+        str(paths[0]),
+        str(paths[2]),
+    ]
+
+
+def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(tmp_path: Path) -> None:
+    members = {"1.jpg": b"", "1.txt": b"my words", "2.jpg": b"", "3.cls": b"", "4.jpg": b"", "5.jpg": b""}
+    shard = make_shard(tmp_path / "a.tar", members)
+    skipped = []
+    for stop in (3, 99):
+        with suppress(KeyboardInterrupt), CaptionedShards([shard], "skip", tmp_path / "out", summary := Summary()) as output:
+            for number, picture in enumerate(output.photos):
+                if number == stop - 1:
+                    raise KeyboardInterrupt
+                (row,) = captions_of([picture.path])
+                output(row)
+        skipped.append(summary.skipped)
+    assert skipped == [1, 2]  # the last one before the stop may be cut, and is done again
 
 
 def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(caption: Run, photos: Path, tmp_path: Path) -> None:
@@ -164,7 +218,7 @@ def test_a_killed_run_over_shards_is_gone_on_with_and_ends_as_one_that_was_not(
     shard = make_shard(folder / "a.tar", members)
 
     def run(out: Path, stop_after: int = 99) -> None:
-        with CaptionedShards([shard], "skip", out) as write:
+        with CaptionedShards([shard], "skip", out, Summary()) as write:
             for number, picture in enumerate(write.photos):
                 if number == stop_after:
                     raise KeyboardInterrupt
