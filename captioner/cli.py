@@ -167,6 +167,8 @@ def evaluate_command(
         choice = Decoding(beam_size=beam_size, max_length=max_length)
         captioner = Captioner.load(model, device=device, backend=backend)
         decoding = f"beam {beam_size}, at most {max_length} words, length penalty {captioner.length_penalty:g}"
+        if captioner.info.get("decoding", {}).get("repeatable") is not None:
+            decoding += ", no word twice but those that people repeat"
         photos = [example.path for example in examples]
         rows = [
             row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,7 +18,7 @@ from captioner.encoder import Encoder, Preprocessing, StoredEncoder, create_enco
 from captioner.engines import Writer, choose_engine
 from captioner.images import Source, open_image
 from captioner.search import Hypothesis, beam_search, sample
-from captioner.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
+from captioner.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
@@ -187,7 +187,7 @@ class Captioner:
         if decoding.length_penalty is None:
             decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
         with torch.inference_mode(), self.engine.threads():
-            found = generate(self.writer, features, decoding)
+            found = generate(self.writer, features, decoding, once=self._once())
             nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
             grids = self._attention(features, found) if attention else nowhere
         return [
@@ -199,6 +199,11 @@ class Captioner:
     def length_penalty(self) -> float:
         """The length penalty chosen for this checkpoint."""
         return float(self.info.get("decoding", {}).get("length_penalty", 0.9))
+
+    def _once(self) -> Tensor | None:
+        """Which words may stand in a searched sentence only once, (vocabulary,); None where the checkpoint does not say."""
+        repeatable = self.info.get("decoding", {}).get("repeatable")
+        return None if repeatable is None else words_once(self.vocabulary, repeatable).to(self.device)
 
     def _caption(self, hypothesis: Hypothesis, attention: np.ndarray | None) -> Caption:
         text, words = self.vocabulary.decode(hypothesis.ids), tuple(self.vocabulary.tokens(hypothesis.ids))
@@ -223,8 +228,18 @@ class Captioner:
         return grids
 
 
-def generate(decoder: Writer, features: Tensor, decoding: Decoding) -> list[list[Hypothesis]]:
-    """Sentences as ids from region features (B, R, channels): for each image up to num_captions, best first."""
+def words_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:
+    """True for the words that are not repeatable, (vocabulary,); special tokens are no words."""
+    kept = frozenset(repeatable)
+    return torch.tensor([index >= len(SPECIAL) and word not in kept for index, word in enumerate(vocabulary.words)])
+
+
+def generate(decoder: Writer, features: Tensor, decoding: Decoding, *, once: Tensor | None = None) -> list[list[Hypothesis]]:
+    """Sentences as ids from region features (B, R, channels): for each image up to num_captions, best first.
+
+    Args:
+        once: as in `beam_search`; sampling draws from the model as it is.
+    """
     state, memory = decoder.start(features)
     penalty = 0.9 if decoding.length_penalty is None else decoding.length_penalty
     common: dict[str, Any] = {"start": START, "end": END, "forbidden": FORBIDDEN, "max_length": decoding.max_length}
@@ -232,7 +247,7 @@ def generate(decoder: Writer, features: Tensor, decoding: Decoding) -> list[list
     step = log_prob_step(decoder)
     if not decoding.sample:
         beam = max(decoding.beam_size, decoding.num_captions)
-        found = beam_search(step, state, memory, beam_size=beam, length_penalty=penalty, **common)
+        found = beam_search(step, state, memory, beam_size=beam, length_penalty=penalty, once=once, **common)
         return [group[: decoding.num_captions] for group in found]
     if decoding.seed is not None and len(features) > 1:
         # One by one, so that what a seed draws for a photo does not hang on the photos around it.

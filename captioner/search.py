@@ -41,6 +41,7 @@ def beam_search(
     beam_size: int = 3,
     max_length: int = 20,
     length_penalty: float = 0.9,
+    once: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """Most probable sentences under a step function, for a batch of images at once.
 
@@ -54,6 +55,7 @@ def beam_search(
         max_length: a sentence is cut after so many words; it is then returned as it stands.
         length_penalty: sentences are ranked by log-probability / (words + 1) ** length_penalty (the end counts as a
             word); 0 favours short sentences. After Wu et al. 2016 (arXiv 1609.08144, section 7), without the constant.
+        once: (vocabulary,), True for ids that may stand in a sentence only once; None for none.
 
     Returns: for each image up to beam_size hypotheses, best first; at least one.
     Raises: ValueError if beam_size or max_length is below 1, or the vocabulary is too small for the beam.
@@ -71,6 +73,9 @@ def beam_search(
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (A, K, V)
         log_probs[..., list(forbidden)] = -torch.inf
+        if once is not None:
+            written = tokens[:, :, :position]  # (A, K, position)
+            log_probs.scatter_(2, written, log_probs.gather(2, written).masked_fill(once[written], -torch.inf))
         candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
         vocabulary = candidates.shape[-1]
         if vocabulary - len(forbidden) - 1 < beam_size:

@@ -28,11 +28,11 @@ from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import Encoder, create_encoder
 from captioner.features import photo_views
 from captioner.metrics import score_captions, tokenize
-from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_parts, log_prob_step, save_captioner
+from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_parts, log_prob_step, save_captioner, words_once
 from captioner.search import sample
 from captioner.self_critical import Reward, self_critical_targets, word_mask
 from captioner.settings import TrainingConfig
-from captioner.vocabulary import END, PAD, SPECIAL, START, Vocabulary
+from captioner.vocabulary import END, PAD, SPECIAL, START, Vocabulary, repeatable_words
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.devices import resolve_device
@@ -168,6 +168,7 @@ class _Trainer:
         if initial and initial["encoder"]["name"] != config.encoder:
             raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
         self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
+        self.repeatable = repeatable_words(self._learned())
         words = len(self.vocabulary) - len(SPECIAL)
         if words < config.beam_size:
             raise UserError(
@@ -195,8 +196,11 @@ class _Trainer:
     # --- setting up ---
 
     def _vocabulary(self) -> Vocabulary:
-        captions = (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
-        return Vocabulary.from_captions(captions, min_count=self.config.min_count)
+        return Vocabulary.from_captions(self._learned(), min_count=self.config.min_count)
+
+    def _learned(self) -> Iterator[list[str]]:
+        """The training captions, tokenised."""
+        return (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
 
     def _decoder_config(self, initial: dict[str, Any] | None) -> DecoderConfig:
         c = self.config
@@ -403,7 +407,8 @@ class _Trainer:
     @torch.no_grad()
     def _captions(self, model: CaptionModel, inputs: Tensor, decoding: Decoding) -> list[list[str]]:
         with self.accelerator.autocast():
-            found = generate(model.decoder, model.features(inputs), decoding)
+            once = words_once(self.vocabulary, self.repeatable).to(self.accelerator.device)
+            found = generate(model.decoder, model.features(inputs), decoding, once=once)
         return [self.vocabulary.tokens(group[0].ids) for group in found]
 
     def _keep(self, record: dict[str, Any]) -> None:
@@ -420,7 +425,7 @@ class _Trainer:
 
     def _info(self, record: dict[str, Any]) -> dict[str, Any]:
         data = {d.name: {s: len(d.split(s)) for s in ("train", "val")} for d in self.datasets}
-        decoding = {"length_penalty": self.config.length_penalty}
+        decoding = {"length_penalty": self.config.length_penalty, "repeatable": self.repeatable}
         return {
             "decoding": decoding,
             "training": asdict(self.config),

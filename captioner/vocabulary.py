@@ -14,6 +14,23 @@ _BRACKETS = {token: bracket for bracket, token in BRACKETS.items()}
 _OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket in ")]}")
 
 
+def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) -> list[str]:
+    """Words that people write more than once in a caption: in at least this share of the captions that have them.
+
+    Mostly small ones (a, in, of), and some whose second use means another thing (a tennis player playing tennis). A
+    network that repeats any other has most often lost count: "a bed with a bed".
+
+    Args:
+        captions: tokenised.
+    """
+    present, repeated = Counter[str](), Counter[str]()
+    for caption in captions:
+        for word, count in Counter(caption).items():
+            present[word] += 1
+            repeated[word] += count > 1
+    return sorted(word for word, count in repeated.items() if count >= share * present[word] and count)
+
+
 class Vocabulary:
     """The words that a captioner knows, in the order of their ids; the first four are the special tokens."""
 

@@ -21,6 +21,8 @@ from captioner import Captioner, Decoding
 from captioner.datasets import Example, read_dataset
 from captioner.evaluation import judge
 from captioner.images import ImageError
+from captioner.metrics import tokenize
+from captioner.vocabulary import repeatable_words
 from rnnkit.errors import run_command
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
@@ -35,10 +37,10 @@ def make(
 ) -> None:
     """Choose, score and store."""
     captioner = Captioner.load(run)
-    sets = {
-        file.parent.name: _features(captioner, read_dataset(file, folder).split("val"))
-        for file, folder in zip(annotations, images, strict=True)
-    }
+    datasets = {file.parent.name: read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)}
+    learned = (tokenize(caption) for dataset in datasets.values() for example in dataset.split("train") for caption in example.captions)
+    captioner.info["decoding"] = {"repeatable": repeatable_words(learned)}
+    sets = {name: _features(captioner, dataset.split("val")) for name, dataset in datasets.items()}
     print(f"CIDEr-D / BLEU-4 on validation photos at beam {beam_size}\n")
     print(f"| length penalty | {' | '.join(sets)} | mean CIDEr-D + BLEU-4 |\n|---|{'---|' * len(sets)}---|")
     means = {}
@@ -51,7 +53,7 @@ def make(
         cells = [f"{100 * report['values']['cider_d']:.1f} / {100 * report['values']['bleu_4']:.1f}" for report in reports]
         print(f"| {penalty} | {' | '.join(cells)} | {100 * means[penalty]:.2f} |", flush=True)
     best = max(means, key=lambda penalty: means[penalty])
-    captioner.info["decoding"] = {"length_penalty": best}
+    captioner.info["decoding"]["length_penalty"] = best
     captioner.info["scores"] = {}
     for beam in (1, 3, 5):
         for name, found in sets.items():

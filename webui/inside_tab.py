@@ -152,8 +152,8 @@ def build(models: Models) -> None:
     look.click(inspect, [text, clip, clip_norm], outputs, **limited | {"show_progress": "minimal", "show_progress_on": summary})
     position.input(connect, [read, guesses, position], connected, trigger_mode="always_last", **limited)
     connected.select(choose, [read, guesses], [position, connected], trigger_mode="always_last", **limited)
-    clip.input(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
-    clip_norm.release(clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
+    # One event for both, so that what is asked for last is also what is drawn last.
+    gr.on([clip.input, clip_norm.release], clipped, [read, clip, clip_norm], gradient, trigger_mode="always_last", **limited)
     # Not through the queue: when that is full, a page that opens must still say what is missing.
     gr.on([gr.context.Context.root_block.load], check, None, missing, queue=False, **private)
 

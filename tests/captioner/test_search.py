@@ -75,16 +75,28 @@ def search(logits: Tensor, **options: object) -> list[list[Hypothesis]]:
 
 
 @settings(max_examples=60)
-@given(seed=st.integers(0, 10**6), max_length=st.integers(1, 4), penalty=st.sampled_from([0.0, 0.5, 0.9, 1.0, 1.5]))
-def test_a_beam_wide_enough_for_all_finds_every_sentence_in_order(seed: int, max_length: int, penalty: float) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    max_length=st.integers(1, 4),
+    penalty=st.sampled_from([0.0, 0.5, 0.9, 1.0, 1.5]),
+    once=st.sampled_from([None, (), WORDS[:1], WORDS]),
+)
+def test_a_beam_wide_enough_for_all_finds_every_sentence_in_order(
+    seed: int, max_length: int, penalty: float, once: tuple[int, ...] | None
+) -> None:
     logits = table(seed)
     logits[..., [START, UNKNOWN]] = -torch.inf
     ranked = sorted(
-        ((ids, total, total / (len(ids) + 1) ** penalty, ends) for ids, total, ends in every_sentence(logits[0], max_length)),
+        (
+            (ids, total, total / (len(ids) + 1) ** penalty, ends)
+            for ids, total, ends in every_sentence(logits[0], max_length)
+            if all(ids.count(word) < 2 for word in once or ())
+        ),
         key=lambda sentence: (not sentence[3], -sentence[2]),
     )
     wide = len(ranked)
-    (found,) = search(padded(logits, wide + 10), beam_size=wide, max_length=max_length, length_penalty=penalty)
+    mask = None if once is None else torch.isin(torch.arange(wide + 10), torch.tensor(once, dtype=torch.long))
+    (found,) = search(padded(logits, wide + 10), beam_size=wide, max_length=max_length, length_penalty=penalty, once=mask)
     assert len(found) == len(ranked)
     for hypothesis, (_, total, score, _) in zip(found, ranked, strict=True):
         assert hypothesis.log_prob == pytest.approx(total, abs=1e-4)

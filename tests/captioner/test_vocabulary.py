@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.metrics import tokenize
-from captioner.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
+from captioner.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, repeatable_words
 
 
 def vocabulary_of(*captions: str, min_count: int = 1) -> Vocabulary:
@@ -71,6 +71,14 @@ PIECES = (
 def test_tokenising_a_decoded_caption_gives_its_tokens_again(text: str) -> None:
     words = vocabulary_of(text)
     assert tokenize(words.decode(words.encode_text(text))) == tokenize(text)
+
+
+def test_words_that_people_repeat_are_those_above_the_share() -> None:
+    captions = ["a dog and a cat", "a dog", "the dog sees the dog", "a cat"]
+    split = [caption.split() for caption in captions]
+    assert repeatable_words(split, share=0.3) == ["a", "dog", "the"]
+    assert repeatable_words(split, share=0.34) == ["the"]
+    assert repeatable_words([["one", "word"]]) == []
 
 
 @pytest.mark.parametrize("words", [["a", "b"], ["<start>", "<pad>", "<end>", "<unk>"], [*SPECIAL, "a", "a"], [*SPECIAL, "<unk>"], []])
