@@ -26,7 +26,7 @@ def check(
     corpus: Annotated[Path, typer.Argument(help="UTF-8 text whose words count as words.")],
     model: Annotated[Path | None, typer.Option("--model", help="Checkpoint; without it, the model that comes with the package.")] = None,
     temperature: Annotated[float, typer.Option("--temperature")] = 0.8,
-    count: Annotated[int, typer.Option("--count", help="Texts to sample.")] = 32,
+    count: Annotated[int, typer.Option("--count", help="Texts to sample.")] = 160,
     length: Annotated[int, typer.Option("--length", help="Characters of each.")] = 2000,
     seed: Annotated[int, typer.Option("--seed")] = 1,
 ) -> None:
