@@ -135,7 +135,11 @@ def train(
             run.forget_after(0)
     accelerator.wait_for_everyone()
     resuming = resuming or (resume and (output / "state.safetensors").exists())
-    return _Trainer(datasets, run, config, accelerator, cache or cache_folder() / "features", resuming).run_epochs()
+    best = _Trainer(datasets, run, config, accelerator, cache or cache_folder() / "features", resuming).run_epochs()
+    # Processes that leave together do not tear the connection that another still reads from.
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return best
 
 
 def _accelerator(device: str, config: TrainingConfig) -> Accelerator:

@@ -53,7 +53,11 @@ def train(
             (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
     if (folder / STATE).exists():
         trainer.restore()
-    return trainer.run_to_end()
+    finished = trainer.run_to_end()
+    # Processes that leave together do not tear the connection that another still reads from.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
+    return finished
 
 
 class Trainer:

@@ -215,9 +215,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_sett
         *command_for(corpus, tmp_path / "two", settings)[1:],
     ]
     for command in (single, double):
-        subprocess.run(
-            command, check=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+        assert done.returncode == 0, done.stderr
     one, two = (CharLM.load(tmp_path / name).about["training"] for name in ("one", "two"))
     assert two["step"] == one["step"]
     assert two["held_out_stream"] == pytest.approx(one["held_out_stream"], abs=2e-3)
