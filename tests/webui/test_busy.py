@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
@@ -31,9 +32,12 @@ class Blocked:
     def prepare(self, image: Any) -> np.ndarray:
         return np.zeros((2, 2, 3), np.uint8)
 
-    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+    def encode(self, pixels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(pixels)
+
+    def caption_features(self, features: torch.Tensor, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
         self.let_go.wait(60)
-        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in pixels]
+        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in features]
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from captioner import Caption, Captioner, Decoding
 from charlm import CharLM
@@ -27,15 +30,26 @@ class Slow:
     def __init__(self) -> None:
         self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
 
-    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+    def encode(self, pixels: np.ndarray) -> torch.Tensor:
+        with self.entered():
+            if (pixels == 255).any():
+                raise ValueError("a picture that breaks the model")
+            return torch.from_numpy(pixels)
+
+    def caption_features(self, features: torch.Tensor, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+        with self.entered():
+            self.batches.append((len(features), decoding))
+            return [[Caption(f"{int(picture.flatten()[0])} beam {decoding.beam_size}", 0.0, ())] for picture in features]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
         self.inside += 1
         self.most = max(self.most, self.inside)
-        time.sleep(0.03)
-        self.batches.append((len(pixels), decoding))
-        self.inside -= 1
-        if (pixels == 255).any():
-            raise ValueError("a picture that breaks the model")
-        return [[Caption(f"{int(picture.flat[0])} beam {decoding.beam_size}", 0.0, ())] for picture in pixels]
+        time.sleep(0.015)
+        try:
+            yield
+        finally:
+            self.inside -= 1
 
 
 @pytest.fixture
