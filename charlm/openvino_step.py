@@ -24,7 +24,7 @@ class OpenVINOStepper:
 
     def __init__(self, compiled: Any, batch_size: int, vocabulary_size: int) -> None:
         self.batch_size = batch_size
-        self.ids, self.logits = np.zeros(batch_size, np.int64), np.zeros((batch_size, vocabulary_size), np.float32)
+        self.ids, self.logits = np.zeros(batch_size, np.int32), np.zeros((batch_size, vocabulary_size), np.float32)
         self.request = compiled.create_infer_request()
         # The engine reads and writes these two arrays in place.
         self.request.set_input_tensor(0, ov.Tensor(self.ids, shared_memory=True))
@@ -54,14 +54,14 @@ def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[],
 
 def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
     """The graph: ids (batch,) in, logits (batch, vocabulary) out, the state in variables that start at zero."""
-    ids = op.parameter([batch_size], np.int64, name="ids")
+    ids = op.parameter([batch_size], np.int32, name="ids")  # wider ones would only be converted
     sinks = []
     x = None
     for index, layer in enumerate(folded.layers):
         names = [f"layer{index}.part{part}" for part in range(folded.parts)]
         variables = [_variable(name, batch_size, folded.hidden_size) for name in names]
         state = [op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable) for variable in variables]
-        row = op.gather(_constant(folded.table), ids, op.constant(np.int64(0))) if x is None else None  # (B, gates * H)
+        row = op.gather(_constant(folded.table), ids, op.constant(np.int32(0))) if x is None else None  # (B, gates * H)
         state = _layer(folded.cell, layer, row, x, state, int8)
         sinks += [op.assign(value, variable) for value, variable in zip(state, variables, strict=True)]
         x = state[0]
