@@ -60,9 +60,9 @@ def build() -> None:
     """Draw the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
-            references = gr.File(label="References: COCO, Karpathy, CSV, text", file_types=list(FORMATS), elem_id="references", height=130)
+            references = gr.File(label="References: COCO, Karpathy, CSV, text", file_types=list(FORMATS), elem_id="references", height=180)
             predictions = gr.File(
-                label="Predictions: COCO results, JSONL, CSV", file_types=list(FORMATS), elem_id="predictions", height=130
+                label="Predictions: COCO results, JSONL, CSV", file_types=list(FORMATS), elem_id="predictions", height=180
             )
             split = gr.Dropdown(list(SPLITS), value="automatic", label="Split", info="Automatic takes test where the file names splits.")
             missing = gr.Checkbox(False, label="Allow missing", info="Score the photos that have a caption, though others have none.")
