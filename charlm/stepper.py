@@ -7,6 +7,7 @@ stepper lays them out once, from `charlm.folding`, and keeps the hidden state to
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -19,6 +20,7 @@ from charlm.folding import fold
 from charlm.network import Network
 from rnnkit.errors import UserError
 
+logger = logging.getLogger(__name__)
 Precision = Literal["auto", "float32", "int8"]
 
 
@@ -53,9 +55,15 @@ def prepare(network: Network, batch_size: int = 1, precision: Precision = "auto"
     if precision == "int8" and not has_openvino:
         raise UserError(f"precision int8 needs a CPU and OpenVINO, not {device}: use float32")
     if has_openvino:
-        from charlm.openvino_step import compile_step
+        try:
+            from charlm.openvino_step import compile_step
 
-        return compile_step(fold(network), batch_size, int8=precision != "float32")
+            return compile_step(fold(network), batch_size, int8=precision != "float32")
+        except Exception as error:  # whatever OpenVINO raises on a platform that it does not know
+            reason = " ".join(str(error).split())[:200]
+            if precision == "int8":
+                raise UserError(f"OpenVINO, which precision int8 needs, cannot run here ({reason}): use float32") from None
+            logger.warning("OpenVINO cannot run here (%s); using PyTorch, which is slower", reason)
     from charlm.torch_step import TorchStepper
 
     folded = fold(network)

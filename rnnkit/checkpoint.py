@@ -23,7 +23,7 @@ def save_checkpoint(
     """Write a checkpoint folder.
 
     Both files are written beside their final names and then renamed; each carries the other's mark, so a pair left
-    half-replaced by a crash is recognised when it is loaded.
+    half-replaced by a crash is recognised, and completed, when it is loaded.
 
     Args:
         dtype: floating-point tensors are stored in this type; None keeps theirs.
@@ -59,6 +59,8 @@ def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str,
     except SafetensorError as error:
         raise UserError(f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again") from None
     if digest != config.get("weights_hash"):
+        config = _left_between_renames(folder, digest) or config
+    if digest != config.get("weights_hash"):
         raise UserError(f"the two files in '{folder}' are not of one checkpoint: copy or train it again")
     if weights_hash(tensors) != digest:
         # Not only for damage: what is converted from the weights is kept under their hash.
@@ -82,6 +84,15 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
             f"'{folder}' has format version {config.get('version')!r}, this program reads up to {version}: update show-and-spell"
         )
     return config
+
+
+def _left_between_renames(folder: Path, digest: str | None) -> dict[str, Any] | None:
+    """The config that belongs to new weights, where a crash kept it from its name."""
+    try:
+        config = json.loads((folder / f"{CONFIG}.part").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) and config.get("weights_hash") == digest else None
 
 
 def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, source: object) -> None:

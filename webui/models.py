@@ -157,8 +157,9 @@ class Models:
     """
 
     def __init__(self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto") -> None:
+        threads = torch.get_num_threads()
         self.captioner = Loading(lambda: _warm_captioner(Captioner.load(captioner, device=device)))
-        self.charlm = Loading(lambda: _warm_charlm(CharLM.load(charlm, device="cpu" if device == "auto" else device)))
+        self.charlm = Loading(lambda: _warm_charlm(CharLM.load(charlm, device="cpu" if device == "auto" else device), threads))
         self.cells = Loading(lambda: load_cells(self.charlm.get().lm.vocabulary))
 
     def start(self) -> None:
@@ -173,6 +174,8 @@ def _warm_captioner(captioner: Captioner) -> SharedCaptioner:
     return SharedCaptioner(captioner)
 
 
-def _warm_charlm(lm: CharLM) -> SharedCharLM:
+def _warm_charlm(lm: CharLM, threads: int) -> SharedCharLM:
+    # While the captioner searches it leaves PyTorch one thread, and a thread that begins meanwhile would keep to that.
+    torch.set_num_threads(threads)
     lm.writer().likeliest(1)
     return SharedCharLM(lm)

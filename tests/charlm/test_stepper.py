@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from charlm import CharLM
 from charlm.folding import fold
 from charlm.stepper import next_log_probs, prepare
 from charlm.torch_step import TorchStepper
+from rnnkit.errors import UserError
 
 CELLS = ["rnn", "gru", "lstm"]
 
@@ -66,3 +68,14 @@ def test_the_step_on_a_gpu_is_the_network_to_1e_3(make_model: Callable[..., Char
     expected = model.log_probs(verse[:200])
     stepper = prepare(model.network.cuda(), 1)()
     torch.testing.assert_close(next_log_probs(stepper, model.vocabulary.encode(verse[:200])), expected, rtol=0, atol=1e-3)
+
+
+def test_where_openvino_is_there_but_cannot_run_pytorch_takes_its_place(
+    make_model: Callable[..., CharLM], verse: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "charlm.openvino_step", None)  # importing it then fails
+    model = make_model()
+    found = next_log_probs(model.stepper(), model.vocabulary.encode(verse[:50]))
+    torch.testing.assert_close(found, model.log_probs(verse[:50]), rtol=0, atol=1e-4)
+    with pytest.raises(UserError, match="use float32"):
+        model.stepper(1, "int8")

@@ -158,6 +158,23 @@ def test_weights_without_the_mark_of_their_config_are_refused(saved: Path) -> No
     assert "not of one checkpoint" in refused(saved)
 
 
+def test_a_crash_between_the_two_renames_loses_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.replace
+    names: list[str] = []
+
+    def crash(path: Path, target: Path) -> Path:
+        names.append(target.name)
+        if len(names) == 2:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(saved, {"weight": torch.full((2,), 9.0)}, {**CONFIG, "score": 0.75})
+    tensors, config = load(saved)
+    assert tensors["weight"].tolist() == [9.0, 9.0] and config["score"] == 0.75
+
+
 def test_a_crash_while_saving_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
