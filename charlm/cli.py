@@ -101,13 +101,14 @@ def sample(
     from charlm.sampling import Choice
 
     lm = CharLM.load(model, device=device)
+    policy = unknown_policy(unknown)
+    prompt = lm.vocabulary.decode(lm.vocabulary.encode(prompt, unknown=policy))
     pieces = lm.sample_many(
         [prompt] * count,
         length=length,
         choice=Choice(temperature, top_k, top_p),
         stop=stop or (),
         seed=seed,
-        unknown=unknown_policy(unknown),
         precision=cast("Precision", precision),
     )
     if count == 1:

@@ -57,11 +57,15 @@ class Vocabulary(Sequence[str]):
         Args:
             min_count: characters seen less often become UNKNOWN.
             max_size: only so many of the most frequent ones are kept, which bounds the vocabulary of a stray file.
+
+        Raises: UserError if that leaves none.
         """
         if not text:
             raise UserError("the text is empty: give one with something to read")
         counts = sorted(Counter(text).items(), key=lambda item: (-item[1], item[0]))
         kept = [symbol for symbol, count in counts[:max_size] if count >= min_count]
+        if not kept:
+            raise UserError(f"no character stands {min_count} times in the text: lower --min-count, or raise --max-vocabulary")
         return cls(kept if len(kept) == len(counts) or UNKNOWN in kept else [*kept, UNKNOWN])
 
     @property

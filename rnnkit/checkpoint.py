@@ -74,7 +74,9 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}") from None
-    except (ValueError, NotADirectoryError) as error:
+    except NotADirectoryError:
+        raise UserError(f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}") from None
+    except ValueError as error:
         raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else None

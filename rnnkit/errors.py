@@ -30,6 +30,9 @@ def run_command(name: str, command: Callable[[], object]) -> None:
     if os.environ.get("SHOW_AND_SPELL_DEBUG"):
         command()
         return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # what stands for it may be no text file
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # the terminal may not know every character
     try:
         command()
     except SystemExit as exit:

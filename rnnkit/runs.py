@@ -30,21 +30,29 @@ class RunFolder:
     def start(self, *, resume: bool) -> bool:
         """Make the folder ready; True if there is a state to go on from.
 
-        Raises: UserError if the folder holds a run already and resume was not asked for, or a checkpoint without its run.
+        Raises: UserError if the folder holds a run already and resume was not asked for, or something else than a run.
         """
         if resume:
             if not self.path.is_dir():
                 raise UserError(f"nothing to resume: there is no run at '{self.path}'")
             if (self.path / STATE).exists():
                 return True
+            # A folder with records or a model that no run made is not for this one to empty.
+            if not all(isinstance(record, dict) and "step" in record for record in self.records()) or (
+                not self.records() and self._holds_checkpoint()
+            ):
+                raise UserError(f"nothing to resume: '{self.path}' holds something else than a run; choose another --output")
             (self.path / METRICS).unlink(missing_ok=True)  # records from before the first state are made again
             return False
         if (self.path / STATE).exists() or (self.path / METRICS).exists():
             raise UserError(f"'{self.path}' holds a run already: add --resume to go on with it, or choose another --output")
-        if (self.path / CONFIG).exists() or (self.path / WEIGHTS).exists():
+        if self._holds_checkpoint():
             raise UserError(f"'{self.path}' holds a checkpoint, which training would overwrite: choose another --output")
         self.path.mkdir(parents=True, exist_ok=True)
         return False
+
+    def _holds_checkpoint(self) -> bool:
+        return (self.path / CONFIG).exists() or (self.path / WEIGHTS).exists()
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl."""

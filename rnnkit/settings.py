@@ -29,7 +29,7 @@ def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, An
     values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = json.loads(config.read_text(encoding="utf-8"))
+            values = json.loads(config.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
         if not isinstance(values, dict):

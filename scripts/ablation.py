@@ -3,7 +3,7 @@
     python scripts/ablation.py charlm CORPUS --output RUNS
     python scripts/ablation.py captioner --annotations dataset.json --images photos/ --output RUNS
 
-A variant whose run is there already is not trained again.
+A variant that is done is not trained again; one that was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def captioner(
 def run_variants(
     command: Sequence[str], recipe: Settings, variants: dict[str, Settings], output: Path, *, only: str, jobs: int, flags: str
 ) -> dict[str, list[dict[str, Any]]]:
-    """Train each variant; one that is already in the output folder is not trained again.
+    """Train each variant; one that is done in the output folder already is not trained again.
 
     Args:
         command: a module and its arguments, to which --output and the settings are added as flags.
@@ -139,25 +139,31 @@ def run_variants(
     if unknown:
         raise UserError(f"there is no variant '{unknown[0]}': choose from {', '.join(variants)}")
     output.mkdir(parents=True, exist_ok=True)
-    waiting, running = [name for name in names if not _folder(output, name).exists()], list[subprocess.Popen[bytes]]()
+    waiting = [name for name in names if not _folder(output, name).with_suffix(".done").exists()]
+    running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
         while waiting or running:
-            running = [run for run in running if run.poll() is None]
+            for run, process in list(running.items()):
+                if process.poll() is not None:
+                    del running[run]
+                    if process.returncode == 0:
+                        run.with_suffix(".done").touch()
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                running.append(_start(command, {**recipe, **variants[name]}, _folder(output, name), flags))
+                run = _folder(output, name)
+                running[run] = _start(command, {**recipe, **variants[name]}, run, flags)
             time.sleep(0.5)
     finally:
-        for run in running:
-            run.terminate()
+        for process in running.values():
+            process.terminate()
     return {name: RunFolder(_folder(output, name)).records() for name in names}
 
 
 def _start(command: Sequence[str], settings: Settings, run: Path, flags: str) -> subprocess.Popen[bytes]:
-    """Train one variant; what it says goes to a log beside its folder."""
+    """Train one variant, or go on with it; what it says goes to a log beside its folder."""
     arguments = [flag for key, value in settings.items() for flag in _as_flag(key, value)]
     with run.with_suffix(".log").open("wb") as log:
-        whole = [sys.executable, "-m", *command, "--output", str(run), *arguments, *flags.split()]
+        whole = [sys.executable, "-m", *command, "--output", str(run), *arguments, *flags.split(), *(["--resume"] if run.exists() else [])]
         return subprocess.Popen(whole, stdout=log, stderr=log)
 
 

@@ -88,6 +88,11 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
     assert about["corpus"]["characters"] == 2 * len(verse) and about["settings"]["cell"] == "gru" and about["settings"]["hidden_size"] == 8
 
 
+def test_characters_of_the_prompt_that_are_skipped_are_not_written_either(trained: Path) -> None:
+    written, _ = charlm("sample", "--model", trained, "--prompt", "Thïe", "--unknown", "skip", "--length", 5, "--seed", 1)
+    assert written.startswith("The")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -96,6 +101,8 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         (["sample", "--model", "{run}", "--temperature", "-1"], "temperature"),
         (["sample", "--model", "{run}", "--unknown", "guess"], "--unknown"),
         (["sample", "--model", "{run}", "--device", "cuda:9"], "cuda:9"),
+        (["sample", "--model", "{run}/model.safetensors"], "is a file"),
+        (["train", "{run}/settings.json", "--output", "{tmp}/out", "--device", "cpu", "--min-count", "100000"], "lower --min-count"),
         (["evaluate", "{tmp}/none.txt", "--model", "{run}"], "none.txt"),
         (["train", "{tmp}/empty.txt", "--output", "{tmp}/out", "--device", "cpu"], "empty"),
         (["train", "{tmp}/wrong.txt", "--output", "{tmp}/out", "--device", "cpu"], "offset 3"),

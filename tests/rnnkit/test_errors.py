@@ -82,6 +82,13 @@ def test_a_typer_application_keeps_its_own_exit_code() -> None:
     assert left.value.code == SOME_FAILED
 
 
+def test_a_character_that_the_terminal_does_not_know_is_written_as_its_code() -> None:
+    code = "from rnnkit.errors import run_command; run_command('parrot', lambda: print('fig' + chr(252)))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, b"fig\\xfc\n")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
 @pytest.mark.parametrize("call", ["command", "lambda: app([])"])
 def test_a_reader_that_goes_away_is_no_error(call: str) -> None:

@@ -39,6 +39,14 @@ def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
         RunFolder(tmp_path / "nowhere").start(resume=True)
 
 
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "metrics.jsonl"])
+def test_what_is_no_run_is_not_emptied_by_a_resume(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text('{"accuracy": 0.5}\n')
+    with pytest.raises(UserError, match="nothing to resume"):
+        RunFolder(tmp_path).start(resume=True)
+    assert (tmp_path / file).read_text() == '{"accuracy": 0.5}\n'
+
+
 def test_a_state_comes_back_with_its_information(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.save_state({"weight": torch.arange(6.0).reshape(2, 3).t(), "step": torch.tensor(3)}, {"epoch": 2, "best": None, "name": "é"})
