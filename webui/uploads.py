@@ -155,7 +155,7 @@ def _suffix(name: str) -> str:
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    return member.is_dir() or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
+    return member.is_dir() or not parts or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
 
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:

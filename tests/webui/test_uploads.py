@@ -83,6 +83,7 @@ def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_wi
         archive.writestr(link, "/etc/passwd")
         archive.writestr("__MACOSX/._photo.jpg", b"clutter")
         archive.writestr(".DS_Store", b"clutter")
+        archive.writestr(".", b"clutter")
         archive.writestr("deep/", b"")
     found = names_and_reasons(path, folder)
     assert found.pop("deep/photo.jpg") == b"one"
