@@ -26,7 +26,7 @@ from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
 from webui.models import Models, SharedCaptioner
-from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, new_folder, received, temporary_folder, unpacked
+from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, Budget, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]
 EMPTY = notice("Drop photos, or a ZIP of photos, and press Caption them.")
@@ -66,12 +66,15 @@ def gather(files: Any, folder: Path) -> list[Entry]:
 
     Raises: UserError if there is nothing, or too much.
     """
+    values = files if isinstance(files, list) else [files]
+    _check_number(len(values))
     entries: list[Entry] = []
-    for value in files if isinstance(files, list) else [files]:
+    budget = Budget()
+    for value in values:
         try:
             upload = received(value, limit=MAX_FILE)
             if is_zip(upload):
-                entries += _members(unpacked(upload, Path(tempfile.mkdtemp(dir=folder))))
+                entries += _members(unpacked(upload, Path(tempfile.mkdtemp(dir=folder)), budget))
                 continue
             received(value, limit=MAX_PHOTO)
         except UserError as error:
@@ -82,9 +85,9 @@ def gather(files: Any, folder: Path) -> list[Entry]:
         if isinstance(path, bytes):
             path = folder / f"{len(entries)}"
             path.write_bytes(cast(bytes, upload.source))
+        budget.photos -= 1
         entries.append(Entry(upload.name, path))
-    if len(entries) > MAX_PHOTOS:
-        raise UserError(f"{len(entries)} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+    _check_number(len(entries))
     _tell_apart(entries)
     return entries
 
@@ -227,6 +230,11 @@ def build(models: Models) -> None:
     running.failure(_buttons, None, [start, stop], queue=False, **private)
     stop.click(halt, token, None, queue=False, **private)
     table.input(rewrite, [table, scores], downloads, trigger_mode="always_last", **private)
+
+
+def _check_number(photos: int) -> None:
+    if photos > MAX_PHOTOS:
+        raise UserError(f"{photos} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:

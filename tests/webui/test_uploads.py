@@ -12,7 +12,7 @@ import pytest
 
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.uploads import Upload, received, temporary_folder, unpacked
+from webui.uploads import Budget, Upload, received, temporary_folder, unpacked
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def own(request: pytest.FixtureRequest) -> Path:
 
 
 def names_and_reasons(path: Path, folder: Path) -> dict[str, str | bytes]:
-    found = unpacked(Upload(path.name, path), folder)
+    found = unpacked(Upload(path.name, path), folder, Budget())
     return {name: where if isinstance(where, str) else where.read_bytes() for name, where in found}
 
 
@@ -120,7 +120,7 @@ def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_pa
         for number in range(30):
             archive.writestr(f"{number}.jpg", b"x" * 100)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 29)
-    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the limit of 29"):
+    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the 29 left of 29 in one go"):
         names_and_reasons(path, tmp_path)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 30)
     monkeypatch.setattr(uploads, "MAX_UNPACKED", 2999)

@@ -1,0 +1,58 @@
+"""Many photos: what a request may bring, and what becomes of it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from rnnkit.errors import UserError
+from webui import uploads
+from webui.folder_tab import gather
+from webui.uploads import temporary_folder
+
+
+@pytest.fixture
+def sent() -> dict[str, str]:
+    """A ZIP of four photos of 1000 bytes, as a client names it."""
+    path = temporary_folder() / "four.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.jpg", bytes(1000))
+    return {"path": str(path), "orig_name": "four.zip"}
+
+
+def written(folder: Path) -> int:
+    """Bytes in all files of a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_PHOTOS", 10), ("MAX_UNPACKED", 11_999)])
+def test_a_zip_sent_many_times_is_unpacked_no_further_than_one_that_holds_as_much(
+    limit: str, value: int, sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, limit, value)
+    entries = gather([sent] * 5, tmp_path)
+    assert written(tmp_path) == 8000
+    assert [entry.path is not None for entry in entries] == [True] * 8 + [False] * 3
+    assert all("four.zip" in entry.error and "in one go: split it" in entry.error for entry in entries[8:])
+
+
+def test_photos_and_the_members_of_zips_are_counted_together(sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_PHOTOS", 5)
+    photo = "data:image/png;base64,QUJD"
+    assert [bool(entry.error) for entry in gather([photo, sent], tmp_path)] == [False] * 5
+    assert [bool(entry.error) for entry in gather([photo, photo, sent], tmp_path)] == [False, False, True]
+
+
+def test_more_files_than_the_limit_are_refused_before_any_is_unpacked(sent: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="501 photos are more than the limit of 500"):
+        gather([sent] * 501, tmp_path)
+    assert written(tmp_path) == 0
+
+
+def test_nothing_is_unpacked_onto_a_disk_that_is_nearly_full(sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "FREE_DISK", 2**60)
+    (entry,) = gather([sent], tmp_path)
+    assert "disk is nearly full" in entry.error and written(tmp_path) == 0
