@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from rnnkit.errors import UserError
 
@@ -25,6 +25,7 @@ MAX_PHOTO = 20 * MEGABYTE
 MAX_FILE = 200 * MEGABYTE  # a ZIP, or a file of captions
 MAX_PHOTOS = 500  # in one go
 MAX_UNPACKED = 1000 * MEGABYTE  # all members of all ZIPs of one go
+MAX_INDEX = MEGABYTE  # of a ZIP; some five thousand names
 MAX_RATIO = 200  # unpacked to packed, of one member; photos hardly shrink, bombs do
 FREE_DISK = 2048 * MEGABYTE  # uploads and what is unpacked of them must leave so much
 DISK_FULL = "the server's disk is nearly full: try again later"
@@ -133,6 +134,8 @@ def unpacked(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str
     Raises: UserError if it is no sound ZIP, or holds too much.
     """
     try:
+        if _index_size(upload) > MAX_INDEX:
+            raise UserError(f"{upload.name} holds far more files than the limit of {MAX_PHOTOS} in one go: split it")
         with zipfile.ZipFile(upload.source) as archive:  # type: ignore[arg-type]
             members = [member for member in archive.infolist() if not _is_clutter(member)]
             budget.take(upload.name, members)
@@ -149,6 +152,14 @@ def unpacked(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str
 def is_zip(upload: Upload) -> bool:
     """Told by content."""
     return not isinstance(upload.source, bytes) and zipfile.is_zipfile(upload.source)
+
+
+def _index_size(upload: Upload) -> int:
+    """Bytes of a ZIP's index, which zipfile reads whole before anything can be asked of it. The number of files beside it may lie."""
+    with cast(Path, upload.source).open("rb") as file:
+        # Private, but what zipfile itself goes by: any other reader could be shown another index.
+        record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    return int(record[5]) if record else 0
 
 
 def _decoded(url: str, limit: int) -> bytes:

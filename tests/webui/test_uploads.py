@@ -128,6 +128,30 @@ def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_pa
         names_and_reasons(path, tmp_path)
 
 
+@pytest.mark.parametrize("says", ["the truth", "one file"])
+def test_a_huge_index_is_refused_before_it_is_parsed(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "names.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(6000):
+            archive.writestr(f"__MACOSX/{number:0150}", b"")
+    if says == "one file":
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<HH", data, len(data) - 14, 1, 1)
+        path.write_bytes(data)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(UserError, match=r"names\.zip holds far more files than the limit of 500"):
+        names_and_reasons(path, tmp_path)
+
+
+def test_five_hundred_photos_with_long_names_and_a_macs_clutter_are_not_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "mac.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(500):
+            archive.writestr(f"{'holiday/' * 25}{number}.jpg", b"x")
+            archive.writestr(f"__MACOSX/{'holiday/' * 25}._{number}.jpg", b"clutter")
+    assert len(names_and_reasons(path, tmp_path)) == 500
+
+
 def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "cut.zip"
     with zipfile.ZipFile(path, "w") as archive:
