@@ -62,7 +62,7 @@ class Job:
 def gather(files: Any, folder: Path) -> list[Entry]:
     """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
 
-    No two entries have one name: a second "a.jpg" is "a again.jpg".
+    No two entries have one name: a second "a.jpg" is "a (2).jpg".
 
     Raises: UserError if there is nothing, or too much.
     """
@@ -133,7 +133,7 @@ def write_sidecars(rows: list[list[str]], folder: Path) -> str:
     """captions.zip of a table, a .txt for each photo; returns its path."""
     path = folder / "captions.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         for name, text, note in rows:
             if not note:
                 archive.writestr(_sidecar(name, taken), text + "\n")
@@ -245,12 +245,27 @@ def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
 
 def _tell_apart(entries: list[Entry]) -> None:
     """Names come from several folders and ZIPs, and captions and scores are found by them."""
-    taken: set[str] = set()
+    taken = {entry.name: 1 for entry in entries}
+    seen: set[str] = set()
     for entry in entries:
-        while entry.name in taken:
-            suffix = PurePosixPath(entry.name).suffix
-            entry.name = f"{entry.name.removesuffix(suffix)} again{suffix}"
-        taken.add(entry.name)
+        if entry.name in seen:
+            entry.name = _numbered(entry.name, taken)
+        seen.add(entry.name)
+
+
+def _numbered(name: str, taken: dict[str, int]) -> str:
+    """The name, or the first of "name (2)", "name (3)", ... that is not taken; it is then.
+
+    Args:
+        taken: how far each name is counted, so that a thousand of one name are not counted a thousand times.
+    """
+    suffix = PurePosixPath(name).suffix
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name.removesuffix(suffix)} ({taken[name]}){suffix}"
+    taken[free] = 1
+    return free
 
 
 def _rows(table: Any) -> list[list[str]]:
@@ -262,14 +277,10 @@ def _score(scores: dict[str, float], name: str) -> str:
     return f"{scores[name]:.4f}" if name in scores else ""
 
 
-def _sidecar(name: str, taken: set[str]) -> str:
+def _sidecar(name: str, taken: dict[str, int]) -> str:
     """A .txt's name inside the ZIP, inside its folder, unlike the others."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")] or ["photo"]
-    path = PurePosixPath(*parts).with_suffix(".txt")
-    while str(path) in taken:
-        path = path.with_stem(f"{path.stem}-2")
-    taken.add(str(path))
-    return str(path)
+    return _numbered(str(PurePosixPath(*parts).with_suffix(".txt")), taken)
 
 
 def _thumbnail(entry: Entry, folder: Path) -> str | None:

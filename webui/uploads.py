@@ -26,6 +26,7 @@ MAX_FILE = 200 * MEGABYTE  # a ZIP, or a file of captions
 MAX_PHOTOS = 500  # in one go
 MAX_UNPACKED = 1000 * MEGABYTE  # all members of all ZIPs of one go
 MAX_INDEX = MEGABYTE  # of a ZIP; some five thousand names
+MAX_NAME = 150  # bytes; the end of a longer name stays
 MAX_RATIO = 200  # unpacked to packed, of one member; photos hardly shrink, bombs do
 FREE_DISK = 2048 * MEGABYTE  # uploads and what is unpacked of them must leave so much
 DISK_FULL = "the server's disk is nearly full: try again later"
@@ -186,8 +187,9 @@ def _own(path: str, name: str) -> Path:
 
 
 def _clean(name: str) -> str:
-    """A file's name as it may be shown and written."""
-    return "".join(character if character.isprintable() else " " for character in name)[-150:].strip() or "file"
+    """A file's name as it may be shown and written; a file system takes 255 bytes, and a number or an ending may yet come to it."""
+    printable = "".join(character if character.isprintable() else " " for character in name[-MAX_NAME:])
+    return printable.encode()[-MAX_NAME:].decode(errors="ignore").strip() or "file"
 
 
 def _suffix(name: str) -> str:

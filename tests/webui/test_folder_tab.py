@@ -9,7 +9,7 @@ import pytest
 
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.folder_tab import gather
+from webui.folder_tab import gather, write_sidecars
 from webui.uploads import temporary_folder
 
 
@@ -21,6 +21,10 @@ def sent() -> dict[str, str]:
         for number in range(4):
             archive.writestr(f"{number}.jpg", bytes(1000))
     return {"path": str(path), "orig_name": "four.zip"}
+
+
+def data_urls(names: list[str]) -> list[dict[str, str]]:
+    return [{"url": "data:image/png;base64,QUJD", "orig_name": name} for name in names]
 
 
 def written(folder: Path) -> int:
@@ -56,3 +60,23 @@ def test_nothing_is_unpacked_onto_a_disk_that_is_nearly_full(sent: dict[str, str
     monkeypatch.setattr(uploads, "FREE_DISK", 2**60)
     (entry,) = gather([sent], tmp_path)
     assert "disk is nearly full" in entry.error and written(tmp_path) == 0
+
+
+def test_photos_of_one_name_are_numbered_around_the_names_that_are_there(tmp_path: Path) -> None:
+    entries = gather(data_urls(["a.jpg", "a.jpg", "a (2).jpg", "a.jpg", "a (2).jpg", "b"]), tmp_path)
+    assert [entry.name for entry in entries] == ["a.jpg", "a (3).jpg", "a (2).jpg", "a (4).jpg", "a (2) (2).jpg", "b"]
+
+
+@pytest.mark.parametrize("name", ["image.jpg", "山" * 300 + ".jpg", "x." + "y" * 300])
+def test_five_hundred_photos_of_one_name_have_sidecars_that_a_file_system_takes(name: str, tmp_path: Path) -> None:
+    names = {entry.name for entry in gather(data_urls([name] * 500), tmp_path)}
+    assert len(names) == 500
+    with zipfile.ZipFile(write_sidecars([[name, "a dog", ""] for name in names], tmp_path)) as archive:
+        sidecars = archive.namelist()
+    assert len(set(sidecars)) == 500 and max(len(name.encode()) for name in sidecars) <= 255
+
+
+def test_photos_that_differ_in_their_ending_only_have_a_sidecar_each(tmp_path: Path) -> None:
+    rows = [[f"dog.{ending}", "a dog", ""] for ending in ("jpg", "png", "gif")]
+    with zipfile.ZipFile(write_sidecars(rows, tmp_path)) as archive:
+        assert archive.namelist() == ["dog.txt", "dog (2).txt", "dog (3).txt"]

@@ -33,6 +33,12 @@ def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
     assert (upload.name, upload.source, upload.size) == ("dog .jpg", own, 16)
 
 
+@pytest.mark.parametrize("letter", ["a", "é", "山", "\U0001f436"])
+def test_a_long_name_keeps_its_end_and_leaves_room_for_a_number(letter: str, own: Path) -> None:
+    name = received({"path": str(own), "orig_name": letter * 300 + ".jpg"}).name
+    assert name.endswith(letter + ".jpg") and 140 < len(name.encode()) <= 150
+
+
 @pytest.mark.parametrize("value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}])
 def test_what_is_no_file_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"there is no file|was not uploaded"):
