@@ -41,15 +41,20 @@ class Entry:
 
     name: str
     path: Path | None = None
-    caption: str = ""
+    caption: str | None = None  # not yet; an empty one is a caption too
     score: float = math.nan
     error: str = ""
     thumbnail: str | None = None
 
     @property
+    def done(self) -> bool:
+        """Captioned, or known to be of no use."""
+        return self.caption is not None or bool(self.error)
+
+    @property
     def cells(self) -> list[str]:
         """Its row in the table."""
-        return [self.name, self.caption, self.error]
+        return [self.name, self.caption or "", self.error]
 
 
 @dataclass
@@ -104,6 +109,11 @@ def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: De
             else:
                 entry.caption, entry.score = row.captions[0].text, row.captions[0].score
         yield
+
+
+def scores_of(entries: list[Entry]) -> dict[str, float]:
+    """The scores of those that are captioned, by name."""
+    return {entry.name: entry.score for entry in entries if entry.caption is not None}
 
 
 def write_csv(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
@@ -190,25 +200,24 @@ def build(models: Models) -> None:
                 if time.monotonic() - told > SECONDS_BETWEEN_UPDATES:
                     told = time.monotonic()
                     yield _shown(entries, thumbnails, started)
-            done = [entry for entry in entries if entry.caption or entry.error]
+            done = [entry for entry in entries if entry.done]
             said = {progress: notice(f"Stopped. {len(done)} of {len(entries)} photos are done; their captions are below.")}
             yield _shown(entries, thumbnails, started) | _finished(done) | (said if job.stopped else {})
 
     def _shown(entries: list[Entry], folder: Path, started: float) -> dict[Any, Any]:
-        done = [entry for entry in entries if entry.caption or entry.error]
+        done = [entry for entry in entries if entry.done]
         pictures = [(path, entry.caption) for entry in done if (path := _thumbnail(entry, folder))]
         return {
             progress: _progress(done, entries, time.monotonic() - started),
             gallery: gr.update(value=pictures, visible=True),
             table: gr.update(value=[entry.cells for entry in done]),
             results: gr.update(visible=bool(done)),
-            scores: {entry.name: entry.score for entry in done if entry.caption},
+            scores: scores_of(done),
         }
 
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
-        known = {entry.name: entry.score for entry in entries if entry.caption}
-        return _buttons() | dict(zip(downloads, write_all(rows, known), strict=True))
+        return _buttons() | dict(zip(downloads, write_all(rows, scores_of(entries)), strict=True))
 
     def _buttons() -> dict[Any, Any]:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}
@@ -284,7 +293,7 @@ def _sidecar(name: str, taken: dict[str, int]) -> str:
 
 
 def _thumbnail(entry: Entry, folder: Path) -> str | None:
-    if entry.thumbnail is None and entry.caption and entry.path is not None:
+    if entry.thumbnail is None and entry.caption is not None and entry.path is not None:
         try:
             image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
         except ImageError:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
 
+from captioner import Caption, Decoding
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.folder_tab import gather, write_sidecars
+from webui.folder_tab import caption_entries, gather, scores_of, write_sidecars
+from webui.models import SharedCaptioner
 from webui.uploads import temporary_folder
 
 
@@ -80,3 +85,24 @@ def test_photos_that_differ_in_their_ending_only_have_a_sidecar_each(tmp_path: P
     rows = [[f"dog.{ending}", "a dog", ""] for ending in ("jpg", "png", "gif")]
     with zipfile.ZipFile(write_sidecars(rows, tmp_path)) as archive:
         assert archive.namelist() == ["dog.txt", "dog (2).txt", "dog (3).txt"]
+
+
+class Wordless:
+    """Stands for a captioner that finds no words."""
+
+    def prepare(self, image: Any) -> np.ndarray:
+        return np.zeros((2, 2, 3), np.uint8)
+
+    def encode(self, pixels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(pixels)
+
+    def caption_features(self, features: torch.Tensor, decoding: Decoding) -> list[list[Caption]]:
+        return [[Caption("", -1.5, ())] for _ in features]
+
+
+def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path) -> None:
+    entries = gather(data_urls(["a.jpg", "b.jpg"]), tmp_path)
+    assert not any(entry.done for entry in entries)
+    list(caption_entries(cast(SharedCaptioner, Wordless()), entries, Decoding()))
+    assert all(entry.done and entry.cells[1:] == ["", ""] for entry in entries)
+    assert scores_of(entries) == {"a.jpg": -1.5, "b.jpg": -1.5}
