@@ -9,6 +9,7 @@ from gradio import processing_utils
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rnnkit.errors import UserError
 from webui.errors import sentence
 from webui.uploads import DISK_FULL, MAX_FILE, MAX_PHOTO, MEGABYTE, disk_has_room
 
@@ -58,7 +59,7 @@ def _refusal(scope: Scope) -> JSONResponse | None:
         if not length.isdigit():
             return _answer(411, "An upload must say how long it is.")
         if not disk_has_room(int(length)):
-            return _answer(507, sentence(DISK_FULL))
+            return _answer(507, sentence(UserError(DISK_FULL)))
     return None
 
 
