@@ -25,7 +25,7 @@ from webui.caption_tab import decoding, options
 from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
-from webui.models import Models, SharedCaptioner
+from webui.models import Models, SharedCaptioner, turn
 from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, Budget, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]
@@ -295,7 +295,8 @@ def _sidecar(name: str, taken: dict[str, int]) -> str:
 def _thumbnail(entry: Entry, folder: Path) -> str | None:
     if entry.thumbnail is None and entry.caption is not None and entry.path is not None:
         try:
-            image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
+            with turn(entry.path):
+                image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
         except ImageError:
             return None
         image.thumbnail((THUMBNAIL, THUMBNAIL))
