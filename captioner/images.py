@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from rnnkit.errors import UserError
 
@@ -20,6 +20,8 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"})
 MAX_PIXELS = 100_000_000
+LARGE_PIXELS = 16_000_000
+_TILE = 1024  # pixels on a side
 _PILLOWS_LIMIT = 178_956_970  # Pillow itself refuses to open pictures larger than this.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -48,13 +50,41 @@ def open_image(
     Args:
         source: a path, encoded bytes, a binary file or a Pillow picture.
         size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest of the scales
-            1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap.
+            1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other pictures of more than 16 megapixels
+            are shrunk to no less than three times that size.
         max_pixels: larger pictures are refused before they are decoded; at most 178 million.
         name: how to call the picture in errors; a path is its own name.
 
     Returns: a Pillow picture of mode RGB.
     Raises: ImageError naming the picture and the reason.
     """
+    # Asked for square, so that a photo lying on its side by EXIF comes out large enough either way.
+    side = max(size) if size is not None else None
+    with _checked(source, max_pixels, name) as image:
+        if image is source:
+            image = image.copy()
+        else:
+            if side is not None:
+                image.draft(None, (side, side))
+            image.seek(0)
+            image.load()
+        if image.width * image.height > _TILE**2:
+            return _rgb_by_tiles(image, side if image.width * image.height > LARGE_PIXELS else None)
+        return _rgb(ImageOps.exif_transpose(image))
+
+
+def pixel_count(source: Source) -> int:
+    """Pixels of a picture as its header says, before anything is decoded.
+
+    Raises: ImageError naming the picture and the reason, as `open_image` does.
+    """
+    with _checked(source, MAX_PIXELS, None) as image:
+        return image.width * image.height
+
+
+@contextmanager
+def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Image.Image]:
+    """The picture, not yet decoded and not too large; whatever goes wrong with it meanwhile becomes an ImageError."""
     max_pixels = min(max_pixels, _PILLOWS_LIMIT)
     name = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else "picture")
     try:
@@ -62,14 +92,7 @@ def open_image(
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(name, f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels")
-            if image is source:
-                return _rgb(ImageOps.exif_transpose(image.copy()))
-            if size is not None:
-                # Asked for square, so that a photo lying on its side by EXIF comes out large enough either way.
-                image.draft(None, (max(size), max(size)))
-            image.seek(0)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            yield image
     except ImageError:
         raise
     except Image.DecompressionBombError:
@@ -92,6 +115,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
                 file = stack.enter_context(Path(source).open("rb"))
             else:
                 file = source
+                file.seek(0)
             head = file.read(32)
             file.seek(0)
         except OSError as error:
@@ -118,24 +142,61 @@ def _register_heic(name: str) -> None:
     register_heif_opener()
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb_by_tiles(image: Image.Image, side: int | None) -> Image.Image:
+    """The upright picture in RGB, shrunk where a side is given, with little more memory than the decoded one and the result.
+
+    The whole at once would take many times as much. A tile is shrunk after it was laid on white, so no colour hidden
+    in transparency comes through, and by whole pixels, as Pillow's `resize` itself begins with reducing_gap=3.
+    """
+    factor = max(1, min(image.size) // (3 * side)) if side is not None else 1
+    step = max(1, _TILE // factor) * factor
+    limits = _range(image) if _is_deep(image) else None
+    result = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for left, top, tile in _tiles(image, step):
+        result.paste(_rgb(tile, limits).reduce(factor), (left // factor, top // factor))
+    result.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    ImageOps.exif_transpose(result, in_place=True)
+    return result
+
+
+def _tiles(image: Image.Image, step: int) -> Iterator[tuple[int, int, Image.Image]]:
+    for top in range(0, image.height, step):
+        for left in range(0, image.width, step):
+            yield left, top, image.crop((left, top, min(left + step, image.width), min(top + step, image.height)))
+
+
+def _rgb(image: Image.Image, limits: tuple[float, float] | None = None) -> Image.Image:
+    """The picture in RGB on white; limits are the values that become black and white in a deep one, else its own."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        return _eight_bits(image).convert("RGB")
+    if _is_deep(image):
+        return _eight_bits(image, *(limits or _range(image))).convert("RGB")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("F", "I") or image.mode.startswith("I;16")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The values of a deep picture that become black and white."""
+    if image.mode.startswith("I;16"):
+        return 0.0, 65535.0
+    ends = [(float(grey.min()), float(grey.max())) for grey in (_grey(tile) for _, _, tile in _tiles(image, _TILE))]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    usual = 65535.0 if image.mode == "I" else 1.0
+    return (0.0, usual) if low >= 0 and high <= usual else (low, high)
+
+
+def _grey(image: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
+
+
+def _eight_bits(image: Image.Image, low: float, high: float) -> Image.Image:
     """Grey of 16 or 32 bits, or floating point, to 8 bits by scaling: Pillow's own conversion clips at 255."""
-    grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
-    low, high = float(grey.min()), float(grey.max())
-    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and high <= 65535):
-        low, high = 0.0, 65535.0
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
+    grey = _grey(image)
     scaled = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
     return Image.fromarray(np.rint(scaled * 255).astype(np.uint8))

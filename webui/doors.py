@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import gradio as gr
@@ -10,7 +9,9 @@ from gradio import processing_utils
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from webui.uploads import MAX_FILE, MAX_PHOTO, MEGABYTE, temporary_folder
+from rnnkit.errors import UserError
+from webui.errors import sentence
+from webui.uploads import DISK_FULL, MAX_FILE, MAX_PHOTO, MEGABYTE, disk_has_room
 
 API = "/gradio_api"
 # Parts of Gradio that this page has no use for. Each could read, write or fetch something.
@@ -23,7 +24,6 @@ CLOSED = (
 MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
 MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
 BUSY = b'{"detail": "The page is busy with other visitors: try again in a moment."}'
-FREE_DISK = 2048 * MEGABYTE  # uploads must leave so much
 
 
 class Doors:
@@ -58,8 +58,8 @@ def _refusal(scope: Scope) -> JSONResponse | None:
     if path.startswith(f"{API}/upload"):
         if not length.isdigit():
             return _answer(411, "An upload must say how long it is.")
-        if shutil.disk_usage(temporary_folder()).free - int(length) < FREE_DISK:
-            return _answer(507, "The server's disk is nearly full: try again later.")
+        if not disk_has_room(int(length)):
+            return _answer(507, sentence(UserError(DISK_FULL)))
     return None
 
 

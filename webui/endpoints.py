@@ -18,7 +18,7 @@ from captioner import Decoding
 from rnnkit.errors import UserError
 from webui.caption_tab import SAMPLING, caption_photo, decoding
 from webui.errors import in_words
-from webui.folder_tab import HEADERS, caption_entries, gather, write_csv
+from webui.folder_tab import HEADERS, caption_entries, gather, scores_of, write_csv
 from webui.models import Models
 from webui.score_tab import score_files
 from webui.uploads import new_folder, received, temporary_folder
@@ -85,7 +85,7 @@ def build(models: Models) -> None:
             for _ in caption_entries(models.captioner.get(), entries, choice):
                 pass
         rows = [entry.cells for entry in entries]
-        written = write_csv(rows, {entry.name: entry.score for entry in entries if entry.caption}, new_folder())
+        written = write_csv(rows, scores_of(entries), new_folder())
         return {"headers": HEADERS, "data": rows}, FileData(path=written)
 
     def generate(

@@ -25,8 +25,8 @@ from webui.caption_tab import decoding, options
 from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
-from webui.models import Models, SharedCaptioner
-from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, is_zip, new_folder, received, temporary_folder, unpacked
+from webui.models import Models, SharedCaptioner, turn
+from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, Budget, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]
 EMPTY = notice("Drop photos, or a ZIP of photos, and press Caption them.")
@@ -41,15 +41,20 @@ class Entry:
 
     name: str
     path: Path | None = None
-    caption: str = ""
+    caption: str | None = None  # not yet; an empty one is a caption too
     score: float = math.nan
     error: str = ""
     thumbnail: str | None = None
 
     @property
+    def done(self) -> bool:
+        """Captioned, or known to be of no use."""
+        return self.caption is not None or bool(self.error)
+
+    @property
     def cells(self) -> list[str]:
         """Its row in the table."""
-        return [self.name, self.caption, self.error]
+        return [self.name, self.caption or "", self.error]
 
 
 @dataclass
@@ -62,16 +67,19 @@ class Job:
 def gather(files: Any, folder: Path) -> list[Entry]:
     """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
 
-    No two entries have one name: a second "a.jpg" is "a again.jpg".
+    No two entries have one name: a second "a.jpg" is "a (2).jpg".
 
     Raises: UserError if there is nothing, or too much.
     """
+    values = files if isinstance(files, list) else [files]
+    _check_number(len(values))
     entries: list[Entry] = []
-    for value in files if isinstance(files, list) else [files]:
+    budget = Budget()
+    for value in values:
         try:
             upload = received(value, limit=MAX_FILE)
             if is_zip(upload):
-                entries += _members(unpacked(upload, Path(tempfile.mkdtemp(dir=folder))))
+                entries += _members(unpacked(upload, Path(tempfile.mkdtemp(dir=folder)), budget))
                 continue
             received(value, limit=MAX_PHOTO)
         except UserError as error:
@@ -82,9 +90,9 @@ def gather(files: Any, folder: Path) -> list[Entry]:
         if isinstance(path, bytes):
             path = folder / f"{len(entries)}"
             path.write_bytes(cast(bytes, upload.source))
+        budget.photos -= 1
         entries.append(Entry(upload.name, path))
-    if len(entries) > MAX_PHOTOS:
-        raise UserError(f"{len(entries)} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+    _check_number(len(entries))
     _tell_apart(entries)
     return entries
 
@@ -101,6 +109,11 @@ def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: De
             else:
                 entry.caption, entry.score = row.captions[0].text, row.captions[0].score
         yield
+
+
+def scores_of(entries: list[Entry]) -> dict[str, float]:
+    """The scores of those that are captioned, by name."""
+    return {entry.name: entry.score for entry in entries if entry.caption is not None}
 
 
 def write_csv(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
@@ -130,7 +143,7 @@ def write_sidecars(rows: list[list[str]], folder: Path) -> str:
     """captions.zip of a table, a .txt for each photo; returns its path."""
     path = folder / "captions.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         for name, text, note in rows:
             if not note:
                 archive.writestr(_sidecar(name, taken), text + "\n")
@@ -187,25 +200,24 @@ def build(models: Models) -> None:
                 if time.monotonic() - told > SECONDS_BETWEEN_UPDATES:
                     told = time.monotonic()
                     yield _shown(entries, thumbnails, started)
-            done = [entry for entry in entries if entry.caption or entry.error]
+            done = [entry for entry in entries if entry.done]
             said = {progress: notice(f"Stopped. {len(done)} of {len(entries)} photos are done; their captions are below.")}
             yield _shown(entries, thumbnails, started) | _finished(done) | (said if job.stopped else {})
 
     def _shown(entries: list[Entry], folder: Path, started: float) -> dict[Any, Any]:
-        done = [entry for entry in entries if entry.caption or entry.error]
+        done = [entry for entry in entries if entry.done]
         pictures = [(path, entry.caption) for entry in done if (path := _thumbnail(entry, folder))]
         return {
             progress: _progress(done, entries, time.monotonic() - started),
             gallery: gr.update(value=pictures, visible=True),
             table: gr.update(value=[entry.cells for entry in done]),
             results: gr.update(visible=bool(done)),
-            scores: {entry.name: entry.score for entry in done if entry.caption},
+            scores: scores_of(done),
         }
 
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
-        known = {entry.name: entry.score for entry in entries if entry.caption}
-        return _buttons() | dict(zip(downloads, write_all(rows, known), strict=True))
+        return _buttons() | dict(zip(downloads, write_all(rows, scores_of(entries)), strict=True))
 
     def _buttons() -> dict[Any, Any]:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}
@@ -229,6 +241,11 @@ def build(models: Models) -> None:
     table.input(rewrite, [table, scores], downloads, trigger_mode="always_last", **private)
 
 
+def _check_number(photos: int) -> None:
+    if photos > MAX_PHOTOS:
+        raise UserError(f"{photos} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+
+
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
     return [
         Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}.") for name, where in found
@@ -237,12 +254,27 @@ def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
 
 def _tell_apart(entries: list[Entry]) -> None:
     """Names come from several folders and ZIPs, and captions and scores are found by them."""
-    taken: set[str] = set()
+    taken = {entry.name: 1 for entry in entries}
+    seen: set[str] = set()
     for entry in entries:
-        while entry.name in taken:
-            suffix = PurePosixPath(entry.name).suffix
-            entry.name = f"{entry.name.removesuffix(suffix)} again{suffix}"
-        taken.add(entry.name)
+        if entry.name in seen:
+            entry.name = _numbered(entry.name, taken)
+        seen.add(entry.name)
+
+
+def _numbered(name: str, taken: dict[str, int]) -> str:
+    """The name, or the first of "name (2)", "name (3)", ... that is not taken; it is then.
+
+    Args:
+        taken: how far each name is counted, so that a thousand of one name are not counted a thousand times.
+    """
+    suffix = PurePosixPath(name).suffix
+    free = name
+    while free in taken:
+        taken[name] += 1
+        free = f"{name.removesuffix(suffix)} ({taken[name]}){suffix}"
+    taken[free] = 1
+    return free
 
 
 def _rows(table: Any) -> list[list[str]]:
@@ -254,20 +286,17 @@ def _score(scores: dict[str, float], name: str) -> str:
     return f"{scores[name]:.4f}" if name in scores else ""
 
 
-def _sidecar(name: str, taken: set[str]) -> str:
+def _sidecar(name: str, taken: dict[str, int]) -> str:
     """A .txt's name inside the ZIP, inside its folder, unlike the others."""
     parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")] or ["photo"]
-    path = PurePosixPath(*parts).with_suffix(".txt")
-    while str(path) in taken:
-        path = path.with_stem(f"{path.stem}-2")
-    taken.add(str(path))
-    return str(path)
+    return _numbered(str(PurePosixPath(*parts).with_suffix(".txt")), taken)
 
 
 def _thumbnail(entry: Entry, folder: Path) -> str | None:
-    if entry.thumbnail is None and entry.caption and entry.path is not None:
+    if entry.thumbnail is None and entry.caption is not None and entry.path is not None:
         try:
-            image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
+            with turn(entry.path):
+                image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
         except ImageError:
             return None
         image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from captioner import Caption, Captioner, Decoding
-from captioner.images import Source
+from captioner.images import LARGE_PIXELS, Source, pixel_count
 from charlm import CharLM
 from charlm.cell_zoo import load_cells
 from rnnkit.errors import UserError
@@ -27,6 +28,7 @@ PHOTOS_AT_ONCE = 32
 # Searching sentences costs half as much a photo for 16 photos as for 4. So while photos keep coming they are only encoded,
 # and their sentences then searched together; one who is alone does not wait.
 SECONDS_TO_GATHER = 0.005
+_LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
 @dataclass(eq=False)  # a job is itself and no other, whatever its pixels
@@ -38,6 +40,13 @@ class _Job:
 
     def fits(self, other: _Job) -> bool:
         return (self.decoding, self.attention) == (other.decoding, other.attention)
+
+
+@contextmanager
+def turn(image: Source) -> Iterator[None]:
+    """A turn to decode a picture: a very large one takes hundreds of megabytes, and dozens of visitors may send one at once."""
+    with _LARGE if pixel_count(image) > LARGE_PIXELS else nullcontext():
+        yield
 
 
 class SharedCaptioner:
@@ -54,7 +63,8 @@ class SharedCaptioner:
 
     def prepare(self, image: Source) -> np.ndarray:
         """See `Captioner.prepare`; in the calling thread."""
-        return self.captioner.prepare(image)
+        with turn(image):
+            return self.captioner.prepare(image)
 
     def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
         """See `Captioner.caption_pixels`; waits for its turn."""

@@ -13,10 +13,10 @@ import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from rnnkit.errors import UserError
 
@@ -24,8 +24,12 @@ MEGABYTE = 2**20
 MAX_PHOTO = 20 * MEGABYTE
 MAX_FILE = 200 * MEGABYTE  # a ZIP, or a file of captions
 MAX_PHOTOS = 500  # in one go
-MAX_UNPACKED = 1000 * MEGABYTE  # all members of a ZIP
+MAX_UNPACKED = 1000 * MEGABYTE  # all members of all ZIPs of one go
+MAX_INDEX = MEGABYTE  # of a ZIP; some five thousand names
+MAX_NAME = 150  # bytes; the end of a longer name stays
 MAX_RATIO = 200  # unpacked to packed, of one member; photos hardly shrink, bombs do
+FREE_DISK = 2048 * MEGABYTE  # uploads and what is unpacked of them must leave so much
+DISK_FULL = "the server's disk is nearly full: try again later"
 JOB = "job-"  # how the name of a job's folder begins
 
 
@@ -40,6 +44,33 @@ class Upload:
     def size(self) -> int:
         """In bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+
+@dataclass
+class Budget:
+    """What one request may still bring: several ZIPs, or one sent several times, have no more room than one."""
+
+    photos: int = field(default_factory=lambda: MAX_PHOTOS)
+    size: int = field(default_factory=lambda: MAX_UNPACKED)  # in bytes, unpacked
+
+    def take(self, name: str, members: list[zipfile.ZipInfo]) -> None:
+        """Set aside the room for the members of a ZIP.
+
+        Raises: UserError naming the ZIP if there is not enough left.
+        """
+        size = sum(member.file_size for member in members)
+        if len(members) > self.photos:
+            raise UserError(f"{name} holds {len(members)} files, more than the {self.photos} left of {MAX_PHOTOS} in one go: split it")
+        if size > self.size:
+            left, limit = (f"{number / MEGABYTE:.0f}" for number in (self.size, MAX_UNPACKED))
+            raise UserError(f"{name} has {size / MEGABYTE:.0f} MB when unpacked, more than the {left} left of {limit} in one go: split it")
+        self.photos -= len(members)
+        self.size -= size
+
+
+def disk_has_room(size: int) -> bool:
+    """Whether so many bytes may still be written."""
+    return shutil.disk_usage(temporary_folder()).free - size >= FREE_DISK
 
 
 @cache
@@ -94,20 +125,24 @@ def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
     return upload
 
 
-def unpacked(upload: Upload, folder: Path) -> Iterator[tuple[str, Path | str]]:
+def unpacked(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str, Path | str]]:
     """The files in a ZIP, written into a folder under names of our own.
+
+    Args:
+        budget: what the request may still bring; what the ZIP holds is taken from it before anything is written.
 
     Yields: (name in the ZIP, where it lies now, or the reason why it was left in the ZIP).
     Raises: UserError if it is no sound ZIP, or holds too much.
     """
     try:
+        if _index_size(upload) > MAX_INDEX:
+            raise UserError(f"{upload.name} holds far more files than the limit of {MAX_PHOTOS} in one go: split it")
         with zipfile.ZipFile(upload.source) as archive:  # type: ignore[arg-type]
             members = [member for member in archive.infolist() if not _is_clutter(member)]
-            if len(members) > MAX_PHOTOS:
-                raise UserError(f"{upload.name} holds {len(members)} files, more than the limit of {MAX_PHOTOS}: split it")
-            if sum(member.file_size for member in members) > MAX_UNPACKED:
-                raise UserError(f"{upload.name} is larger than {MAX_UNPACKED // MEGABYTE} MB when unpacked: split it")
+            budget.take(upload.name, members)
             for number, member in enumerate(members):
+                if not disk_has_room(member.file_size):  # asked for each, because others unpack at the same time
+                    raise UserError(DISK_FULL)
                 name = _clean(member.filename)
                 target = folder / f"{number}{_suffix(name)}"
                 yield name, _refusal(member) or _extract(archive, member, target)
@@ -118,6 +153,14 @@ def unpacked(upload: Upload, folder: Path) -> Iterator[tuple[str, Path | str]]:
 def is_zip(upload: Upload) -> bool:
     """Told by content."""
     return not isinstance(upload.source, bytes) and zipfile.is_zipfile(upload.source)
+
+
+def _index_size(upload: Upload) -> int:
+    """Bytes of a ZIP's index, which zipfile reads whole before anything can be asked of it. The number of files beside it may lie."""
+    with cast(Path, upload.source).open("rb") as file:
+        # Private, but what zipfile itself goes by: any other reader could be shown another index.
+        record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    return int(record[5]) if record else 0
 
 
 def _decoded(url: str, limit: int) -> bytes:
@@ -144,8 +187,9 @@ def _own(path: str, name: str) -> Path:
 
 
 def _clean(name: str) -> str:
-    """A file's name as it may be shown and written."""
-    return "".join(character if character.isprintable() else " " for character in name)[-150:].strip() or "file"
+    """A file's name as it may be shown and written; a file system takes 255 bytes, and a number or an ending may yet come to it."""
+    printable = "".join(character if character.isprintable() else " " for character in name[-MAX_NAME:])
+    return printable.encode()[-MAX_NAME:].decode(errors="ignore").strip() or "file"
 
 
 def _suffix(name: str) -> str:
@@ -155,7 +199,7 @@ def _suffix(name: str) -> str:
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    return member.is_dir() or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
+    return member.is_dir() or not parts or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
 
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:

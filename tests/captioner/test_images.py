@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 import captioner
-from captioner.images import FORMATS, ImageError, open_image
+from captioner import images
+from captioner.images import FORMATS, ImageError, open_image, pixel_count
 
 GREEN, RED = (30, 160, 60), (200, 30, 30)
 
@@ -282,6 +283,64 @@ def test_decoding_small_is_never_smaller_than_asked_for(side: int, large: bytes)
     assert min(open_image(large, size=(side, side)).size) >= side
 
 
+def a_picture(mode: str) -> Image.Image:
+    """117 x 83 pixels of a mode: light, edges, and what is transparent at the top."""
+    y, x = np.mgrid[0:83, 0:117].astype(np.float32)
+    if mode in ("I;16", "I", "F"):
+        kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
+        return Image.fromarray((x * 400 + y * 7 - (0 if mode == "I;16" else 90)).astype(kinds[mode]))
+    layer = np.stack([x * 2, y * 3, 255 - x * 2, np.where(y < 30, 0, 200)], axis=2).astype(np.uint8)
+    return Image.fromarray(layer).convert(mode)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "CMYK", "I;16", "I", "F"])
+def test_a_picture_converted_tile_by_tile_is_the_same(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(a_picture(mode), "TIFF" if mode in ("CMYK", "I", "F") else "PNG", exif=exif)
+    whole = open_image(data)
+    monkeypatch.setattr(images, "_TILE", 16)
+    assert whole.size == ((117, 83) if orientation == 1 else (83, 117))
+    np.testing.assert_array_equal(np.asarray(open_image(data)), np.asarray(whole))
+    np.testing.assert_array_equal(np.asarray(open_image(open_image(data))), np.asarray(whole), "turned once only")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "I", "F"])
+def test_a_very_large_picture_comes_shrunk_and_looks_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(a_picture(mode), "TIFF" if mode in ("I", "F") else "PNG")
+    whole = open_image(data)
+    monkeypatch.setattr(images, "_TILE", 50)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 5000)
+    shrunk = open_image(data, size=(13, 10))
+    assert shrunk.size == (59, 42) and open_image(data).size == (117, 83)
+    squashed = [np.asarray(picture.resize((13, 10), Image.Resampling.BICUBIC, reducing_gap=3.0), float) for picture in (shrunk, whole)]
+    assert np.abs(squashed[0] - squashed[1]).mean() < 2
+
+
+def test_no_colour_hidden_in_transparency_comes_through_where_a_very_large_picture_is_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Image.new("RGBA", (60, 60), (255, 0, 0, 0))
+    layer.paste((0, 0, 255, 255), (31, 0, 60, 60))
+    monkeypatch.setattr(images, "_TILE", 16)
+    monkeypatch.setattr(images, "LARGE_PIXELS", 100)
+    red, green, blue = np.asarray(open_image(encoded(layer, "PNG"), size=(10, 10))).reshape(-1, 3).T
+    assert len(red) == 30 * 30 and set(blue) == {255} and (red == green).all()  # only white, blue and between them
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read where Linux tells it")
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_a_very_large_picture_takes_little_more_memory_than_its_pixels(mode: str, tmp_path: Path) -> None:
+    Image.new(mode, (5000, 5000)).save(tmp_path / "large.png", compress_level=1)
+    code = (
+        "from pathlib import Path\nfrom captioner.images import open_image\n"
+        "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
+        "before = peak()\nopen_image('large.png', size=(260, 260))\nprint(peak() - before)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200_000  # kB; the pixels are 50 and 100 MB
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -391,6 +450,15 @@ def test_exactly_the_limit_is_not_too_many() -> None:
 def test_the_limit_named_is_the_one_that_holds() -> None:
     with pytest.raises(ImageError, match=r"limit of 178.957 megapixels"):
         open_image(png_claiming(20000, 10000), max_pixels=10**9)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_pixels_are_counted_without_decoding_and_a_file_can_be_read_afterwards() -> None:
+    assert pixel_count(png_claiming(9990, 9990)) == 9990 * 9990
+    with pytest.raises(ImageError, match="20000 x 5001 is more than the limit of 100 megapixels"):
+        pixel_count(png_claiming(20000, 5001))
+    file = io.BytesIO(encoded(two_halves(), "PNG"))
+    assert pixel_count(file) == 64 * 48 and open_image(file).tobytes() == two_halves().tobytes()
 
 
 def test_a_picture_opened_elsewhere_is_not_decoded_before_its_size_is_checked() -> None:

@@ -111,7 +111,7 @@ def test_photos_of_one_name_keep_their_own_captions_and_scores(client: Client, p
             archive.write(photo, "day/photo.png")
         alone.append(client.predict([handle_file(zips[-1])], api_name="/caption_many"))
     together = client.predict([handle_file(path) for path in zips], api_name="/caption_many")
-    assert [row[0] for row in together[0]["data"]] == ["day/photo.png", "day/photo again.png"]
+    assert [row[0] for row in together[0]["data"]] == ["day/photo.png", "day/photo (2).png"]
     (first,), (second,), both = (
         list(csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines())) for _, file in (*alone, together)
     )

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
 from charlm import CharLM
@@ -19,6 +20,7 @@ from charlm.corpus import Vocabulary
 from charlm.network import Architecture, Network
 from charlm.sampling import Choice
 from rnnkit.errors import UserError
+from webui import models
 from webui.kept import Kept
 from webui.models import Loading, SharedCaptioner, SharedCharLM
 from webui.write_tab import begin, stream
@@ -29,6 +31,10 @@ class Slow:
 
     def __init__(self) -> None:
         self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
+
+    def prepare(self, image: Any) -> np.ndarray:
+        with self.entered():
+            return np.zeros((1, 1, 3), np.uint8)
 
     def encode(self, pixels: np.ndarray) -> torch.Tensor:
         with self.entered():
@@ -173,3 +179,14 @@ def test_things_that_were_not_used_for_the_longest_are_forgotten() -> None:
     for token in (tokens[1], "x", None):
         with pytest.raises(UserError, match="press Write first"):
             kept.get(token)
+
+
+@pytest.mark.parametrize(("limit", "most"), [(99, {2}), (100, {3, 4, 5, 6})])
+def test_at_most_two_very_large_pictures_are_decoded_at_a_time(
+    limit: int, most: set[int], slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "LARGE_PIXELS", limit)
+    shared = SharedCaptioner(cast(Captioner, slow))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(shared.prepare, [Image.new("RGB", (10, 10))] * 24))
+    assert slow.most in most

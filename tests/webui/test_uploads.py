@@ -12,7 +12,7 @@ import pytest
 
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.uploads import Upload, received, temporary_folder, unpacked
+from webui.uploads import Budget, Upload, received, temporary_folder, unpacked
 
 
 @pytest.fixture
@@ -24,13 +24,19 @@ def own(request: pytest.FixtureRequest) -> Path:
 
 
 def names_and_reasons(path: Path, folder: Path) -> dict[str, str | bytes]:
-    found = unpacked(Upload(path.name, path), folder)
+    found = unpacked(Upload(path.name, path), folder, Budget())
     return {name: where if isinstance(where, str) else where.read_bytes() for name, where in found}
 
 
 def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
     upload = received({"path": str(own), "orig_name": "dog\n.jpg"})
     assert (upload.name, upload.source, upload.size) == ("dog .jpg", own, 16)
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "山", "\U0001f436"])
+def test_a_long_name_keeps_its_end_and_leaves_room_for_a_number(letter: str, own: Path) -> None:
+    name = received({"path": str(own), "orig_name": letter * 300 + ".jpg"}).name
+    assert name.endswith(letter + ".jpg") and 140 < len(name.encode()) <= 150
 
 
 @pytest.mark.parametrize("value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}])
@@ -83,6 +89,7 @@ def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_wi
         archive.writestr(link, "/etc/passwd")
         archive.writestr("__MACOSX/._photo.jpg", b"clutter")
         archive.writestr(".DS_Store", b"clutter")
+        archive.writestr(".", b"clutter")
         archive.writestr("deep/", b"")
     found = names_and_reasons(path, folder)
     assert found.pop("deep/photo.jpg") == b"one"
@@ -119,12 +126,36 @@ def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_pa
         for number in range(30):
             archive.writestr(f"{number}.jpg", b"x" * 100)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 29)
-    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the limit of 29"):
+    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the 29 left of 29 in one go"):
         names_and_reasons(path, tmp_path)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 30)
     monkeypatch.setattr(uploads, "MAX_UNPACKED", 2999)
     with pytest.raises(UserError, match="when unpacked"):
         names_and_reasons(path, tmp_path)
+
+
+@pytest.mark.parametrize("says", ["the truth", "one file"])
+def test_a_huge_index_is_refused_before_it_is_parsed(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "names.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(6000):
+            archive.writestr(f"__MACOSX/{number:0150}", b"")
+    if says == "one file":
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<HH", data, len(data) - 14, 1, 1)
+        path.write_bytes(data)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(UserError, match=r"names\.zip holds far more files than the limit of 500"):
+        names_and_reasons(path, tmp_path)
+
+
+def test_five_hundred_photos_with_long_names_and_a_macs_clutter_are_not_too_much(tmp_path: Path) -> None:
+    path = tmp_path / "mac.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(500):
+            archive.writestr(f"{'holiday/' * 25}{number}.jpg", b"x")
+            archive.writestr(f"__MACOSX/{'holiday/' * 25}._{number}.jpg", b"clutter")
+    assert len(names_and_reasons(path, tmp_path)) == 500
 
 
 def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(tmp_path: Path) -> None:
