@@ -13,12 +13,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -147,8 +148,10 @@ def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     # In the self-critical phase a fine-tuned CNN gets no gradient, which DistributedDataParallel must be told.
     unused = DistributedDataParallelKwargs(find_unused_parameters=bool(config.fine_tune_stages and config.self_critical_epochs))
+    # The others wait while the main process computes features or validates; after torch's ten or thirty minutes they would give up.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused])
+    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused, patience])
 
 
 # (epoch, chosen photos (B,), inputs, words, target words in the whole step) -> the loss and what else to log

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,11 @@ def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(shapes: S
         # The first moments are sums of the gradients themselves: Adam's steps would hide their size.
         if name.startswith("optimizer.") and name.endswith(".exp_avg"):
             torch.testing.assert_close(theirs[name], ours[name], rtol=1e-3, atol=1e-6)
+
+
+def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
+    handler = training._accelerator("cpu", SMALL).init_handler
+    assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
 def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
