@@ -50,7 +50,7 @@ def beam_search(
         state: what changes along a sentence: a tree of tensors (B, 1, ...) at the start, (B, K, ...) later.
         memory: what does not: a tree of tensors (B, ...), shared by the sentences of one image.
         start, end: ids of the tokens around a sentence.
-        forbidden: ids that are never emitted (the unknown word, padding).
+        forbidden: ids that are never emitted (the unknown word, padding). Nor is the end as the first word: no sentence is empty.
         beam_size: K, how many unfinished sentences of an image are kept.
         max_length: a sentence is cut after so many words; it is then returned as it stands.
         length_penalty: sentences are ranked by log-probability / (words + 1) ** length_penalty (the end counts as a
@@ -72,7 +72,7 @@ def beam_search(
 
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (A, K, V)
-        log_probs[..., list(forbidden)] = -torch.inf
+        log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
         if once is not None:
             written = tokens[:, :, :position]  # (A, K, position)
             log_probs.scatter_(2, written, log_probs.gather(2, written).masked_fill(once[written], -torch.inf))
@@ -185,9 +185,9 @@ def sample(
     ended = torch.zeros(images, num_samples, dtype=torch.bool, device=device)
     totals = torch.zeros(images, num_samples, device=device)
     drawn = []
-    for _ in range(max_length):
+    for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (B, K, V)
-        log_probs[..., list(forbidden)] = -torch.inf
+        log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
         log_probs = log_probs.float()
         words = draw(log_probs.flatten(0, 1), temperature, top_p, generator).view(images, num_samples)  # (B, K)
         words = words.masked_fill(ended, end)
