@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnkit.errors import UserError
+
 Tree = Any  # a tensor, or a (named) tuple of trees
 Step = Callable[[Tensor, Tree, Tree], tuple[Tensor, Tree]]
 
@@ -58,7 +60,7 @@ def beam_search(
         once: (vocabulary,), True for ids that may stand in a sentence only once; None for none.
 
     Returns: for each image up to beam_size hypotheses, best first; at least one.
-    Raises: ValueError if beam_size or max_length is below 1, or the vocabulary is too small for the beam.
+    Raises: ValueError if beam_size or max_length is below 1; UserError if the vocabulary is too small for the beam.
     """
     if beam_size < 1 or max_length < 1:
         raise ValueError(f"beam_size and max_length must be at least 1, not {beam_size} and {max_length}")
@@ -78,8 +80,8 @@ def beam_search(
             log_probs.scatter_(2, written, log_probs.gather(2, written).masked_fill(once[written], -torch.inf))
         candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
         vocabulary = candidates.shape[-1]
-        if vocabulary - len(forbidden) - 1 < beam_size:
-            raise ValueError(f"beam_size {beam_size} is more than the {vocabulary - len(forbidden) - 1} words that can be emitted")
+        if (most := vocabulary - len(forbidden) - 1) < beam_size:
+            raise UserError(f"a beam of {beam_size} is more than the {most} words there are: lower --beam-size (and --num-captions)")
         # Each beam can end in one way only, so among twice as many candidates there are always enough that go on.
         values, flat = candidates.flatten(1).topk(min(2 * beam_size, candidates[0].numel()), dim=1)  # (A, 2K)
         beams, words = flat // vocabulary, flat % vocabulary  # (A, 2K)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from captioner.search import Hypothesis, beam_search, draw, map_tree, sample
+from rnnkit.errors import UserError
 
 START, END, UNKNOWN = 0, 1, 2
 WORDS = (3, 4, 5)  # those that the tables give probability to
@@ -238,10 +239,15 @@ def test_states_follow_their_sentences_when_beams_change_places() -> None:
             assert len(set(hypothesis.ids)) == len(hypothesis.ids), "a word came twice though its own history forbade it"
 
 
-@pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"max_length": 0}, {"beam_size": 4}])
+@pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"max_length": 0}])
 def test_a_search_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"beam_size|max_length"):
         search(table(0), **({"beam_size": 3} | wrong))
+
+
+def test_a_beam_wider_than_the_vocabulary_is_refused() -> None:
+    with pytest.raises(UserError, match="a beam of 4 is more than the 3 words there are: lower --beam-size"):
+        search(table(0), beam_size=4)
 
 
 def test_trees_of_tensors_keep_their_shape() -> None:
