@@ -7,6 +7,8 @@ that was killed goes on from there and ends as if nothing had happened.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
 import os
@@ -175,6 +177,9 @@ class _Trainer:
         if initial and initial["encoder"]["name"] != config.encoder:
             raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
         self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
+        self.data_hash = self._hash_data()
+        if resuming and self.progress.get("data_hash", self.data_hash) != self.data_hash:  # older runs have none
+            raise UserError(f"'{run.path}' was started on other photos or captions: resume with those, or start a new run")
         self.repeatable = repeatable_words(self._learned())
         words = len(self.vocabulary) - len(SPECIAL)
         if words < config.beam_size:
@@ -208,6 +213,14 @@ class _Trainer:
     def _learned(self) -> Iterator[list[str]]:
         """The training captions, tokenised."""
         return (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
+
+    def _hash_data(self) -> str:
+        """Of what is learnt from and judged by; photos may have moved to another folder."""
+        digest = hashlib.sha256(json.dumps(self.vocabulary.words).encode())
+        for dataset in self.datasets:
+            for example in (*dataset.split("train"), *dataset.split("val")):
+                digest.update(json.dumps([example.path.name, example.split, example.captions]).encode())
+        return digest.hexdigest()[:16]
 
     def _decoder_config(self, initial: dict[str, Any] | None) -> DecoderConfig:
         c = self.config
@@ -445,4 +458,5 @@ class _Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {
             f"average.{k}": v for k, v in self.average.state_dict().items()
         }
-        self.run.save_state(tensors | optimizer_tensors(self.optimizer), {**self.progress, "config": asdict(self.config)})
+        info = {**self.progress, "config": asdict(self.config), "data_hash": self.data_hash}
+        self.run.save_state(tensors | optimizer_tensors(self.optimizer), info)

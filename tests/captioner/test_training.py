@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from captioner.settings import TrainingConfig
 from captioner.training import Batch, CaptionModel, train
 from captioner.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.errors import UserError
+from rnnkit.runs import RunFolder
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -119,6 +121,39 @@ def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(shapes: Sh
         run(files, tmp_path / "run", replace(SMALL, epochs=1, hidden_size=16), resume=True)
     with pytest.raises(UserError, match="holds a run already"):
         run(files, tmp_path / "run", SMALL)
+
+
+def test_resuming_on_other_data_is_refused(shapes: Shapes, tmp_path: Path) -> None:
+    annotations, images = shapes(8, 4)
+    whole = json.loads(annotations.read_text(encoding="utf-8"))
+    run((annotations, images), tmp_path / "run", replace(SMALL, epochs=1))
+
+    def resume(change: Callable[[list[dict[str, Any]]], object]) -> None:
+        records = copy.deepcopy(whole["images"])
+        change(records)
+        annotations.write_text(json.dumps(whole | {"images": records}), encoding="utf-8")
+        run((annotations, images), tmp_path / "run", replace(SMALL, epochs=1), resume=True)
+
+    for change in (
+        lambda records: records.pop(0),
+        lambda records: records.reverse(),
+        lambda records: records[0]["sentences"].pop(),
+        lambda records: records[8]["sentences"][0].update(raw="a red circle"),
+        lambda records: records[0].update(split="val"),
+    ):
+        with pytest.raises(UserError, match="was started on other photos or captions"):
+            resume(change)
+    resume(lambda records: records)
+
+
+def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp_path: Path) -> None:
+    files = shapes(8, 4)
+    run(files, tmp_path / "run", replace(SMALL, epochs=1))
+    folder = RunFolder(tmp_path / "run")
+    tensors, info = folder.load_state()
+    del info["data_hash"]
+    folder.save_state(tensors, info)
+    run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
 
 
 @pytest.mark.slow
