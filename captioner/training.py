@@ -262,9 +262,12 @@ class _Trainer:
                 self.validation[dataset.name] = Photos(
                     [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, c.max_length
                 )
-        if not training or not self.validation:
+        if len(training) < (processes := self.accelerator.num_processes) or not self.validation:
             held_out_photos = sum(map(len, self.validation.values()))
-            raise UserError(f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are 1 and 2 of a data set")
+            raise UserError(
+                f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are {processes} (one for each process)"
+                " and 2 of a data set"
+            )
         self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, c.max_length)
 
     def _optimizer(self) -> torch.optim.Optimizer:

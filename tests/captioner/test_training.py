@@ -201,6 +201,12 @@ def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_pa
     assert sorted(np.concatenate([chosen for chosen, *_ in whole]).tolist()) == list(range(16))
 
 
+def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.Accelerator, "num_processes", 5)
+    with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on: needed are 5 \(one for each process\)"):
+        run(shapes(4, 2), tmp_path / "run", SMALL)
+
+
 def test_a_photo_whose_caption_says_left_is_never_mirrored(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     annotations, images = shapes(8, 4)
     records = json.loads(annotations.read_text(encoding="utf-8"))
