@@ -119,7 +119,7 @@ def train(
         cache: where computed rows are kept.
 
     Returns: the record of the best epoch.
-    Raises: UserError if the run cannot start.
+    Raises: UserError if the run cannot start, or the loss is no longer a number.
     """
     config.check()
     resolve_device(device)
@@ -297,6 +297,8 @@ class _Trainer:
             torch.manual_seed(hash((c.seed, epoch, self.accelerator.process_index)))
             started = time.monotonic()
             record: dict[str, Any] = self._train_epoch(epoch, self._self_critical_loss if epoch > c.epochs else self._cross_entropy_loss)
+            if not math.isfinite(record["loss"]):
+                raise self._diverged(f"the loss is {record['loss']}")
             record |= {"epoch": epoch, "step": self.progress["step"], "phase": "self-critical" if epoch > c.epochs else "cross-entropy"}
             trained = time.monotonic()
             if self.accelerator.is_main_process:
@@ -338,6 +340,12 @@ class _Trainer:
         # Every process has the loss of its own share, scaled so that their mean is the loss of all.
         means = {name: accelerator.reduce(torch.as_tensor(value), reduction="mean") for name, value in sums.items()}
         return {name: float(value) / max(steps, 1) for name, value in means.items()}
+
+    def _diverged(self, how: str) -> UserError:
+        epoch = self.progress["epoch"] + 1
+        rate = "self_critical_learning_rate" if epoch > self.config.epochs else "learning_rate"
+        kept = f" ('{self.run.path}' keeps the best)" if self.progress["best"] else ""
+        return UserError(f"{how} in epoch {epoch}: lower {rate} or clip_norm{kept}")
 
     def _set_learning_rates(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Linear warm-up, then half a cosine down to zero, in each phase anew."""
@@ -432,6 +440,8 @@ class _Trainer:
         with self.accelerator.autocast():
             once = words_once(self.vocabulary, self.repeatable).to(self.accelerator.device)
             found = generate(model.decoder, model.features(inputs), decoding, once=once)
+        if not all(found):  # the last step's weights no longer make numbers, though its loss was one
+            raise self._diverged("no sentence has a probability")
         return [self.vocabulary.tokens(group[0].ids) for group in found]
 
     def _keep(self, record: dict[str, Any]) -> None:

@@ -296,6 +296,14 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(device: s
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize(("batch_size", "said"), [(8, "the loss is (nan|inf)"), (16, "no sentence has a probability")])
+def test_a_run_that_diverges_ends_with_the_setting_to_lower(batch_size: int, said: str, shapes: Shapes, tmp_path: Path) -> None:
+    files = shapes(16, 4)
+    config = replace(SMALL, learning_rate=1e30, warmup_steps=0, batch_size=batch_size)
+    with pytest.raises(UserError, match=rf"{said} in epoch 1: lower learning_rate or clip_norm$"):
+        run(files, tmp_path / "run", config)
+
+
 def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) -> None:
     files = shapes(8, 4)
     datasets = [read_dataset(*files), read_dataset(*files)]
