@@ -296,9 +296,7 @@ def start_accelerator(precision: str, device: torch.device) -> Accelerator:
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     # The others wait while the main process scores the held-out text; after torch's ten or thirty minutes they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    return Accelerator(
-        cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no", kwargs_handlers=[patience]
-    )
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no", kwargs_handlers=[patience])
 
 
 def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

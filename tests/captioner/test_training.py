@@ -202,7 +202,7 @@ def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_pa
 
 
 def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.Accelerator, "num_processes", 5)
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
     with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on: needed are 5 \(one for each process\)"):
         run(shapes(4, 2), tmp_path / "run", SMALL)
 
