@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -84,16 +85,26 @@ class PhotoRows:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of that size, of zeros; a disk that has no room for it says so now, not by a signal while rows are written."""
+    """Make a file of that size, of zeros; a disk that has no room for it says so now, not by a signal while rows are written.
+
+    It gets its name when it is whole, and never that of another process's file, which may hold rows already.
+    """
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with path.open("wb") as file:
+        with part.open("xb") as file:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)
+        try:
+            path.hardlink_to(part)
+        except OSError:  # it is there already, or the file system knows no links
+            if not path.exists():
+                part.rename(path)
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, f"{path}, {size / 1e9:.1f} GB") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def photo_views(

@@ -160,7 +160,7 @@ class _Graph:
 
     def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
         """The graph, and compiled for one request at a time."""
-        if self._path.exists():
+        if os.access(self._path, os.R_OK):  # not Path.exists, which fails where the cache may not be looked into
             try:
                 model = self._core.read_model(self._path)
                 return model, self._compile(model, "LATENCY")

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnkit.errors import UserError
+
 Tree = Any  # a tensor, or a (named) tuple of trees
 Step = Callable[[Tensor, Tree, Tree], tuple[Tensor, Tree]]
 
@@ -50,7 +52,7 @@ def beam_search(
         state: what changes along a sentence: a tree of tensors (B, 1, ...) at the start, (B, K, ...) later.
         memory: what does not: a tree of tensors (B, ...), shared by the sentences of one image.
         start, end: ids of the tokens around a sentence.
-        forbidden: ids that are never emitted (the unknown word, padding).
+        forbidden: ids that are never emitted (the unknown word, padding). Nor is the end as the first word: no sentence is empty.
         beam_size: K, how many unfinished sentences of an image are kept.
         max_length: a sentence is cut after so many words; it is then returned as it stands.
         length_penalty: sentences are ranked by log-probability / (words + 1) ** length_penalty (the end counts as a
@@ -58,7 +60,7 @@ def beam_search(
         once: (vocabulary,), True for ids that may stand in a sentence only once; None for none.
 
     Returns: for each image up to beam_size hypotheses, best first; at least one.
-    Raises: ValueError if beam_size or max_length is below 1, or the vocabulary is too small for the beam.
+    Raises: ValueError if beam_size or max_length is below 1; UserError if the vocabulary is too small for the beam.
     """
     if beam_size < 1 or max_length < 1:
         raise ValueError(f"beam_size and max_length must be at least 1, not {beam_size} and {max_length}")
@@ -72,14 +74,14 @@ def beam_search(
 
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (A, K, V)
-        log_probs[..., list(forbidden)] = -torch.inf
+        log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
         if once is not None:
             written = tokens[:, :, :position]  # (A, K, position)
             log_probs.scatter_(2, written, log_probs.gather(2, written).masked_fill(once[written], -torch.inf))
         candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
         vocabulary = candidates.shape[-1]
-        if vocabulary - len(forbidden) - 1 < beam_size:
-            raise ValueError(f"beam_size {beam_size} is more than the {vocabulary - len(forbidden) - 1} words that can be emitted")
+        if (most := vocabulary - len(forbidden) - 1) < beam_size:
+            raise UserError(f"a beam of {beam_size} is more than the {most} words there are: lower --beam-size (and --num-captions)")
         # Each beam can end in one way only, so among twice as many candidates there are always enough that go on.
         values, flat = candidates.flatten(1).topk(min(2 * beam_size, candidates[0].numel()), dim=1)  # (A, 2K)
         beams, words = flat // vocabulary, flat % vocabulary  # (A, 2K)
@@ -185,9 +187,9 @@ def sample(
     ended = torch.zeros(images, num_samples, dtype=torch.bool, device=device)
     totals = torch.zeros(images, num_samples, device=device)
     drawn = []
-    for _ in range(max_length):
+    for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (B, K, V)
-        log_probs[..., list(forbidden)] = -torch.inf
+        log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
         log_probs = log_probs.float()
         words = draw(log_probs.flatten(0, 1), temperature, top_p, generator).view(images, num_samples)  # (B, K)
         words = words.masked_fill(ended, end)

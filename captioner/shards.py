@@ -41,6 +41,7 @@ class PhotoShards:
     """Photos copied with their captions into shards 00000.tar, 00001.tar ... of a folder. See `captioner.outputs.Output`.
 
     A shard is NAME.tar.part until it is full or the run ends; the next run goes on with the one that a killed run left.
+    A new one has a number above all others here, so that shards may be moved away; a key is the shard's number, then the place in it.
     Photos that are in a shard are skipped; those that failed are in none, and are tried again.
 
     Raises: UserError for a folder that cannot be written or holds other shards.
@@ -53,9 +54,12 @@ class PhotoShards:
         self._folder, self._lock = folder, RunLock(folder, inside=True)
         self._shard: _Shard | None = None
         done: set[str] = set()
+        self._number = -1  # the highest of a shard, by its name or its samples' keys
         for path in [*folder.glob("*.tar"), *folder.glob("*.tar.part")]:
-            done |= {_photo_of(sample, path) for sample in _samples_in(path)}
-        self._count = len(done)
+            found = _samples_in(path)
+            done |= {_photo_of(sample, path) for sample in found}
+            keys = [int(sample.key) // SAMPLES for sample in found if sample.key.isdecimal()]
+            self._number = max(self._number, _number(path), *keys)
         self.photos: Sequence[Path] = photos
         if done:
             self.photos = Photos(str(photo) for photo in photos if _NAMES.key(photo) not in done)
@@ -65,7 +69,8 @@ class PhotoShards:
         with ExitStack() as lock:
             lock.enter_context(self._lock)
             for part in self._folder.glob("*.tar.part"):
-                self._shard = _Shard(part.with_suffix(""))
+                if _number(part) >= 0:
+                    self._shard = _Shard(part.with_suffix(""))
             self._held = lock.pop_all()
         return self
 
@@ -77,10 +82,11 @@ class PhotoShards:
         except OSError as error:
             return reason_of(error)
         if self._shard is None:
-            self._shard = _Shard(self._folder / f"{len(list(self._folder.glob('*.tar'))):05d}.tar")
+            self._number += 1
+            self._shard = _Shard(self._folder / f"{self._number:05d}.tar")
         extension = row.path.suffix.lower().removeprefix(".") or "jpg"
-        self._shard.write({"__key__": f"{self._count:09d}", extension: data} | _described(row))
-        self._count += 1
+        key = f"{_number(self._shard.path) * SAMPLES + self._shard.samples:09d}"
+        self._shard.write({"__key__": key, extension: data} | _described(row))
         if self._shard.samples == SAMPLES:
             self._shard.finish()
             self._shard = None
@@ -207,7 +213,7 @@ class _Shard:
     """One shard while it grows as NAME.part; what a killed run left of it stays, up to the last whole sample."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        self.path, self._part = path, path.with_name(f"{path.name}.part")
         whole = _samples_in(self._part)
         self.samples = len(whole)
         self._stream = self._part.open("r+b" if self._part.exists() else "x+b")
@@ -225,7 +231,9 @@ class _Shard:
     def finish(self) -> None:
         self._writer.close()
         self._stream.close()
-        self._part.replace(self._path)
+        if self.path.exists():
+            raise UserError(f"'{self.path}' is there already and is not replaced: move it or '{self._part}' elsewhere")
+        self._part.replace(self.path)
 
     def leave(self) -> None:
         with suppress(OSError):
@@ -257,6 +265,12 @@ def _samples_in(path: Path) -> list[_Found]:
             if extension == ROW and (file := tar.extractfile(member)):
                 found[-1].row = file.read()
     return found[:-1] if path.suffix == ".part" else found
+
+
+def _number(shard: Path) -> int:
+    """Of 00042.tar or 00042.tar.part 42, of another name -1."""
+    name = shard.name.partition(".")[0]
+    return int(name) if name.isdecimal() else -1
 
 
 def _photo_of(sample: _Found, shard: Path) -> str:

@@ -7,18 +7,21 @@ that was killed goes on from there and ends as if nothing had happened.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -116,7 +119,7 @@ def train(
         cache: where computed rows are kept.
 
     Returns: the record of the best epoch.
-    Raises: UserError if the run cannot start.
+    Raises: UserError if the run cannot start, or the loss is no longer a number.
     """
     config.check()
     resolve_device(device)
@@ -147,8 +150,10 @@ def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     # In the self-critical phase a fine-tuned CNN gets no gradient, which DistributedDataParallel must be told.
     unused = DistributedDataParallelKwargs(find_unused_parameters=bool(config.fine_tune_stages and config.self_critical_epochs))
+    # The others wait while the main process computes features or validates; after torch's ten or thirty minutes they would give up.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused])
+    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused, patience])
 
 
 # (epoch, chosen photos (B,), inputs, words, target words in the whole step) -> the loss and what else to log
@@ -172,6 +177,9 @@ class _Trainer:
         if initial and initial["encoder"]["name"] != config.encoder:
             raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
         self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
+        self.data_hash = self._hash_data()
+        if resuming and self.progress.get("data_hash", self.data_hash) != self.data_hash:  # older runs have none
+            raise UserError(f"'{run.path}' was started on other photos or captions: resume with those, or start a new run")
         self.repeatable = repeatable_words(self._learned())
         words = len(self.vocabulary) - len(SPECIAL)
         if words < config.beam_size:
@@ -205,6 +213,14 @@ class _Trainer:
     def _learned(self) -> Iterator[list[str]]:
         """The training captions, tokenised."""
         return (tokenize(caption) for dataset in self.datasets for example in dataset.split("train") for caption in example.captions)
+
+    def _hash_data(self) -> str:
+        """Of what is learnt from and judged by; photos may have moved to another folder."""
+        digest = hashlib.sha256(json.dumps(self.vocabulary.words).encode())
+        for dataset in self.datasets:
+            for example in (*dataset.split("train"), *dataset.split("val")):
+                digest.update(json.dumps([example.path.name, example.split, example.captions]).encode())
+        return digest.hexdigest()[:16]
 
     def _decoder_config(self, initial: dict[str, Any] | None) -> DecoderConfig:
         c = self.config
@@ -246,9 +262,12 @@ class _Trainer:
                 self.validation[dataset.name] = Photos(
                     [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, c.max_length
                 )
-        if not training or not self.validation:
+        if len(training) < (processes := self.accelerator.num_processes) or not self.validation:
             held_out_photos = sum(map(len, self.validation.values()))
-            raise UserError(f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are 1 and 2 of a data set")
+            raise UserError(
+                f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are {processes} (one for each process)"
+                " and 2 of a data set"
+            )
         self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, c.max_length)
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -278,6 +297,8 @@ class _Trainer:
             torch.manual_seed(hash((c.seed, epoch, self.accelerator.process_index)))
             started = time.monotonic()
             record: dict[str, Any] = self._train_epoch(epoch, self._self_critical_loss if epoch > c.epochs else self._cross_entropy_loss)
+            if not math.isfinite(record["loss"]):
+                raise self._diverged(f"the loss is {record['loss']}")
             record |= {"epoch": epoch, "step": self.progress["step"], "phase": "self-critical" if epoch > c.epochs else "cross-entropy"}
             trained = time.monotonic()
             if self.accelerator.is_main_process:
@@ -319,6 +340,12 @@ class _Trainer:
         # Every process has the loss of its own share, scaled so that their mean is the loss of all.
         means = {name: accelerator.reduce(torch.as_tensor(value), reduction="mean") for name, value in sums.items()}
         return {name: float(value) / max(steps, 1) for name, value in means.items()}
+
+    def _diverged(self, how: str) -> UserError:
+        epoch = self.progress["epoch"] + 1
+        rate = "self_critical_learning_rate" if epoch > self.config.epochs else "learning_rate"
+        kept = f" ('{self.run.path}' keeps the best)" if self.progress["best"] else ""
+        return UserError(f"{how} in epoch {epoch}: lower {rate} or clip_norm{kept}")
 
     def _set_learning_rates(self, epoch: int, step: int, steps_per_epoch: int) -> None:
         """Linear warm-up, then half a cosine down to zero, in each phase anew."""
@@ -413,6 +440,8 @@ class _Trainer:
         with self.accelerator.autocast():
             once = words_once(self.vocabulary, self.repeatable).to(self.accelerator.device)
             found = generate(model.decoder, model.features(inputs), decoding, once=once)
+        if not all(found):  # the last step's weights no longer make numbers, though its loss was one
+            raise self._diverged("no sentence has a probability")
         return [self.vocabulary.tokens(group[0].ids) for group in found]
 
     def _keep(self, record: dict[str, Any]) -> None:
@@ -442,4 +471,5 @@ class _Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {
             f"average.{k}": v for k, v in self.average.state_dict().items()
         }
-        self.run.save_state(tensors | optimizer_tensors(self.optimizer), {**self.progress, "config": asdict(self.config)})
+        info = {**self.progress, "config": asdict(self.config), "data_hash": self.data_hash}
+        self.run.save_state(tensors | optimizer_tensors(self.optimizer), info)

@@ -13,11 +13,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from torch.nn import functional as F
 
@@ -293,7 +294,9 @@ def start_accelerator(precision: str, device: torch.device) -> Accelerator:
         torch.set_float32_matmul_precision("high")
         # Weights with dropout are new tensors; cuDNN lays them out once a chunk, which costs little against the chunk.
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no")
+    # The others wait while the main process scores the held-out text; after torch's ten or thirty minutes they would give up.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no", kwargs_handlers=[patience])
 
 
 def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -138,6 +138,11 @@ def test_wrong_usage_is_one_message_and_exit_code_two(arguments: tuple[str, ...]
     assert "Traceback" not in err
 
 
+def test_a_beam_wider_than_the_vocabulary_is_one_message_that_names_the_option(command: Run, shapes: Shapes) -> None:
+    code, _, err = command("caption", shapes(1, 0)[1], "--beam-size", 9)
+    assert code == 2 and err.splitlines()[-1].startswith("captioner: a beam of 9 is more than the 8 words there are: lower --beam-size")
+
+
 def test_an_output_that_holds_something_else_is_not_written_over(command: Run, shapes: Shapes, tmp_path: Path) -> None:
     _, folder = shapes(1, 0)
     (tmp_path / "kept.tsv").write_text("precious", encoding="utf-8")

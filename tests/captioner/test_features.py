@@ -224,6 +224,39 @@ def test_a_disk_without_room_for_the_rows_is_told_before_any_is_computed(
     assert counted.photos == [] and not list((tmp_path / "cache").glob("*/*.bin"))
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="what the other process comes in between")
+@pytest.mark.parametrize("links", [True, False])
+def test_processes_that_open_a_new_cache_at_once_share_its_rows(
+    links: bool, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+    def opened() -> PhotoRows:
+        return PhotoRows(tmp_path / "cache", photos, {"what": "numbers"}, (2,), np.int32)
+
+    others: list[PhotoRows] = []
+    reserve = os.posix_fallocate
+
+    def another_comes(*arguments: int) -> None:
+        """While one process makes its file, another opens the cache and fills it."""
+        monkeypatch.setattr(os, "posix_fallocate", reserve)
+        others.append(opened())
+        others[0].fill(lambda stale: iter([(stale, np.full((len(stale), 2), 7))]), "numbers")
+        reserve(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", another_comes)
+    rows = opened()
+    assert (rows.rows == 7).all() and rows.fill(lambda stale: iter(()), "numbers") == {}
+    rows.rows[0] = 8
+    assert (others[0].rows[0] == 8).all()
+    assert sorted(path.name for path in (tmp_path / "cache").glob("*/*")) == ["fingerprints.bin", "key.json", "rows.bin"]
+
+
 # --- photos that do not open ------------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,16 @@ def test_a_network_in_the_cache_is_not_converted_again(tmp_path: Path, monkeypat
         OpenVinoDecoder(make_decoder(seed=1), "other weights")
 
 
+def test_a_cache_that_may_not_be_looked_into_costs_the_cache_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Even root may not look for a file under too long a name.
+    monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path / ("x" * 300)))
+    with caplog.at_level("WARNING", "captioner"):
+        state, _ = OpenVinoDecoder(make_decoder(), "w").start(torch.rand(1, 4, CHANNELS))
+    assert state.hidden.shape[0] == 1 and caplog.text.count("could not be kept") == 2
+
+
 def test_two_captioners_of_one_encoder_do_not_share_a_decoder(encoder: Encoder) -> None:
     words = (*SPECIAL, *(f"word{number}" for number in range(40)))
     pixels = np.random.default_rng(0).integers(0, 255, (2, 224, 224, 3), dtype=np.uint8)

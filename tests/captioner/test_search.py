@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from captioner.search import Hypothesis, beam_search, draw, map_tree, sample
+from rnnkit.errors import UserError
 
 START, END, UNKNOWN = 0, 1, 2
 WORDS = (3, 4, 5)  # those that the tables give probability to
@@ -54,9 +55,9 @@ def log_probs_after(logits: Tensor, before: tuple[int, ...]) -> Tensor:
 
 
 def every_sentence(logits: Tensor, max_length: int) -> list[tuple[tuple[int, ...], float, bool]]:
-    """All sentences of WORDS with their log-probability, and whether they end; those of max_length words do not."""
+    """All sentences of WORDS, of one at least, with their log-probability, and whether they end; those of max_length words do not."""
     found = []
-    for length in range(max_length + 1):
+    for length in range(1, max_length + 1):
         for ids in itertools.product(WORDS, repeat=length):
             total = sum(float(log_probs_after(logits, ids[:place])[word]) for place, word in enumerate(ids))
             if length < max_length:
@@ -129,7 +130,7 @@ def test_a_beam_of_one_is_greedy(seed: int, max_length: int) -> None:
     ids: tuple[int, ...] = ()
     while len(ids) < max_length:
         likely = log_probs_after(logits[0], ids)
-        likely[[START, UNKNOWN]] = -torch.inf
+        likely[[START, UNKNOWN] if ids else [START, UNKNOWN, END]] = -torch.inf
         if int(likely.argmax()) == END:
             break
         ids = (*ids, int(likely.argmax()))
@@ -179,19 +180,30 @@ def test_a_sentence_that_never_ends_is_returned_as_it_stands(beam: int) -> None:
 def test_a_sentence_that_ends_comes_before_one_that_does_not() -> None:
     logits = table(2)
     logits[..., END] = -30.0
-    logits[0, START, END] = 0.0
+    logits[0, 3, END] = 10.0
     found = search(logits, beam_size=3, max_length=4, length_penalty=0.0)[0]
     ends = [len(hypothesis.ids) < 4 for hypothesis in found]
-    assert ends == sorted(ends, reverse=True) and ends[0] and found[0].ids == ()
+    assert ends == sorted(ends, reverse=True) and ends[0] and found[0].ids == (3,)
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10**6), beam=st.integers(1, 3), max_length=st.integers(1, 3))
+def test_no_sentence_is_empty_however_likely_the_end_is_at_once(seed: int, beam: int, max_length: int) -> None:
+    logits = table(seed, images=2)
+    logits[:, START, END] += 20
+    assert all(hypothesis.ids for found in search(logits, beam_size=beam, max_length=max_length) for hypothesis in found)
+    ids, _ = sampled(logits, num_samples=5, max_length=max_length, generator=seeded(seed))
+    assert (ids[..., 0] != END).all()
 
 
 def test_a_finished_sentence_takes_no_place_in_the_beam() -> None:
-    # Ending at once has 0.5; two other beginnings have 0.3 and 0.2 and both end for sure one word later.
+    # Ending after word 5 has 0.5; two other words have 0.3 and 0.2 there and both end for sure one word later.
     probabilities = torch.full((6, 6), 1e-9)
-    probabilities[START, [END, 3, 4]] = torch.tensor([0.5, 0.3, 0.2])
-    probabilities[3, END] = probabilities[4, END] = probabilities[5, END] = 1.0
+    probabilities[START, 5] = 1.0
+    probabilities[5, [END, 3, 4]] = torch.tensor([0.5, 0.3, 0.2])
+    probabilities[3, END] = probabilities[4, END] = 1.0
     found = search(probabilities.log().unsqueeze(0), beam_size=3, length_penalty=0.0)[0]
-    assert [hypothesis.ids for hypothesis in found] == [(), (3,), (4,)]
+    assert [hypothesis.ids for hypothesis in found] == [(5,), (5, 3), (5, 4)]
 
 
 def test_a_higher_length_penalty_prefers_longer_sentences() -> None:
@@ -227,10 +239,15 @@ def test_states_follow_their_sentences_when_beams_change_places() -> None:
             assert len(set(hypothesis.ids)) == len(hypothesis.ids), "a word came twice though its own history forbade it"
 
 
-@pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"max_length": 0}, {"beam_size": 4}])
+@pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"max_length": 0}])
 def test_a_search_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"beam_size|max_length"):
         search(table(0), **({"beam_size": 3} | wrong))
+
+
+def test_a_beam_wider_than_the_vocabulary_is_refused() -> None:
+    with pytest.raises(UserError, match="a beam of 4 is more than the 3 words there are: lower --beam-size"):
+        search(table(0), beam_size=4)
 
 
 def test_trees_of_tensors_keep_their_shape() -> None:
@@ -268,7 +285,8 @@ def test_sentences_are_drawn_as_often_as_they_are_probable() -> None:
     for row in rows:
         sentence = tuple(row[: row.index(END)] if END in row else row)
         counts[sentence] = counts.get(sentence, 0) + 1
-    expected = {sentence: drawn * math.exp(total) for sentence, total, _ in every_sentence(logits[0], 3)}
+    not_empty = 1 - math.exp(log_probs_after(logits[0], ())[END])
+    expected = {sentence: drawn * math.exp(total) / not_empty for sentence, total, _ in every_sentence(logits[0], 3)}
     assert counts.keys() <= expected.keys() and sum(expected.values()) == pytest.approx(drawn, rel=1e-6)
     squares = sum((counts.get(sentence, 0) - mean) ** 2 / mean for sentence, mean in expected.items())
     freedom = len(expected) - 1

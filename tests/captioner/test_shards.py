@@ -177,6 +177,36 @@ def captions_of(paths: list[Path]) -> list[Row]:
     return [Row(path, (Caption(f"about {path.stem}", -1.0, ()),)) for path in paths]
 
 
+@pytest.mark.parametrize("moved", ["00000.tar", "00001.tar"])
+@pytest.mark.parametrize("to", ["elsewhere/00000.tar", "out/train.tar"])
+def test_after_a_shard_was_moved_no_other_is_written_over_and_no_key_comes_twice(
+    moved: str, to: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SAMPLES", 2)
+    paths = sorted(path for path in photos.iterdir() if path.stem != "bad")
+    (tmp_path / "elsewhere").mkdir()
+
+    def run(count: int) -> None:
+        with PhotoShards(paths[:count], "skip", tmp_path / "out") as write:
+            for row in captions_of([path for path in write.photos if isinstance(path, Path)]):
+                write(row)
+
+    run(4)
+    (tmp_path / "out" / moved).rename(tmp_path / to)
+    before = {path: path.read_bytes() for path in (tmp_path / to, *(tmp_path / "out").iterdir())}
+    run(5)
+    assert all(path.read_bytes() == content for path, content in before.items())
+    keys = [sample["__key__"] for sample in samples(*(tmp_path / "out").iterdir())]
+    assert len(set(keys)) == len(keys) >= 5 - 2 * (to != "out/train.tar")
+
+
+def test_a_shard_that_came_while_another_of_its_name_grew_is_not_replaced(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"00000\.tar' is there already and is not replaced"), PhotoShards([], "skip", tmp_path) as write:
+        write(captions_of([photos / "0.jpg"])[0])
+        (tmp_path / "00000.tar").write_bytes(b"somebody's")
+    assert (tmp_path / "00000.tar").read_bytes() == b"somebody's" and len(samples(tmp_path / "00000.tar.part")) == 1
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_killed_run_over_photos_is_gone_on_with_and_no_photo_comes_twice(

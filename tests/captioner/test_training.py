@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from captioner.settings import TrainingConfig
 from captioner.training import Batch, CaptionModel, train
 from captioner.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.errors import UserError
+from rnnkit.runs import RunFolder
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -120,6 +123,39 @@ def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(shapes: Sh
         run(files, tmp_path / "run", SMALL)
 
 
+def test_resuming_on_other_data_is_refused(shapes: Shapes, tmp_path: Path) -> None:
+    annotations, images = shapes(8, 4)
+    whole = json.loads(annotations.read_text(encoding="utf-8"))
+    run((annotations, images), tmp_path / "run", replace(SMALL, epochs=1))
+
+    def resume(change: Callable[[list[dict[str, Any]]], object]) -> None:
+        records = copy.deepcopy(whole["images"])
+        change(records)
+        annotations.write_text(json.dumps(whole | {"images": records}), encoding="utf-8")
+        run((annotations, images), tmp_path / "run", replace(SMALL, epochs=1), resume=True)
+
+    for change in (
+        lambda records: records.pop(0),
+        lambda records: records.reverse(),
+        lambda records: records[0]["sentences"].pop(),
+        lambda records: records[8]["sentences"][0].update(raw="a red circle"),
+        lambda records: records[0].update(split="val"),
+    ):
+        with pytest.raises(UserError, match="was started on other photos or captions"):
+            resume(change)
+    resume(lambda records: records)
+
+
+def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp_path: Path) -> None:
+    files = shapes(8, 4)
+    run(files, tmp_path / "run", replace(SMALL, epochs=1))
+    folder = RunFolder(tmp_path / "run")
+    tensors, info = folder.load_state()
+    del info["data_hash"]
+    folder.save_state(tensors, info)
+    run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
+
+
 @pytest.mark.slow
 def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(shapes: Shapes, tmp_path: Path) -> None:
     annotations, images = shapes(16, 4)
@@ -142,6 +178,11 @@ def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(shapes: S
             torch.testing.assert_close(theirs[name], ours[name], rtol=1e-3, atol=1e-6)
 
 
+def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
+    handler = training._accelerator("cpu", SMALL).init_handler
+    assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
+
+
 def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, Any] = {}
     monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: kept.setdefault("photos", trainer.training) and {})
@@ -158,6 +199,12 @@ def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_pa
             assert torch.equal(part[2], words[rank::2])
             assert part[3] == targets == int((words[..., 1:] != PAD).sum())
     assert sorted(np.concatenate([chosen for chosen, *_ in whole]).tolist()) == list(range(16))
+
+
+def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
+    with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on: needed are 5 \(one for each process\)"):
+        run(shapes(4, 2), tmp_path / "run", SMALL)
 
 
 def test_a_photo_whose_caption_says_left_is_never_mirrored(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +294,14 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_made(device: s
     with pytest.raises(UserError, match=f"device '{device}'"):
         train([read_dataset(*shapes(4, 2))], tmp_path / "run", SMALL, device=device, cache=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("batch_size", "said"), [(8, "the loss is (nan|inf)"), (16, "no sentence has a probability")])
+def test_a_run_that_diverges_ends_with_the_setting_to_lower(batch_size: int, said: str, shapes: Shapes, tmp_path: Path) -> None:
+    files = shapes(16, 4)
+    config = replace(SMALL, learning_rate=1e30, warmup_steps=0, batch_size=batch_size)
+    with pytest.raises(UserError, match=rf"{said} in epoch 1: lower learning_rate or clip_norm$"):
+        run(files, tmp_path / "run", config)
 
 
 def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) -> None:

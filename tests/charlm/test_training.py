@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,11 @@ def test_training_on_a_gpu_learns_as_on_a_cpu(tmp_path: Path, verse: str, traine
 
 def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSettings) -> None:
     assert start_accelerator("float32", CPU).device.type == "cpu"
+
+
+def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
+    handler = start_accelerator("float32", CPU).init_handler
+    assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
 def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
