@@ -70,7 +70,8 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
     Args:
         recursive: look into folders inside folders too; into hidden ones and through links to folders never.
 
-    A folder that cannot be looked into is kept in `unread` with the reason, as is a link that leads nowhere but to itself.
+    A folder that cannot be looked into is kept in `unread` with the reason. A link that leads nowhere is taken for a
+    photo, which becomes a row that says so.
 
     Raises: UserError naming a path at which nothing is, or a folder without photos.
     """
@@ -126,11 +127,10 @@ def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterato
         is_photo = os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each takes long
         try:
             is_folder, is_file = entry.is_dir(), is_photo and entry.is_file()
-        except OSError as error:  # a link to itself
-            if is_photo:
-                unread[str(folder / entry.name)] = str(error.strerror)
-            continue
-        if is_file:
+            leads_nowhere = entry.is_symlink() and not os.path.exists(entry)  # noqa: PTH110 - a Path for each takes long
+        except OSError:  # a link to itself
+            is_folder, is_file, leads_nowhere = False, False, True
+        if is_file or (is_photo and leads_nowhere):
             yield str(folder / entry.name)
         elif is_folder and recursive and not entry.is_symlink():
             yield from _inside(folder / entry.name, unread, recursive=True)

@@ -213,13 +213,15 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_a_link_to_itself_is_one_failure(caption: Run, photos: Path) -> None:
+@pytest.mark.parametrize(("target", "reason"), [("link", "Too many levels of symbolic links"), ("gone", "no such file")])
+def test_a_link_to_itself_or_to_nothing_is_one_failed_row(target: str, reason: str, caption: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").unlink()
-    for name in ("loop.jpg", "loop"):
-        (photos / name).symlink_to(photos / name)
-    code, out, err = caption(photos)
-    assert code == 1 and len(out.splitlines()) == 5
-    assert f"{photos / 'loop.jpg'}: Too many levels of symbolic links\n" in err and "failed 1 " in err
+    for ending in (".jpg", ""):
+        (photos / f"link{ending}").symlink_to(photos / f"{target}{ending}")
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1
+    assert f"{photos / 'link.jpg'}: {reason}\n" in err and "captioned 5, skipped 0, failed 1 " in err
+    assert rows(tmp_path / "rows")[-1] == {"path": str(photos / "link.jpg"), "status": "error", "error": reason}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")
