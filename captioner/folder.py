@@ -71,11 +71,12 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
         recursive: look into folders inside folders too; into hidden ones and through links to folders never.
 
     A folder that cannot be looked into is kept in `unread` with the reason. A link that leads nowhere is taken for a
-    photo, which becomes a row that says so.
+    photo, which becomes a row that says so; and so is a path at which nothing is, where there is something at another.
 
-    Raises: UserError naming a path at which nothing is, or a folder without photos.
+    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path where nothing is at any.
     """
     found: dict[str, None] = {}  # a set that keeps its order
+    missing: dict[str, str] = {}  # those of them at which nothing is, as they were written
     unread: dict[str, str] = {}
     for text in paths:
         path = Path(text)
@@ -91,10 +92,19 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]  # noqa: PTH207 - absolute patterns too
             files = [str(match) for match in matches if match.is_file()]
+            if not files and not path.exists() and glob.escape(text) == text:
+                missing[str(path)] = text
+                files = [str(path)]
             if not files:
-                raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
+                raise _nothing_at(text)
             found |= dict.fromkeys(files)
+    if missing and found.keys() == missing.keys() and not unread:
+        raise _nothing_at(next(iter(missing.values())))
     return Photos(found, unread)
+
+
+def _nothing_at(text: str) -> UserError:
+    return UserError(f"nothing at '{text}': give an image, a folder or a glob")
 
 
 def read_list(source: str) -> Photos:

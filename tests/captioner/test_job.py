@@ -64,6 +64,13 @@ def test_a_list_of_photos_is_read_from_a_file_and_from_standard_input(
         assert caption("--from-file", "-")[:2] == (1, out)
 
 
+def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(caption: Run, photos: Path, tmp_path: Path) -> None:
+    names = [str(photos / "0.jpg"), str(tmp_path / "nothere.jpg"), str(photos / "3.jpeg")]
+    code, _, err = caption(*names, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1 and f"{names[1]}: no such file\n" in err and "captioned 2, skipped 0, failed 1 " in err
+    assert [(row["path"], row["status"]) for row in rows(tmp_path / "rows")] == list(zip(names, ("ok", "error", "ok"), strict=True))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
