@@ -114,7 +114,7 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
             return _token_groups(text, skipped)
         if "," in first or "|" in first:
             return _csv_groups(text, skipped)
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
     raise UserError(
         f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
@@ -134,7 +134,7 @@ def _karpathy_groups(data: Mapping[str, Any], annotations: Path) -> Groups:
     for image in data["images"]:
         path = Path(image.get("filepath", "")) / image["filename"]
         captions = [str(sentence.get("raw") or " ".join(sentence.get("tokens", []))) for sentence in image.get("sentences", [])]
-        group = (captions, image.get("split", ""), image.get("cocoid", image_id(path)))
+        group = (captions, str(image.get("split", "")), image.get("cocoid", image_id(path)))
         if groups.setdefault(str(path), group) != group:
             raise UserError(f"'{annotations}' lists '{path}' twice, with different captions, splits or ids: keep one of them")
     return groups
@@ -145,6 +145,8 @@ def _coco_groups(data: Mapping[str, Any], annotations: Path, skipped: Skipped) -
     groups: Groups = {}
     for image in data["images"]:
         number, name = image["id"], image.get("file_name", f"{image['id']}.jpg")
+        if not isinstance(name, str):
+            raise TypeError(f"the file_name of image {number} must be text, not {name!r}")
         if names.setdefault(number, name) != name:
             raise UserError(f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}': keep one of them")
         if (other := groups.setdefault(name, ([], "", number))[2]) != number:
@@ -202,5 +204,5 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[list[str], str, int | s
 
 
 def _hashed_split(name: str, fraction: float) -> str:
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4], "big")
     return "val" if number < fraction * 2**32 else "train"

@@ -253,9 +253,16 @@ def test_a_photo_listed_twice_and_not_alike_is_an_error_that_names_it(images: li
 
 
 def test_a_split_that_nobody_knows_is_counted_and_named(tmp_path: Path) -> None:
-    data = {"images": [{"filename": f"{s}.jpg", "split": s, "sentences": [{"raw": "a dog"}]} for s in ("train", "holdout")]}
+    splits: list[Any] = ["train", "holdout", []]
+    data = {"images": [{"filename": f"{split}.jpg", "split": split, "sentences": [{"raw": "a dog"}]} for split in splits]}
     dataset = read_dataset(write(tmp_path / "x.json", data), None)
-    assert dataset.skipped == [("holdout.jpg", "unknown split 'holdout'")] and len(dataset.examples) == 1
+    assert dataset.skipped == [("holdout.jpg", "unknown split 'holdout'"), ("[].jpg", "unknown split '[]'")]
+    assert len(dataset.examples) == 1
+
+
+def test_a_file_name_that_is_not_utf_8_is_a_name_like_others(tmp_path: Path) -> None:
+    data = {"images": [{"filename": "\udcff.jpg", "sentences": [{"raw": "a dog"}]}]}
+    assert captions(read_dataset(write(tmp_path / "x.json", data), None)) == {"\udcff.jpg": ("a dog",)}
 
 
 def test_a_file_in_which_nothing_is_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
@@ -289,6 +296,9 @@ def test_a_folder_without_captioned_photos_is_an_error(tmp_path: Path) -> None:
         '{"images": 3}',
         '{"annotations": []}',
         '{"images": [{"id": 1}], "annotations": [{"caption": "a dog"}]}',
+        '{"images": [{"id": 1, "file_name": null}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+        '{"images": [{"id": 1, "file_name": 5}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+        pytest.param("[" * 100_000, id="deeply nested"),
         "photo,words\na.jpg,a dog\n",
     ],
 )
