@@ -145,6 +145,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos
     assert "would caption 1, skip 5" in err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no name holds a line break there")
+def test_a_dry_run_names_photos_as_tsv_does_a_line_each(caption: Run, photos: Path) -> None:
+    photo = (photos / "0.jpg").rename(photos / "two\nlines\tand \udcff.jpg")
+    code, out, _ = caption(photo, "--dry-run")
+    assert (code, out) == (0, f"caption\t{photos}/two\\nlines\\tand \\udcff.jpg\n")
+    assert caption(photo)[1].split("\t")[0] == out.removesuffix("\n").split("\t")[1]
+
+
 def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, photos: Path) -> None:
     (photos / "bad.jpg").unlink()
     assert caption(photos, "--format", "sidecar")[0] == 0
