@@ -207,9 +207,13 @@ def explain_command(
     model: Model = None,
 ) -> None:
     """Draw where the network looked while it wrote each word."""
-    from captioner.figures import draw_attention  # matplotlib takes a second to import
+    from captioner.figures import FORMATS, draw_attention  # matplotlib takes a second to import
 
     image = open_image(photo)
+    if output.exists() and output.samefile(photo):
+        raise UserError(f"--output '{output}' is the photo itself: give the figure another name")
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg")
     captioner = Captioner.load(model, device=device, backend=backend)
     caption = captioner.caption(image, beam_size=beam_size, max_length=max_length, attention=True)
     try:

@@ -60,7 +60,8 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
         images: the folder of the photos; None to read captions only (then no photo is looked for).
         validation_fraction: share of photos held out where the format has no splits.
 
-    Raises: UserError if the file cannot be read, its format is not known, or nothing in it is usable.
+    Raises: UserError if the file cannot be read, its format is not known, it lists a photo twice and not alike, or
+        nothing in it is usable.
     """
     where = annotations.resolve()
     dataset = Dataset(where.parent.name if where.stem in ("dataset", "captions") else where.stem, [])
@@ -113,7 +114,7 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
             return _token_groups(text, skipped)
         if "," in first or "|" in first:
             return _csv_groups(text, skipped)
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
     raise UserError(
         f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
@@ -122,24 +123,34 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
 
 def _json_groups(data: Any, annotations: Path, skipped: Skipped) -> Groups:
     if isinstance(data, dict) and "annotations" in data:
-        return _coco_groups(data, skipped)
+        return _coco_groups(data, annotations, skipped)
     if isinstance(data, dict) and "images" in data:
-        return _karpathy_groups(data)
+        return _karpathy_groups(data, annotations)
     raise UserError(f"'{annotations}' is JSON but has neither 'annotations' (COCO) nor 'images' (Karpathy)")
 
 
-def _karpathy_groups(data: Mapping[str, Any]) -> Groups:
+def _karpathy_groups(data: Mapping[str, Any], annotations: Path) -> Groups:
     groups: Groups = {}
     for image in data["images"]:
         path = Path(image.get("filepath", "")) / image["filename"]
         captions = [str(sentence.get("raw") or " ".join(sentence.get("tokens", []))) for sentence in image.get("sentences", [])]
-        groups[str(path)] = (captions, image.get("split", ""), image.get("cocoid", image_id(path)))
+        group = (captions, str(image.get("split", "")), image.get("cocoid", image_id(path)))
+        if groups.setdefault(str(path), group) != group:
+            raise UserError(f"'{annotations}' lists '{path}' twice, with different captions, splits or ids: keep one of them")
     return groups
 
 
-def _coco_groups(data: Mapping[str, Any], skipped: Skipped) -> Groups:
-    names = {image["id"]: image.get("file_name", f"{image['id']}.jpg") for image in data["images"]}
-    groups: Groups = {name: ([], "", number) for number, name in names.items()}
+def _coco_groups(data: Mapping[str, Any], annotations: Path, skipped: Skipped) -> Groups:
+    names: dict[int | str, str] = {}
+    groups: Groups = {}
+    for image in data["images"]:
+        number, name = image["id"], image.get("file_name", f"{image['id']}.jpg")
+        if not isinstance(name, str):
+            raise TypeError(f"the file_name of image {number} must be text, not {name!r}")
+        if names.setdefault(number, name) != name:
+            raise UserError(f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}': keep one of them")
+        if (other := groups.setdefault(name, ([], "", number))[2]) != number:
+            raise UserError(f"'{annotations}' gives '{name}' two ids, {other} and {number}: keep one of them")
     for annotation in data["annotations"]:
         number = annotation["image_id"]
         if number in names:
@@ -193,5 +204,5 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[list[str], str, int | s
 
 
 def _hashed_split(name: str, fraction: float) -> str:
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4], "big")
     return "val" if number < fraction * 2**32 else "train"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
 
 from captioner.model import Caption
+
+FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())  # told by the ending of a file's name
 
 
 def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> Image.Image:

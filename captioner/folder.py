@@ -70,11 +70,13 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
     Args:
         recursive: look into folders inside folders too; into hidden ones and through links to folders never.
 
-    A folder that cannot be looked into is kept in `unread` with the reason, as is a link that leads nowhere but to itself.
+    A folder that cannot be looked into is kept in `unread` with the reason. A link that leads nowhere is taken for a
+    photo, which becomes a row that says so; and so is a path at which nothing is, where there is something at another.
 
-    Raises: UserError naming a path at which nothing is, or a folder without photos.
+    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path where nothing is at any.
     """
     found: dict[str, None] = {}  # a set that keeps its order
+    missing: dict[str, str] = {}  # those of them at which nothing is, as they were written
     unread: dict[str, str] = {}
     for text in paths:
         path = Path(text)
@@ -90,10 +92,19 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
         else:
             matches = [Path(match) for match in sorted(glob.glob(text, recursive=recursive))]  # noqa: PTH207 - absolute patterns too
             files = [str(match) for match in matches if match.is_file()]
+            if not files and not path.exists() and glob.escape(text) == text:
+                missing[str(path)] = text
+                files = [str(path)]
             if not files:
-                raise UserError(f"nothing at '{text}': give an image, a folder or a glob")
+                raise _nothing_at(text)
             found |= dict.fromkeys(files)
+    if missing and found.keys() == missing.keys() and not unread:
+        raise _nothing_at(next(iter(missing.values())))
     return Photos(found, unread)
+
+
+def _nothing_at(text: str) -> UserError:
+    return UserError(f"nothing at '{text}': give an image, a folder or a glob")
 
 
 def read_list(source: str) -> Photos:
@@ -126,11 +137,10 @@ def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterato
         is_photo = os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each takes long
         try:
             is_folder, is_file = entry.is_dir(), is_photo and entry.is_file()
-        except OSError as error:  # a link to itself
-            if is_photo:
-                unread[str(folder / entry.name)] = str(error.strerror)
-            continue
-        if is_file:
+            leads_nowhere = entry.is_symlink() and not os.path.exists(entry)  # noqa: PTH110 - a Path for each takes long
+        except OSError:  # a link to itself
+            is_folder, is_file, leads_nowhere = False, False, True
+        if is_file or (is_photo and leads_nowhere):
             yield str(folder / entry.name)
         elif is_folder and recursive and not entry.is_symlink():
             yield from _inside(folder / entry.name, unread, recursive=True)

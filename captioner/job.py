@@ -11,6 +11,7 @@ from pathlib import Path
 
 from captioner.existing import RowFile
 from captioner.folder import Photos, Row, caption_photos, find_photos, read_list
+from captioner.formats import FORMATS
 from captioner.model import Captioner, Decoding
 from captioner.outputs import Output, open_output
 from captioner.progress import Summary, tell, with_progress
@@ -147,7 +148,7 @@ def _summed_up(summary: Summary, asked: int | None, output: Output | None = None
 def _say_what_would_be_done(photos: Photos, todo: object) -> None:
     names = {str(photo) for photo in todo} if isinstance(todo, Sequence) else set(photos.names)
     for name in photos.names:
-        print(f"{'caption' if name in names else 'skip'}\t{name}")
+        print(f"{'caption' if name in names else 'skip'}\t{FORMATS['tsv'].key(Path(name))}")
     tell(f"would caption {len(names)}, skip {len(photos) - len(names)}; nothing was done")
 
 

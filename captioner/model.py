@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -109,7 +109,7 @@ class Captioner:
             device: auto, cpu, cuda or cuda:N.
             backend: what runs the networks: auto (OpenVINO on a CPU where it is there), torch or openvino.
 
-        Raises: UserError if the folder is no captioner, or the device or backend is not there.
+        Raises: UserError if the folder is no captioner or its config is damaged, or the device or backend is not there.
         """
         if folder is None:
             with as_file(files("captioner") / "pretrained") as bundled:
@@ -120,7 +120,11 @@ class Captioner:
             name, preprocessing = config["encoder"]["name"], Preprocessing.from_config(config["encoder"]["preprocessing"])
             vocabulary = Vocabulary(config["vocabulary"])
             decoder = Decoder(DecoderConfig(**config["decoder"]))
-        except (KeyError, TypeError, ValueError) as error:
+            if len(vocabulary) != decoder.config.vocabulary_size:
+                raise ValueError(f"{len(vocabulary)} words in the vocabulary, {decoder.config.vocabulary_size} in the decoder")
+            if not abs(penalty := _length_penalty(config)) <= 100:
+                raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
         load_part(decoder, "decoder.", tensors, source=path)
 
@@ -198,7 +202,7 @@ class Captioner:
     @property
     def length_penalty(self) -> float:
         """The length penalty chosen for this checkpoint."""
-        return float(self.info.get("decoding", {}).get("length_penalty", 0.9))
+        return _length_penalty(self.info)
 
     def _once(self) -> Tensor | None:
         """Which words may stand in a searched sentence only once, (vocabulary,); None where the checkpoint does not say."""
@@ -226,6 +230,10 @@ class Captioner:
             _, attention = self.decoder(words.unsqueeze(0), row.unsqueeze(0))  # (1, K, T, R)
             grids.append([attention[0, index, : len(h.ids)].reshape(-1, side, side).float().cpu().numpy() for index, h in enumerate(group)])
         return grids
+
+
+def _length_penalty(info: Mapping[str, Any]) -> float:
+    return float(info.get("decoding", {}).get("length_penalty", 0.9))
 
 
 def words_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:

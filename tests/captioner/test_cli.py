@@ -221,6 +221,22 @@ def test_explain_draws_a_figure(command: Run, shapes: Shapes, tmp_path: Path) ->
     assert "cannot write the figure" in err
 
 
+def test_explain_refuses_to_draw_over_the_photo_and_into_a_file_without_a_figures_ending(
+    command: Run, shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = shapes(1, 0)
+    photo = folder / "0.png"
+    before = photo.read_bytes()
+    monkeypatch.chdir(folder)
+    for output in (photo, "0.png", "../photos/0.png"):
+        code, out, err = command("explain", photo, "--output", output)
+        assert (code, out) == (2, "") and f"--output '{output}' is the photo itself" in err
+    for output in ("w", "w.txt", "png"):
+        code, out, err = command("explain", photo, "--output", output)
+        assert (code, out) == (2, "") and f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg" in err
+    assert [path.name for path in folder.iterdir()] == ["0.png"] and photo.read_bytes() == before
+
+
 def test_a_captioner_trained_from_the_command_line_captions(command: Run, shapes: Shapes, tmp_path: Path) -> None:
     annotations, folder = shapes(8, 4)
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 16, "epochs": 3, "embedding_size": 16}), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -234,10 +235,34 @@ def test_coco_captions_of_images_that_are_not_listed_or_of_none_are_counted(tmp_
     assert ("a.jpg", "empty caption") in dataset.skipped and ("b.jpg", "no caption") in dataset.skipped
 
 
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ([{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}], "gives image 7 two files, 'a.jpg' and 'b.jpg'"),
+        ([{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "a.jpg"}], "gives 'a.jpg' two ids, 7 and 8"),
+        ([{"filename": "a.jpg", "sentences": [{"raw": text}]} for text in ("a dog", "a cat")], "lists 'a.jpg' twice"),
+        ([{"filename": "a.jpg", "split": split, "sentences": [{"raw": "a dog"}]} for split in ("train", "test")], "lists 'a.jpg' twice"),
+    ],
+)
+def test_a_photo_listed_twice_and_not_alike_is_an_error_that_names_it(images: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
+    data = {"images": images} | ({"annotations": [{"image_id": 7, "caption": "a dog"}]} if "id" in images[0] else {})
+    path = write(tmp_path / "x.json", data)
+    with pytest.raises(UserError, match=re.escape(f"'{path}' {said}")):
+        read_dataset(path, None)
+    assert captions(read_dataset(write(path, data | {"images": [images[0]] * 2}), None)) == {"a.jpg": ("a dog",)}
+
+
 def test_a_split_that_nobody_knows_is_counted_and_named(tmp_path: Path) -> None:
-    data = {"images": [{"filename": f"{s}.jpg", "split": s, "sentences": [{"raw": "a dog"}]} for s in ("train", "holdout")]}
+    splits: list[Any] = ["train", "holdout", []]
+    data = {"images": [{"filename": f"{split}.jpg", "split": split, "sentences": [{"raw": "a dog"}]} for split in splits]}
     dataset = read_dataset(write(tmp_path / "x.json", data), None)
-    assert dataset.skipped == [("holdout.jpg", "unknown split 'holdout'")] and len(dataset.examples) == 1
+    assert dataset.skipped == [("holdout.jpg", "unknown split 'holdout'"), ("[].jpg", "unknown split '[]'")]
+    assert len(dataset.examples) == 1
+
+
+def test_a_file_name_that_is_not_utf_8_is_a_name_like_others(tmp_path: Path) -> None:
+    data = {"images": [{"filename": "\udcff.jpg", "sentences": [{"raw": "a dog"}]}]}
+    assert captions(read_dataset(write(tmp_path / "x.json", data), None)) == {"\udcff.jpg": ("a dog",)}
 
 
 def test_a_file_in_which_nothing_is_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
@@ -271,6 +296,9 @@ def test_a_folder_without_captioned_photos_is_an_error(tmp_path: Path) -> None:
         '{"images": 3}',
         '{"annotations": []}',
         '{"images": [{"id": 1}], "annotations": [{"caption": "a dog"}]}',
+        '{"images": [{"id": 1, "file_name": null}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+        '{"images": [{"id": 1, "file_name": 5}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+        pytest.param("[" * 100_000, id="deeply nested"),
         "photo,words\na.jpg,a dog\n",
     ],
 )

@@ -74,6 +74,15 @@ def test_a_path_at_which_nothing_is_is_named(name: str, tmp_path: Path) -> None:
         find_photos([f"{tmp_path}/{name}"])
 
 
+def test_a_missing_file_among_others_keeps_its_place_and_a_glob_without_matches_is_an_error(tmp_path: Path) -> None:
+    make_files(tmp_path, ["b.jpg", "a.jpg"])
+    assert found(tmp_path / "b.jpg", tmp_path / "gone.jpg", tmp_path / "a.jpg") == ["b.jpg", "gone.jpg", "a.jpg"]
+    with pytest.raises(UserError, match=r"nothing at '.*no\*.jpg'"):
+        find_photos([f"{tmp_path}/{name}" for name in ("a.jpg", "no*.jpg")])
+    with pytest.raises(UserError, match=r"nothing at '.*gone.jpg'"):
+        find_photos([f"{tmp_path}/{name}" for name in ("gone.jpg", "lost.jpg")])
+
+
 def test_a_glob_that_matches_folders_only_is_an_error_and_not_silence(tmp_path: Path) -> None:
     make_files(tmp_path, ["one/a.jpg", "two/b.jpg"])
     with pytest.raises(UserError, match="nothing at"):

@@ -64,6 +64,13 @@ def test_a_list_of_photos_is_read_from_a_file_and_from_standard_input(
         assert caption("--from-file", "-")[:2] == (1, out)
 
 
+def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(caption: Run, photos: Path, tmp_path: Path) -> None:
+    names = [str(photos / "0.jpg"), str(tmp_path / "nothere.jpg"), str(photos / "3.jpeg")]
+    code, _, err = caption(*names, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1 and f"{names[1]}: no such file\n" in err and "captioned 2, skipped 0, failed 1 " in err
+    assert [(row["path"], row["status"]) for row in rows(tmp_path / "rows")] == list(zip(names, ("ok", "error", "ok"), strict=True))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -136,6 +143,14 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos
     code, out, err = caption(photos, "--output", output, "--dry-run")
     assert [line.split("\t")[0] for line in out.splitlines()] == [*["skip"] * 5, "caption"]
     assert "would caption 1, skip 5" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no name holds a line break there")
+def test_a_dry_run_names_photos_as_tsv_does_a_line_each(caption: Run, photos: Path) -> None:
+    photo = (photos / "0.jpg").rename(photos / "two\nlines\tand \udcff.jpg")
+    code, out, _ = caption(photo, "--dry-run")
+    assert (code, out) == (0, f"caption\t{photos}/two\\nlines\\tand \\udcff.jpg\n")
+    assert caption(photo)[1].split("\t")[0] == out.removesuffix("\n").split("\t")[1]
 
 
 def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, photos: Path) -> None:
@@ -213,13 +228,15 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_a_link_to_itself_is_one_failure(caption: Run, photos: Path) -> None:
+@pytest.mark.parametrize(("target", "reason"), [("link", "Too many levels of symbolic links"), ("gone", "no such file")])
+def test_a_link_to_itself_or_to_nothing_is_one_failed_row(target: str, reason: str, caption: Run, photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").unlink()
-    for name in ("loop.jpg", "loop"):
-        (photos / name).symlink_to(photos / name)
-    code, out, err = caption(photos)
-    assert code == 1 and len(out.splitlines()) == 5
-    assert f"{photos / 'loop.jpg'}: Too many levels of symbolic links\n" in err and "failed 1 " in err
+    for ending in (".jpg", ""):
+        (photos / f"link{ending}").symlink_to(photos / f"{target}{ending}")
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
+    assert code == 1
+    assert f"{photos / 'link.jpg'}: {reason}\n" in err and "captioned 5, skipped 0, failed 1 " in err
+    assert rows(tmp_path / "rows")[-1] == {"path": str(photos / "link.jpg"), "status": "error", "error": reason}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")

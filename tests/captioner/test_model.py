@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,10 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
         ({"version": 99}, "update show-and-spell"),
         ({"decoder": {}}, "damaged"),
         ({"vocabulary": ["a"]}, "damaged"),
+        ({"vocabulary": config["vocabulary"][:-1]}, r"config in '.*kept' is damaged .* words in the vocabulary, \d+ in the decoder"),
+        ({"decoding": {"length_penalty": "long"}}, r"config in '.*kept' is damaged .*'long'"),
+        ({"decoding": {"length_penalty": math.nan}}, r"config in '.*kept' is damaged .*length_penalty must be .*, not nan"),
+        ({"decoding": 0.9}, r"config in '.*kept' is damaged"),
         ({"weights_hash": "0"}, "not of one checkpoint"),
     ):
         (tmp_path / "kept" / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
