@@ -55,10 +55,10 @@ class Server:
 
 @pytest.fixture(scope="session")
 def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model that has learnt a verse."""
+    """A language model that has learnt a verse; so wide that it writes for a while, in which a test can stop it."""
     folder = tmp_path_factory.mktemp("charlm") / "verse"
     settings = TrainingSettings(
-        hidden_size=128, num_layers=2, embedding_size=8, batch_size=4, sequence_length=32, epochs=3, learning_rate=0.01, warmup_steps=5
+        hidden_size=512, num_layers=2, embedding_size=8, batch_size=4, sequence_length=32, epochs=3, learning_rate=0.003, warmup_steps=5
     )
     assert train(VERSE * 10, folder, settings, device=torch.device("cpu"))
     return folder
