@@ -55,6 +55,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(visit
     page = visit()
     caption = drop(page, tower)
     assert len(caption.split()) >= 3
+    page.locator(".sentence li").nth(1).wait_for(state="attached")
     assert page.locator(".sentence li").count() == 2
     assert re.fullmatch(r"(< )?[\d.]+ %", page.locator(".sentence li .number").first.inner_text())
     words = page.locator(".chip").all_inner_texts()
@@ -139,8 +140,10 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     page.get_by_role("button", name="Caption them").click()
     shown(page, "4 of 4 photos")
     shown(page, "2 could not be used")
+    page.locator("#gallery img").nth(1).wait_for()  # the parts of the page draw themselves one after another
     assert page.locator("#gallery img").count() == 2
     rows = page.locator("#table .virtual-row")
+    rows.filter(has_text="broken.jpg").wait_for()
     texts = "\n".join(rows.all_inner_texts())
     assert "paris/tower.jpg" in texts and "outside of the ZIP" in texts and "broken.jpg" in texts
     cell = rows.filter(has_text="lion.jpg").get_by_role("gridcell").nth(1)
@@ -188,6 +191,7 @@ def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
     shown(page, "Stopped. Continue goes on from here.")
     stopped = page.locator("#text textarea").input_value()
     assert 0 < len(stopped) < 5000
+    page.locator("#likeliest tbody tr").nth(9).wait_for(state="attached")
     assert page.locator("#likeliest tbody tr").count() == 10
     page.wait_for_timeout(500)
     assert page.locator("#text textarea").input_value() == stopped
@@ -290,6 +294,7 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(visit: Visit, tm
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
     assert [text.split()[0] for text in rows.all_inner_texts()] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"]
+    page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
     assert "two birds sit on a wire" in page.locator("table.plain").last.inner_text()
 
