@@ -89,6 +89,24 @@ def launch(
     return page
 
 
+def close(page: gr.Blocks) -> None:
+    """Stop serving.
+
+    Gradio alone would set the event that ends its visitors' connections from the thread that calls this, and fail where
+    one of them comes or goes at that moment; so it is set in the server's own thread first.
+    """
+    if page.is_running and page.server is not None:
+        ended = threading.Event()
+
+        def end() -> None:
+            page.app.stop_event.set()
+            ended.set()
+
+        page.server.servers[0].get_loop().call_soon_threadsafe(end)
+        ended.wait(5)
+        page.close(verbose=False)
+
+
 def _sweep(page: gr.Blocks) -> None:
     while page.is_running:
         time.sleep(SWEEP_EVERY)

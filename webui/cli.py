@@ -48,7 +48,7 @@ def serve(
     from webui.uploads import prepare_gradio, remove_temporary_folder
 
     prepare_gradio()
-    from webui.app import launch
+    from webui.app import close, launch
     from webui.models import Models
 
     models = Models(captioner, charlm, device)
@@ -64,7 +64,7 @@ def serve(
     )
     while not ended.wait(3600):
         pass
-    page.close(verbose=False)
+    close(page)
     remove_temporary_folder()
     # Not by the interpreter's own end, which aborts where a model is still being loaded in a thread.
     os._exit(ALL_DONE)

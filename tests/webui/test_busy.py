@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def blocked() -> Blocked:
 
 
 @pytest.fixture
-def address(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+def served(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[gr.Blocks]:
     """A page that lets one event wait, whose captioner is blocked, and that has no language model."""
     for name in (
         "GRADIO_TEMP_DIR",
@@ -66,9 +68,31 @@ def address(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     page = app.launch(models, port=port)
-    yield f"http://127.0.0.1:{port}"
+    yield page
     blocked.let_go.set()
-    page.close(verbose=False)
+    app.close(page)
+
+
+@pytest.fixture
+def address(served: gr.Blocks) -> str:
+    return str(served.local_url).rstrip("/")
+
+
+def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(served: gr.Blocks, address: str) -> None:
+    threads = []
+
+    class Told(asyncio.Event):
+        def set(self) -> None:
+            if not self.is_set():
+                threads.append(threading.current_thread())
+            super().set()
+
+    served.app.stop_event = Told()
+    visitors = [Client(address, verbose=False, ssl_verify=False) for _ in range(5)]  # each holds a connection open
+    app.close(served)
+    assert threads == [served.server.thread]
+    assert not served.server.thread.is_alive()
+    assert len(visitors) == 5
 
 
 def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, blocked: Blocked, tower: Path) -> None:
