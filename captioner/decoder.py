@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         self.output_word = nn.Linear(embedding, embedding, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
         self.output_weight = None if config.tied else nn.Parameter(torch.empty(config.vocabulary_size, embedding))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -119,9 +119,10 @@ class Decoder(nn.Module):
         return self.project(self._output(embedded, state.hidden, context)), state, attention
 
     def forward(self, words: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher-forced logits (B, K, T, V) and attention (B, K, T, R); arguments as for `read`."""
+        """Teacher-forced logits (B, K, T, V), zero where there is no word, and attention (B, K, T, R); arguments as for `read`."""
         outputs, attention = self.read(words, features)
-        return self.project(outputs), attention
+        logits = self.project(outputs)  # (N, V)
+        return _spread(logits, _present(words), words.shape), attention
 
     def read(self, words: Tensor, features: Tensor, *, sampling_rate: float = 0.0) -> tuple[Tensor, Tensor]:
         """Teacher-forced outputs, one projection short of logits: that is computed at once for all words that matter.
@@ -133,24 +134,28 @@ class Decoder(nn.Module):
             sampling_rate: chance that a word after the first is replaced by one drawn from the model's own prediction
                 (scheduled sampling, Bengio et al. 2015).
 
-        Returns: outputs (B, K, T, E) for `project`, attention (B, K, T, R).
+        Returns: outputs (N, E) for `project`, of the N words that are no <pad>, in their order in `words`; attention (B, K, T, R).
         """
         state, memory = self.start(features)
         state = State(*(part.expand(-1, words.shape[1], -1) for part in state))  # (B, K, H)
-        embedded = self.dropout(self.embedding(words))  # (B, K, T, E)
-        gates = self.word_gates(embedded)  # (B, K, T, 4 H)
-        outputs, attentions, output = [], [], None
-        for position, columns in enumerate(_columns(words)):
-            given, share = embedded[:, :columns, position], gates[:, :columns, position]  # (B, k, E), (B, k, 4 H)
-            if sampling_rate and output is not None:
-                given = self._own_word(given, output[:, :columns], sampling_rate)
-                share = self.word_gates(given)
+        present = _present(words)  # (N,)
+        embedded = self.dropout(self.embedding(words.flatten()[present]))  # (N, E)
+        gates = _spread(self.word_gates(embedded), present, words.shape).unbind(2)  # T of (B, K, 4 H)
+        given = _spread(embedded, present, words.shape).unbind(2)  # T of (B, K, E)
+        steps: list[tuple[Tensor, ...]] = []  # what each step read, the hidden state after it, context and attention
+        for word, share, columns in zip(given, gates, _columns(words), strict=True):
+            word, share = word[:, :columns], share[:, :columns]  # (B, k, E), (B, k, 4 H)
+            if sampling_rate and steps:
+                word = self._own_word(word, *(part[:, :columns] for part in steps[-1][:3]), rate=sampling_rate)
+                share = self.word_gates(word)
             state, context, attention = self._recur(share, State(*(part[:, :columns] for part in state)), memory)
-            output = self._output(given, state.hidden, context)  # (B, k, E)
-            missing = words.shape[1] - columns
-            outputs.append(F.pad(output, (0, 0, 0, missing)))
-            attentions.append(F.pad(attention, (0, 0, 0, missing)))
-        return torch.stack(outputs, 2), torch.stack(attentions, 2)
+            steps.append((word, state.hidden, context, attention))
+        # The output layer feeds nothing back, so it waits for the last step and is then one product, of the words there are.
+        read, hidden, contexts, attentions = (
+            torch.stack([F.pad(part, (0, 0, 0, words.shape[1] - part.shape[1])) for part in parts], 2) for parts in zip(*steps, strict=True)
+        )  # (B, K, T, ...) each
+        chosen = (part.flatten(0, 2).index_select(0, present) for part in (read, hidden, contexts))  # (N, ...) each
+        return self._output(*chosen), attentions
 
     def project(self, outputs: Tensor) -> Tensor:
         """Logits (..., V) of outputs (..., E)."""
@@ -190,12 +195,33 @@ class Decoder(nn.Module):
         output: Tensor = self.dropout(torch.tanh(combined))
         return output
 
-    def _own_word(self, given: Tensor, output: Tensor, rate: float) -> Tensor:
+    def _own_word(self, given: Tensor, read: Tensor, hidden: Tensor, context: Tensor, *, rate: float) -> Tensor:
+        """The words given, of which a share is replaced by words drawn from what the model predicted in the step before."""
         with torch.no_grad():
             own = torch.rand(given.shape[:-1], device=given.device) < rate  # (B, K)
-            likely = self.project(output).float().softmax(dim=-1)  # (B, K, V)
+            likely = self.project(self._output(read, hidden, context)).float().softmax(dim=-1)  # (B, K, V)
             drawn = torch.multinomial(likely.flatten(0, 1), 1).view_as(own)  # (B, K)
         return torch.where(own.unsqueeze(-1), self.dropout(self.embedding(drawn)), given)
+
+
+class Dropout(nn.Dropout):
+    """torch.nn.Dropout, whose random numbers take five times as long on a CPU."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return inputs
+        kept = (torch.rand(inputs.shape, device=inputs.device) >= self.p).to(inputs.dtype)
+        return inputs * kept.mul_(1 / (1 - self.p))
+
+
+def _present(words: Tensor) -> Tensor:
+    """Where in `words`, flattened, there is a word: indices (N,); <pad> is 0."""
+    return words.flatten().nonzero().squeeze(1)
+
+
+def _spread(rows: Tensor, present: Tensor, shape: torch.Size) -> Tensor:
+    """Rows (N, C) at the places that have a word, zeros elsewhere: (B, K, T, C)."""
+    return rows.new_zeros(shape.numel(), rows.shape[-1]).index_copy(0, present, rows).view(*shape, -1)
 
 
 def _columns(words: Tensor) -> list[int]:

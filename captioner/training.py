@@ -85,10 +85,11 @@ class CaptionModel(nn.Module):
 
         The penalty asks that over a whole sentence every region be looked at about once.
         """
-        targets, counted = batch.words[..., 1:], batch.weights != 0  # (B, K, T)
-        given = batch.words[..., :-1].masked_fill(targets == PAD, PAD)  # nothing follows the end
+        targets = batch.words[..., 1:]  # (B, K, T)
+        counted = targets != PAD
+        given = batch.words[..., :-1].masked_fill(~counted, PAD)  # nothing follows the end
         outputs, attention = self.decoder.read(given, self.features(batch.inputs), sampling_rate=sampling_rate)
-        logits = self.decoder.project(outputs[counted])  # (N, V) of words that count
+        logits = self.decoder.project(outputs)  # (N, V) of the words that count
         losses = F.cross_entropy(logits.float(), targets[counted], reduction="none", label_smoothing=label_smoothing)
         loss: Tensor = (losses * batch.weights[counted]).sum() / batch.normalizer
         if attention_penalty and self.decoder.attends:

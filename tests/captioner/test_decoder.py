@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.decoder import Decoder, DecoderConfig, State
+from captioner.decoder import Decoder, DecoderConfig, Dropout, State
 
 WORDS, CHANNELS, REGIONS = 13, 6, 5
 KINDS: list[dict[str, Any]] = [
@@ -257,6 +257,19 @@ def test_dropout_acts_in_training_only() -> None:
         assert not torch.equal(decoder(words, features)[0], decoder(words, features)[0])
 
 
+@pytest.mark.parametrize("rate", [0.3, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_leaves_out_its_share_and_keeps_the_mean_as_torchs_does(rate: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    inputs = torch.full((400, 500), 2.0, dtype=dtype, requires_grad=True)
+    outputs = Dropout(rate)(inputs)
+    outputs.sum().backward()
+    assert outputs.dtype == dtype
+    assert (outputs == 0).float().mean().item() == pytest.approx(rate, abs=0.005)  # more than four standard deviations of 200,000 draws
+    assert torch.equal(outputs.unique(), torch.nn.Dropout(rate)(inputs).unique())
+    assert inputs.grad is not None and torch.equal(inputs.grad.ne(0), outputs.ne(0))
+
+
 def test_scheduled_sampling_feeds_the_models_own_words_and_never_replaces_the_first() -> None:
     decoder, features = make(), draw_features()
     one, two = draw_words(seed=3), draw_words(seed=4)
@@ -266,7 +279,7 @@ def test_scheduled_sampling_feeds_the_models_own_words_and_never_replaces_the_fi
         torch.manual_seed(5)
         with torch.no_grad():
             found, _ = decoder.read(words, features, sampling_rate=rate)
-        return found
+        return found.view(*words.shape, -1)  # no <pad> among them
 
     torch.testing.assert_close(outputs(one, 1.0), outputs(two, 1.0))
     assert not torch.allclose(outputs(one, 0.0), outputs(two, 0.0))
