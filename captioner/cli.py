@@ -1,4 +1,4 @@
-"""The command line: captioner caption | train | evaluate | explain."""
+"""The command line: captioner caption | evaluate | explain | train."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-Model = Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")]
+Model = Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Backend = Annotated[str, typer.Option(help="What runs the networks: auto, torch or openvino.")]
 BeamSize = Annotated[int, typer.Option(help="Sentences kept while searching; 1 is greedy.")]
@@ -35,10 +35,11 @@ MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
-REFERENCES = "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line an image, tabs between captions)."
-PREDICTIONS = "Captions to judge: COCO results, jsonl, csv, tsv, or plain text in the references' order."
+REFERENCES = "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line per image, tabs between captions)."
+TRAINING_CAPTIONS = "Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or a folder of sidecars; may be given more than once."
+PREDICTIONS = "Captions to score: COCO results, jsonl, csv, tsv, or plain text in the references' order."
 Compare = Annotated[Path | None, typer.Option(help="Another captioner's predictions for the same images, to compare with.")]
-Split = Annotated[str | None, typer.Option(help="train, val, test or all; test where the file names splits.")]
+Split = Annotated[str | None, typer.Option(help="train, val, test or all; if not given, test where the file names splits, else all.")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Score the images that have a caption, and say how many have none.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
@@ -50,21 +51,21 @@ Java = Annotated[bool, typer.Option(help="Add METEOR and SPICE where Java and th
 
 @app.callback()
 def about() -> None:
-    """Write sentences about photos; train and judge the network that does."""
+    """Write sentences about photos, and train and evaluate the network that does."""
 
 
 @app.command("caption")
 def caption_command(
     paths: Annotated[list[str] | None, typer.Argument(metavar="PATH...", help="Images, folders, globs or .tar shards.")] = None,
-    from_file: Annotated[str | None, typer.Option(help="Take the photos from a list, one path a line; - is standard input.")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders inside folders.")] = False,
-    format: Annotated[str, typer.Option(help=" | ".join(FORMAT_NAMES))] = "tsv",
-    output: Annotated[Path | None, typer.Option(help="File to write; a folder for shards and copies; stdout if not given.")] = None,
+    from_file: Annotated[str | None, typer.Option(help="Take the photos from a list, one path per line; - is standard input.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders inside folders too.")] = False,
+    format: Annotated[str, typer.Option(help=f"Output format: {' | '.join(FORMAT_NAMES)}.")] = "tsv",
+    output: Annotated[Path | None, typer.Option(help="File to write, or folder for shards and copies; stdout if not given.")] = None,
     existing: Annotated[
         str, typer.Option(help="What to do with captions that are there already: skip | overwrite | append | prepend.")
     ] = "skip",
-    embed: Annotated[bool, typer.Option("--embed", help="Write captions into the photos' own XMP and EXIF: copies in --output.")] = False,
-    in_place: Annotated[bool, typer.Option("--in-place", help="With --embed: change the photos themselves.")] = False,
+    embed: Annotated[bool, typer.Option("--embed", help="Write captions into the XMP and EXIF of copies in --output.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="With --embed: change the photos themselves, not copies.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first photo that fails.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     beam_size: BeamSize = 3,
@@ -72,19 +73,19 @@ def caption_command(
     max_length: MaxLength = 20,
     sample: Annotated[bool, typer.Option("--sample", help="Draw words at random instead of searching.")] = False,
     temperature: Annotated[float, typer.Option(help="Below 1 makes likely words likelier; with --sample.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Draw only from the likeliest words that sum to this; with --sample.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Draw only from the likeliest words whose probabilities sum to this; with --sample.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same sentences; with --sample.")] = None,
     batch_size: BatchSize = 32,
     workers: Workers = default_workers(),
     device: Device = "auto",
     backend: Backend = "auto",
     model: Model = None,
-    engine: Annotated[str, typer.Option(help="local | ray: a cluster, which writes shards (--format jsonl or parquet).")] = "local",
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster, which writes shards (--format jsonl or parquet).")] = "local",
     ray_actors: Annotated[int | None, typer.Option(min=1, help="Captioners on the cluster; one for each GPU or core if not given.")] = None,
 ) -> None:
-    """Write a sentence about each photo: one line a photo, path<TAB>caption.
+    """Write a sentence about each photo, one line per photo: path<TAB>caption.
 
-    The same command goes on where a run was stopped. Rows that failed are tried again.
+    If a run is stopped, the same command continues it. Photos that failed are tried again.
     """
     decoding = Decoding(
         beam_size=beam_size,
@@ -124,7 +125,7 @@ def caption_command(
 def evaluate_command(
     annotations: Annotated[Path, typer.Option(help=REFERENCES)],
     predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the photos, to caption and judge.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the photos, to caption them now and score the captions.")] = None,
     compare: Compare = None,
     split: Split = None,
     allow_missing: AllowMissing = False,
@@ -142,7 +143,7 @@ def evaluate_command(
     backend: Backend = "auto",
     model: Model = None,
 ) -> None:
-    """Score captions: BLEU-1..4, ROUGE-L, CIDEr-D; METEOR and SPICE where Java and the extra are there."""
+    """Score captions with BLEU-1 to 4, ROUGE-L and CIDEr-D, and with METEOR and SPICE where Java and the metrics extra are installed."""
     if (predictions is None) == (images is None):
         raise UserError("give either --predictions (captions to judge) or --images (photos to caption and judge)")
     if as_json + markdown + latex > 1:
@@ -227,16 +228,16 @@ def explain_command(
 @with_flags(TrainingConfig)
 def train_command(
     *,
-    annotations: Annotated[list[Path], typer.Option(help="Captions: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV. Repeatable.")],
-    images: Annotated[list[Path], typer.Option(help="Folder of the photos, one for each --annotations.")],
+    annotations: Annotated[list[Path], typer.Option(help=TRAINING_CAPTIONS)],
+    images: Annotated[list[Path], typer.Option(help="Folder of the photos, once for each --annotations.")],
     output: Annotated[Path, typer.Option(help="Run folder: checkpoint, metrics.jsonl, metrics.png.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
     config: Annotated[Path | None, typer.Option(help="JSON file with settings; flags win over it.")] = None,
     device: Device = "auto",
-    cache: Annotated[Path | None, typer.Option(help="Where computed features are kept.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for computed features; the user's cache folder if not given.")] = None,
     **flags: Any,
 ) -> None:
-    """Train a captioner on your photos; --output is then a checkpoint for --model."""
+    """Train a captioner on your own photos; --output then serves as --model."""
     from captioner.training import train  # accelerate takes seconds to import
 
     if len(annotations) != len(images):

@@ -1,4 +1,4 @@
-"""The command line: charlm train, sample, evaluate, inspect."""
+"""The command line: charlm train | evaluate | sample | inspect."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ if TYPE_CHECKING:
     from charlm.corpus import UnknownPolicy
     from charlm.stepper import Precision
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", help="Folder of a checkpoint or run; without it, the model that comes with the package.")
+ModelOption = Annotated[Path | None, typer.Option("--model", help="Checkpoint or run folder; the bundled model if not given.")]
+UnknownOption = Annotated[
+    str, typer.Option("--unknown", help="For characters that the model has never seen: error names them, skip drops them.")
 ]
-UnknownOption = Annotated[str, typer.Option("--unknown", help="Characters the model has never seen: error names them, skip drops them.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 MAX_INSPECTED = 1000  # characters; nobody could read figures of more
+
+
+@app.callback()
+def about() -> None:
+    """Train a character-level language model, write text with it, score texts and look inside."""
 
 
 @app.command()
@@ -34,7 +39,7 @@ MAX_INSPECTED = 1000  # characters; nobody could read figures of more
 def train(
     corpus: Annotated[list[Path], typer.Argument(help="UTF-8 text; several files are read as one text.", metavar="CORPUS...")],
     output: Annotated[Path, typer.Option("--output", help="Folder of the run, which is also the checkpoint.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --output, with its settings.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")] = False,
     config: Annotated[Path | None, typer.Option("--config", help="JSON file of settings; flags win over it.")] = None,
     device: DeviceOption = "auto",
     **flags: Any,
@@ -62,7 +67,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Nats and bits per character of a text, under the two protocols stream and window-256."""
+    """Score a text in nats and bits per character, under the two protocols stream and window-256."""
     from charlm import evaluation
     from charlm.corpus import read_text
     from charlm.model import CharLM
@@ -84,19 +89,19 @@ def evaluate(
 @app.command()
 def sample(
     model: ModelOption = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from; may be empty.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="The text to continue; may be empty.")] = "",
     length: Annotated[int, typer.Option("--length", help="Characters to write.")] = 1000,
-    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 likelier, above 1 wilder; 0 is always the likeliest.")] = 0.8,
+    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 likelier, above 1 wilder; 0 takes the likeliest.")] = 0.8,
     top_k: Annotated[int, typer.Option("--top-k", help="Only the k likeliest characters; 0 is all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest that have this probability together.")] = 1.0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest characters whose probabilities sum to this.")] = 1.0,
     stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be given more than once.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="The same seed gives the same text.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="Write so many texts, made as one batch.")] = 1,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many texts to write; they are made as one batch.")] = 1,
     unknown: UnknownOption = "error",
-    precision: Annotated[str, typer.Option("--precision", help="Of the weights: auto, float32 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option("--precision", help="Precision of the weights: auto, float32 or int8.")] = "auto",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Write text that goes on from a prompt, on stdout, as it is made."""
+    """Continue a prompt; the text goes to stdout as it is written."""
     from charlm.model import CharLM
     from charlm.sampling import Choice
 
@@ -148,13 +153,15 @@ def inspect(
     text: Annotated[str, typer.Option("--text", help="The text to look at.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the figures.")],
     model: ModelOption = None,
-    compare: Annotated[list[Path] | None, typer.Option("--compare", help="More models for the gradient flow; may be repeated.")] = None,
+    compare: Annotated[
+        list[Path] | None, typer.Option("--compare", help="More models for the gradient flow; may be given more than once.")
+    ] = None,
     position: Annotated[int, typer.Option("--position", help="Character whose prediction is traced back; -1 is the last.")] = -1,
-    clip_norm: Annotated[float, typer.Option("--clip-norm", help="Threshold of the clipped gradient flow.")] = 1.0,
+    clip_norm: Annotated[float, typer.Option("--clip-norm", help="Norm to which the gradient is clipped in the dashed curves.")] = 1.0,
     unknown: UnknownOption = "error",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Figures of what goes on inside: gradient flow, hidden units, surprise, and what a prediction hangs on."""
+    """Draw what goes on inside: gradient flow, hidden units, surprise, and what a prediction depends on."""
     from charlm import figures, insight
     from charlm.model import CharLM
 
@@ -165,7 +172,7 @@ def inspect(
         raise UserError(f"--text must have 2 to {MAX_INSPECTED:,} characters that the model knows, not {len(text):,}")
     if not clip_norm > 0:
         raise UserError(f"--clip-norm must be above 0, not {clip_norm}")
-    models = {f"{lm.network.architecture.cell.upper()}": lm}
+    models = {lm.network.architecture.cell.upper(): lm}
     for folder in compare or []:
         other = CharLM.load(folder, device=device)
         models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other

@@ -1,4 +1,4 @@
-"""What a training run says of itself: records in metrics.jsonl, the progress bar, scores and samples."""
+"""What a training run reports: records in metrics.jsonl, the progress bar, scores and samples."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Meter:
         self.characters, self.since = 0, time.monotonic()
 
     def elapsed(self) -> float:
-        """Seconds of training so far, earlier sessions of the run included."""
+        """Seconds of training so far, those before a resume included."""
         self.trainer.elapsed = time.monotonic() - self.started
         return self.trainer.elapsed
 

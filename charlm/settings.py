@@ -19,28 +19,28 @@ class TrainingSettings:
     cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.")
     hidden_size: int = setting(512, "Units of each recurrent layer.")
     num_layers: int = setting(2, "Recurrent layers.")
-    embedding_size: int = setting(128, "Numbers that stand for an input character.")
+    embedding_size: int = setting(128, "Size of a character's embedding.")
     init: str = setting("", "Start from this checkpoint: its weights, sizes and characters; those that it lacks are added.")
     tied: bool = setting(False, "The output layer uses the embedding's matrix (sizes must be equal).")
     min_count: int = setting(1, "Characters seen less often become one unknown symbol.")
-    max_vocabulary: int = setting(5000, "At most so many characters, the most frequent; the rest become the unknown symbol.")
+    max_vocabulary: int = setting(5000, "Size limit: the most frequent characters are kept, the rest become the unknown symbol.")
     held_out: float = setting(
-        0.1, "Fraction of the text, its last part, kept for choosing the best weights; 0 trains on all and keeps the last."
+        0.1, "Fraction of the text, at its end, held out to choose the best weights; 0 trains on all of it and keeps the last weights."
     )
     sequence_length: int = setting(128, "Characters in a chunk: how far back gradients flow.")
     batch_size: int = setting(64, "Parallel streams.")
-    random_start: bool = setting(True, "Start the streams at another place of the text each epoch.")
-    reset_chance: float = setting(0.0, "Chance, at each chunk and stream, that the state starts from zero instead of carrying over.")
+    random_start: bool = setting(True, "Start the streams at another place in the text each epoch.")
+    reset_chance: float = setting(0.0, "Chance, for each stream and chunk, that the state starts from zero instead of carrying over.")
     epochs: int = setting(30, "Passes over the text.")
-    max_minutes: float = setting(0.0, "Shorten the schedule so that it ends within this time; 0 is no limit.")
+    max_minutes: float = setting(0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit.")
     learning_rate: float = setting(0.002, "Peak learning rate of AdamW.")
-    final_learning_rate: float = setting(0.00002, "Where the cosine ends.")
+    final_learning_rate: float = setting(0.00002, "Learning rate at the end of the cosine.")
     warmup_steps: int = setting(200, "Steps over which the learning rate rises to its peak.")
     weight_decay: float = setting(0.01, "AdamW's weight decay; biases have none.")
     clip_norm: float = setting(1.0, "Gradients of a larger norm are scaled down to this norm.")
     label_smoothing: float = setting(0.0, "Share of the target spread over all characters.")
     average_decay: float = setting(
-        0.0, "Decay of an exponential moving average of the weights, which is what is kept; 0 keeps the weights themselves."
+        0.0, "Decay of the moving average of the weights that is scored and kept; 0 keeps the weights themselves."
     )
     dropout_token: float = setting(0.0, "Chance of blanking a whole input character.")
     dropout_input: float = setting(0.0, "Dropout on the embedding.")
@@ -50,8 +50,8 @@ class TrainingSettings:
     teachers: str = setting("", "Folders of models, separated by commas, whose mean prediction is learned beside the text.")
     teacher_weight: float = setting(0.5, "Share of the teachers' prediction in the target.")
     precision: str = setting("float32", "float32 or bfloat16 (mixed precision).")
-    evaluate_every: int = setting(1, "Epochs between scores on the held-out part.")
-    save_minutes: float = setting(2.0, "Minutes between saves of the state from which --resume goes on.")
+    evaluate_every: int = setting(1, "Epochs between scores on the held-out text.")
+    save_minutes: float = setting(2.0, "Minutes between saves of the state that --resume continues from.")
     log_every: int = setting(20, "Steps between records in metrics.jsonl.")
     seed: int = setting(1, "Seed of weights, masks and starts.")
 

@@ -11,17 +11,17 @@ from rnnkit.errors import INTERRUPTED, run_command
 
 
 def captioner() -> None:
-    """`captioner`"""
+    """Entry point of the `captioner` command."""
     _start("captioner")
 
 
 def charlm() -> None:
-    """`charlm`"""
+    """Entry point of the `charlm` command."""
     _start("charlm")
 
 
 def webui() -> None:
-    """`webui`"""
+    """Entry point of the `webui` command."""
     _start("webui")
 
 

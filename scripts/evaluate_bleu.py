@@ -42,7 +42,7 @@ def evaluate(
     seed: BootstrapSeed = 0,
     java: Java = True,
 ) -> None:
-    """Score captions: BLEU-1..4 by two definitions, ROUGE-L, CIDEr-D; METEOR and SPICE where Java and the extra are there."""
+    """Score captions with BLEU-1 to 4, ROUGE-L and CIDEr-D, and with METEOR and SPICE where Java and the metrics extra are installed."""
     evaluate_command(
         references,
         predictions,

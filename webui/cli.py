@@ -22,17 +22,17 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 shows the page to the whole network.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens the page to the whole network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
-    share: Annotated[bool, typer.Option("--share", help="Also make a public address, by a tunnel over Gradio's servers.")] = False,
-    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that visitors must give.")] = None,
+    share: Annotated[bool, typer.Option("--share", help="Also make a public address, through a tunnel over Gradio's servers.")] = False,
+    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that visitors must enter.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    captioner: Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")] = None,
-    charlm: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled one if not given.")] = None,
+    captioner: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")] = None,
+    charlm: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")] = None,
     mcp: Annotated[bool, typer.Option("--mcp", help="Offer the endpoints as MCP tools too; needs the mcp extra.")] = False,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Serve the page: drop a photo, type a prompt, look inside."""
+    """Serve the page: caption photos, write text, look inside the networks, score captions."""
     user, host = _credentials(auth), host.strip("[]")
     _check(device, captioner, charlm, mcp)
     _check_address(host, port)
