@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from captioner.datasets import read_dataset
+from captioner.datasets import Example, read_dataset
 from captioner.evaluation import Comparison, Report, choose_split, judge, read_references
 from captioner.folder import caption_photos, default_workers
 from captioner.images import open_image
@@ -151,36 +151,20 @@ def evaluate_command(
     dataset = read_references(annotations) if images is None else read_dataset(annotations, None)
     examples, chosen = choose_split(dataset, split)
     if images is not None:
-        examples = [replace(example, path=images / example.path) for example in examples]
-        absent = [str(example.path) for example in examples if not example.path.is_file()]
-        if absent and not allow_missing:
-            few = ", ".join(absent[:3])
-            raise UserError(f"{len(absent)} of {len(examples)} photos are not there, for example {few}: --allow-missing scores the others")
+        examples = _with_photos(examples, images, allow_missing=allow_missing)
 
     def read(file: Path) -> dict[str, str]:
         return read_predictions(file, examples, others=dataset.examples, allow_missing=allow_missing)
 
     rivals = read(compare) if compare is not None else None
-    failed = 0
+    failed = False
     if predictions is not None:
         captions, decoding = read(predictions), str(predictions)
     else:
-        choice = Decoding(beam_size=beam_size, max_length=max_length)
         captioner = Captioner.load(model, device=device, backend=backend)
-        decoding = f"beam {beam_size}, at most {max_length} words, length penalty {captioner.length_penalty:g}"
-        if captioner.info.get("decoding", {}).get("repeatable") is not None:
-            decoding += ", no word twice but those that people repeat"
-        photos = [example.path for example in examples]
-        rows = [
-            row
-            for batch in with_progress(caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers), len(photos))
-            for row in batch
-        ]
-        for row in (row for row in rows if row.error is not None):
-            failed += 1
-            tell(f"{row.path}: {row.error} (left out of the scores)")
-        usable = [(example, row) for example, row in zip(examples, rows, strict=True) if row.error is None]
-        captions = {str(example.image_id): row.captions[0].text for example, row in usable}
+        choice = Decoding(beam_size=beam_size, max_length=max_length)
+        captions = _caption_examples(captioner, examples, choice, batch_size=batch_size, workers=workers)
+        decoding, failed = _described(captioner, choice), len(captions) < len(examples)
     kept = [e for e in examples if str(e.image_id) in captions and (rivals is None or str(e.image_id) in rivals)]
 
     def judged(found: dict[str, str], decoding: str) -> Report:
@@ -195,6 +179,40 @@ def evaluate_command(
     print(json.dumps(report.as_json(), indent=1) if as_json else shown)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _with_photos(examples: Sequence[Example], images: Path, *, allow_missing: bool) -> list[Example]:
+    """The examples with their photos' paths in a folder.
+
+    Raises: UserError naming photos that are not there, unless that is allowed.
+    """
+    found = [replace(example, path=images / example.path) for example in examples]
+    absent = [str(example.path) for example in found if not example.path.is_file()]
+    if absent and not allow_missing:
+        few = ", ".join(absent[:3])
+        raise UserError(f"{len(absent)} of {len(found)} photos are not there, for example {few}: --allow-missing scores the others")
+    return found
+
+
+def _caption_examples(
+    captioner: Captioner, examples: Sequence[Example], choice: Decoding, *, batch_size: int, workers: int
+) -> dict[str, str]:
+    """Captions by image id; a photo that cannot be used has none and is named on stderr."""
+    photos = [example.path for example in examples]
+    batches = with_progress(caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers), len(photos))
+    rows = [row for batch in batches for row in batch]
+    for row in rows:
+        if row.error is not None:
+            tell(f"{row.path}: {row.error} (left out of the scores)")
+    return {str(example.image_id): row.captions[0].text for example, row in zip(examples, rows, strict=True) if row.error is None}
+
+
+def _described(captioner: Captioner, choice: Decoding) -> str:
+    """How captions were made, for the report."""
+    said = f"beam {choice.beam_size}, at most {choice.max_length} words, length penalty {captioner.length_penalty:g}"
+    if captioner.info.get("decoding", {}).get("repeatable") is not None:
+        said += ", no word twice but those that people repeat"
+    return said
 
 
 @app.command("explain")
@@ -248,7 +266,7 @@ def train_command(
         best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
     except KeyboardInterrupt:
         saved = f"the last whole epoch is saved in {output}" if (output / STATE).exists() else "no epoch was whole yet"
-        tell(f"interrupted; {saved}: go on with the same command and --resume")
+        tell(f"interrupted; {saved}: continue with the same command and --resume")
         raise typer.Exit(INTERRUPTED) from None
     if best:  # of several processes only the first knows
         scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"

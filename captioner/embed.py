@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 from xml.etree import ElementTree
 
-from captioner.existing import check_writable, reason_of
+from captioner.existing import check_writable, combined_lines, reason_of
 from captioner.folder import Photos, Row
 from rnnkit.errors import UserError
 
@@ -315,9 +315,7 @@ class Embedded:
         try:
             data = row.path.read_bytes()
             if self._existing in ("append", "prepend"):
-                old = read_description(data).splitlines()
-                new = [line for line in lines if line not in old]
-                lines = old + new if self._existing == "append" else new + old
+                lines = combined_lines(read_description(data).splitlines(), lines, self._existing)
             _replace(self._target(row.path), with_description(data, "\n".join(lines)), like=row.path)
         except EmbedError as error:
             return str(error)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from captioner.folder import Photos, Row
 from captioner.formats import Format, Record
@@ -21,6 +21,7 @@ from captioner.model import Caption
 from rnnkit.errors import UserError
 
 EXISTING = ("skip", "overwrite", "append", "prepend")
+Line = TypeVar("Line", bound=str | bytes)
 
 
 class RowFile:
@@ -207,6 +208,12 @@ def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
     return Row(row.path, new + old if existing == "prepend" else old + new)
 
 
+def combined_lines(old: Sequence[Line], new: Sequence[Line], existing: str) -> list[Line]:
+    """The lines of a caption file or description after append or prepend; one that is there already is not repeated."""
+    further = [line for line in new if line not in old]
+    return [*further, *old] if existing == "prepend" else [*old, *further]
+
+
 def part_name(name: str, existing: str, made_by: str = "") -> str:
     """What the new file is called while it grows beside the old one, so that no run goes on with what another one meant.
 
@@ -255,7 +262,7 @@ def read_rows(path: Path, format: Format, wanted: set[str]) -> Iterator[Record]:
                         shown = record.data.strip()[:60].decode(errors="replace")
                         raise UserError(
                             f"'{path}' ends with '{shown}', which is no whole row and not of these photos: run the command that wrote it, "
-                            "mend the file, or choose another --output"
+                            "repair the file, or choose another --output"
                         )
                     yield record
                 return

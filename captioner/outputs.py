@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from captioner.existing import EXISTING, RowFile, distinct_keys, reason_of
+from captioner.existing import EXISTING, RowFile, combined_lines, distinct_keys, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import FORMATS, Format
 from rnnkit.errors import UserError
@@ -139,9 +139,7 @@ class Sidecars:
         lines = [caption.text.encode() for caption in row.captions]
         try:
             if self._existing in ("append", "prepend") and sidecar.exists():
-                old = sidecar.read_bytes().splitlines()
-                new = [line for line in lines if line not in old]
-                lines = old + new if self._existing == "append" else new + old
+                lines = combined_lines(sidecar.read_bytes().splitlines(), lines, self._existing)
             write_whole(sidecar, b"".join(line + b"\n" for line in lines))
         except OSError as error:
             return f"its sidecar cannot be written ({reason_of(error)})"

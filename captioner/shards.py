@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
-from captioner.existing import check_writable, reason_of
+from captioner.existing import check_writable, combined_lines, reason_of
 from captioner.folder import Photos, Picture, Row
 from captioner.formats import Format, json_row
 from captioner.images import EXTENSIONS
@@ -170,9 +170,7 @@ class CaptionedShards:
         assert isinstance(sample, dict)
         described = _described(row)
         if self._existing in ("append", "prepend") and TEXT in sample and TEXT in described:
-            old = sample[TEXT].splitlines()
-            new = [line for line in described[TEXT].splitlines() if line not in old]
-            described[TEXT] = b"\n".join(old + new if self._existing == "append" else new + old)
+            described[TEXT] = b"\n".join(combined_lines(sample[TEXT].splitlines(), described[TEXT].splitlines(), self._existing))
         self._write(sample | described)
         self._catch_up()
 
