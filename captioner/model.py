@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, overload
@@ -25,6 +25,7 @@ from rnnkit.errors import UserError
 
 KIND, VERSION = "captioner", 1
 FORBIDDEN = (PAD, START, UNKNOWN)
+LENGTH_PENALTY = 0.9  # of checkpoints that name none
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Captioner:
         decoding = decoding or Decoding()
         decoding.check()
         if decoding.length_penalty is None:
-            decoding = Decoding(**(asdict(decoding) | {"length_penalty": self.length_penalty}))
+            decoding = replace(decoding, length_penalty=self.length_penalty)
         with torch.inference_mode(), self.engine.threads():
             found = generate(self.writer, features, decoding, once=self._once())
             nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
@@ -220,7 +221,7 @@ class Captioner:
         if not self.decoder.attends:
             raise UserError("this captioner has no attention (it was trained with --attention none)")
         if side * side != regions:
-            raise UserError(f"the {regions} regions of '{self._encoder.name}' are no square grid")
+            raise UserError(f"the {regions} regions of '{self._encoder.name}' are not a square grid")
         grids: list[list[np.ndarray | None]] = []
         for row, group in zip(features, found, strict=True):
             longest = max(len(hypothesis.ids) for hypothesis in group)
@@ -233,7 +234,7 @@ class Captioner:
 
 
 def _length_penalty(info: Mapping[str, Any]) -> float:
-    return float(info.get("decoding", {}).get("length_penalty", 0.9))
+    return float(info.get("decoding", {}).get("length_penalty", LENGTH_PENALTY))
 
 
 def words_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:
@@ -249,7 +250,7 @@ def generate(decoder: Writer, features: Tensor, decoding: Decoding, *, once: Ten
         once: as in `beam_search`; sampling draws from the model as it is.
     """
     state, memory = decoder.start(features)
-    penalty = 0.9 if decoding.length_penalty is None else decoding.length_penalty
+    penalty = LENGTH_PENALTY if decoding.length_penalty is None else decoding.length_penalty
     common: dict[str, Any] = {"start": START, "end": END, "forbidden": FORBIDDEN, "max_length": decoding.max_length}
 
     step = log_prob_step(decoder)
@@ -270,6 +271,13 @@ def generate(decoder: Writer, features: Tensor, decoding: Decoding, *, once: Ten
         step, state, memory, num_samples=count, temperature=decoding.temperature, top_p=decoding.top_p, generator=generator, **common
     )
     return [_ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)]
+
+
+def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
+    """Sampled sentences of one image, best first by their log-probability per word."""
+    cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
+    found = [Hypothesis(ids, total, total / (len(ids) + 1)) for ids, total in zip(cut, totals, strict=True)]
+    return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
 
 def log_prob_step(decoder: Writer) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
@@ -299,12 +307,6 @@ def load_part(module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], 
     Raises: UserError if they do not fit.
     """
     load_weights(module, {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}, source=source)
-
-
-def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
-    cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
-    found = [Hypothesis(ids, total, total / (len(ids) + 1)) for ids, total in zip(cut, totals, strict=True)]
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
 
 def save_captioner(
