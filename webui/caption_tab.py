@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -18,10 +18,11 @@ from rnnkit.errors import UserError
 from webui.drawings import notice, percent, small_png
 from webui.errors import in_words, sentence
 from webui.models import Models, SharedCaptioner
+from webui.options import decoding, options
 from webui.uploads import Upload, received
 
 EXAMPLES = {"a tower": "tower.jpg", "a lion": "lion.jpg", "a cheetah": "cheetah1.jpg"}
-BEAM, SAMPLING = "Beam search", "Sampling"
+PLACEHOLDER = "Drop a photo here\nor choose, paste, or take one"
 EMPTY = notice("Drop a photo on the left, paste one, or take an example: its sentence appears here.")
 # Gradio's example pictures have no names for those who cannot see them.
 NAME_EXAMPLES = f"""() => document.querySelectorAll('#examples button').forEach(
@@ -49,68 +50,6 @@ def caption_photo(captioner: SharedCaptioner, upload: Upload, decoding: Decoding
     except ImageError as error:
         raise UserError(f"{upload.name} cannot be used: {error.reason}") from None
     return captioner.caption_pixels(pixels[None], decoding, attention=attention)[0]
-
-
-@dataclass
-class Options:
-    """The folded-away settings, shared by the tabs that caption."""
-
-    method: gr.Radio
-    beam_size: gr.Slider
-    num_captions: gr.Slider
-    max_length: gr.Slider
-    temperature: gr.Slider
-    top_p: gr.Slider
-    seed: gr.Textbox
-
-    @property
-    def components(self) -> list[gr.Component]:
-        """In the order in which `decoding` takes their values."""
-        return [self.method, self.beam_size, self.num_captions, self.max_length, self.temperature, self.top_p, self.seed]
-
-
-def options() -> Options:
-    """Draw the settings."""
-    method = gr.Radio([BEAM, SAMPLING], value=BEAM, label="Method", info="Search for the likeliest sentence, or draw words at random.")
-    beam_size = gr.Slider(1, 10, 3, step=1, label="Beam size", info="Sentences kept while searching; 1 is greedy.")
-    num_captions = gr.Slider(1, 10, 3, step=1, label="Captions", info="How many candidates are shown.")
-    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="At most so many words.")
-    temperature = gr.Slider(0.1, 2, 1, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder.", visible=False)
-    top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest words that sum to this.", visible=False)
-    seed = gr.Textbox("", label="Seed", info="A number; the same draws the same, empty takes a new one.", max_length=18, visible=False)
-    sampling = [temperature, top_p, seed]
-    method.change(
-        lambda chosen: [gr.update(visible=chosen != SAMPLING), *[gr.update(visible=chosen == SAMPLING)] * 3],
-        method,
-        [beam_size, *sampling],
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
-    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed)
-
-
-def decoding(method: Any, beam_size: Any, num_captions: Any, max_length: Any, temperature: Any, top_p: Any, seed: Any) -> Decoding:
-    """What the settings mean; they come as a client sent them.
-
-    Raises: UserError for one that is no number or out of range.
-    """
-    try:
-        chosen = Decoding(
-            beam_size=int(beam_size),
-            num_captions=int(num_captions),
-            max_length=int(max_length),
-            sample=method == SAMPLING,
-            temperature=float(temperature),
-            top_p=float(top_p),
-            seed=None if seed is None or seed == "" else int(seed) % 2**63,
-        )
-    except (TypeError, ValueError, OverflowError):
-        raise UserError("a setting is no number: mend it under Options") from None
-    if not math.isfinite(chosen.temperature):
-        raise UserError("the temperature must be a number")
-    chosen.check()
-    return chosen
 
 
 def build(models: Models) -> None:
@@ -170,9 +109,6 @@ def build(models: Models) -> None:
             show_progress="minimal",
             trigger_mode="always_last" if event == photo.change else "once",
         )
-
-
-PLACEHOLDER = "Drop a photo here\nor choose, paste, or take one"
 
 
 def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:

@@ -16,10 +16,11 @@ from gradio.utils import get_function_description
 
 from captioner import Decoding
 from rnnkit.errors import UserError
-from webui.caption_tab import SAMPLING, caption_photo, decoding
+from webui.caption_tab import caption_photo
 from webui.errors import in_words
 from webui.folder_tab import HEADERS, caption_entries, gather, scores_of, write_csv
 from webui.models import Models
+from webui.options import SAMPLING, decoding
 from webui.score_tab import score_files
 from webui.uploads import new_folder, received, temporary_folder
 from webui.write_tab import MAX_LENGTH, begin, choice_of, stream, whole_number

@@ -21,11 +21,11 @@ from captioner import Captioner, Decoding
 from captioner.folder import caption_photos
 from captioner.images import ImageError, open_image
 from rnnkit.errors import UserError
-from webui.caption_tab import decoding, options
 from webui.drawings import notice
 from webui.errors import in_words, sentence
 from webui.kept import Kept
 from webui.models import Models, SharedCaptioner, turn
+from webui.options import decoding, options
 from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, Budget, is_zip, new_folder, received, temporary_folder, unpacked
 
 HEADERS = ["File", "Caption", "Note"]

@@ -194,19 +194,13 @@ def _units(text: str, traces: np.ndarray) -> str:
     rows = traces.reshape(len(traces), -1).T  # (layers * H, T)
     named = [layer * traces.shape[2] + unit for layer, unit in by_unit]
     liveliest = [index for index in np.argsort(-rows.std(axis=1)) if index not in set(named)][: UNITS_SHOWN - len(named)]
-    names = [f"{feature}" for feature in by_unit.values()]
-    values = rows[[*named, *liveliest]]
-    first = (
-        [coloured_text(text, rows[named[0]], label=f"The text, coloured by the unit for {names[0]}", low=-1, high=1, signed=True)]
-        if named
-        else []
-    )
-    caption = (
-        f'<p class="fine">The text, coloured by the first of them, layer {next(iter(by_unit))[0] + 1}, unit {next(iter(by_unit))[1]}:</p>'
-        if named
-        else ""
-    )
-    return heat_map(values, names, label="Hidden units over the text") + caption + "".join(first)
+    drawn = heat_map(rows[[*named, *liveliest]], list(by_unit.values()), label="Hidden units over the text")
+    if not named:
+        return drawn
+    (layer, unit), feature = next(iter(by_unit.items()))
+    said = f"The text, coloured by the first of them, layer {layer + 1}, unit {unit}:"
+    first = coloured_text(text, rows[named[0]], label=f"The text, coloured by the unit for {feature}", low=-1, high=1, signed=True)
+    return f'{drawn}<p class="fine">{said}</p>{first}'
 
 
 def _connected(shared: SharedCharLM, text: str, where: int, guesses: Sequence[str]) -> str:
