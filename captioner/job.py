@@ -99,7 +99,7 @@ def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
         if not shards:
             return PhotoShards(photos, job.existing, job.output)
         if len(shards) < len(photos):
-            raise UserError(f"'{shards[0]}' is a shard and others are photos: give only the ones or the others")
+            raise UserError(f"'{shards[0]}' is a shard but others are photos: give only shards or only photos")
         return CaptionedShards(shards, job.existing, job.output, summary)
     if shards:
         raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")

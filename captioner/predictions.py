@@ -67,7 +67,7 @@ def read_predictions(
     if empty:
         raise UserError(
             f"'{path}' has captions without a word ({len(empty)}), for example of image {empty[0]} ({places[empty[0]]}):"
-            " mend them, or take them out and use --allow-missing"
+            " correct them, or take them out and use --allow-missing"
         )
     missing = [str(example.image_id) for example in examples if str(example.image_id) not in captions]
     if missing and not allow_missing:

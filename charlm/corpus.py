@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         offset = error.start + (path.stat().st_size - len(data))
         raise UserError(
-            f"'{path}' is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {offset} is wrong; convert or mend the file"
+            f"'{path}' is not UTF-8 text: byte 0x{data[error.start]:02x} at offset {offset} is wrong; convert or repair the file"
         ) from None
 
 

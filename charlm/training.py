@@ -93,7 +93,7 @@ class Trainer:
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or somebody asks to stop (False)."""
         if self.step >= self.total_steps:
-            self.console.print(f"'{self.run.path}' is trained to its end already")
+            self.console.print(f"'{self.run.path}' has already been trained to the end")
             return True
         meter = Meter(self)
         with stop_requests(self.console) as stop, meter.progress:
@@ -110,7 +110,7 @@ class Trainer:
                 if stopping:
                     if self.accelerator.is_main_process and not (self.run.path / WEIGHTS).exists():
                         self._keep({})  # so that there is something to sample from
-                    self.console.print(f"stopped at step {self.step:,}; saved in '{self.run.path}'; go on with --resume")
+                    self.console.print(f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with --resume")
                     return False
         return True
 
@@ -315,7 +315,7 @@ def stop_requests(console: Console) -> Iterator[threading.Event]:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()
-        console.print("stopping after this step, to save")
+        console.print("stopping after this step, to save the run")
 
     if threading.current_thread() is not threading.main_thread():
         yield event

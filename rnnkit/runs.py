@@ -30,7 +30,7 @@ class RunFolder:
     def start(self, *, resume: bool) -> bool:
         """Make the folder ready; True if there is a state to go on from.
 
-        Raises: UserError if the folder holds a run already and resume was not asked for, or something else than a run.
+        Raises: UserError if the folder holds a run already and resume was not asked for, or something other than a run.
         """
         if resume:
             if not self.path.is_dir():
@@ -41,11 +41,11 @@ class RunFolder:
             if not all(isinstance(record, dict) and "step" in record for record in self.records()) or (
                 not self.records() and self._holds_checkpoint()
             ):
-                raise UserError(f"nothing to resume: '{self.path}' holds something else than a run; choose another --output")
+                raise UserError(f"nothing to resume: '{self.path}' holds something other than a run; choose another --output")
             (self.path / METRICS).unlink(missing_ok=True)  # records from before the first state are made again
             return False
         if (self.path / STATE).exists() or (self.path / METRICS).exists():
-            raise UserError(f"'{self.path}' holds a run already: add --resume to go on with it, or choose another --output")
+            raise UserError(f"'{self.path}' holds a run already: add --resume to continue it, or choose another --output")
         if self._holds_checkpoint():
             raise UserError(f"'{self.path}' holds a checkpoint, which training would overwrite: choose another --output")
         self.path.mkdir(parents=True, exist_ok=True)

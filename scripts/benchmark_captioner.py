@@ -168,7 +168,7 @@ def _architecture(name: str) -> tuple[Any, int]:
     try:
         import transformers as t
     except ImportError:
-        raise UserError("transformers is not installed: pip install show-and-spell[bench]") from None
+        raise UserError("transformers is not installed: pip install 'show-and-spell[bench]'") from None
     if name == "BLIP-base":
         return t.BlipForConditionalGeneration(t.BlipConfig()).eval(), 384
     config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(t.ViTConfig(), t.GPT2Config())

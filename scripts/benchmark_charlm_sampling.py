@@ -50,18 +50,18 @@ def benchmark(
     )
     one, exact = timings["charlm"], timings["charlm float32"]
     print(f"one prompt: {1 / one:,.0f} chars/s; float32 weights {1 / exact:,.0f}; the loop over torch.nn.LSTM {1 / timings['loop']:,.1f}")
-    print(f"  ratio to the loop: {timings['loop'] / one:.1f} (float32: {timings['loop'] / exact:.1f}); required: 20")
+    print(f"  ratio to the loop: {timings['loop'] / one:.1f} (float32: {timings['loop'] / exact:.1f}); goal: 20")
     for name, seconds, size in (("int8", one, 1), ("float32", exact, 4)):
         bound, read = timings[f"stream {name}"], weight_bytes(lm, size)
         print(
             f"  {name}: {read / 1e6:.1f} MB of weights a character, read alone at {read / bound / 1e9:.0f} GB/s: {1 / bound:,.0f} a second"
         )
-        print(f"  share of that bound reached: {bound / seconds:.0%}; required: 50%")
+        print(f"  share of that bound reached: {bound / seconds:.0%}; goal: 50%")
     many = timings["64 prompts"]
-    print(f"64 prompts at once: {1 / many:,.0f} chars/s, ratio to one prompt {one / many:.1f}; required: 8")
+    print(f"64 prompts at once: {1 / many:,.0f} chars/s, ratio to one prompt {one / many:.1f}; goal: 8")
     print(f"2,000 characters: {2000 * one:.2f} s, the transformer (estimated from every n-th) {2000 * timings['transformer']:.1f} s")
-    print(f"  ratio: {timings['transformer'] / one:.0f}; required: 50")
-    print(f"charlm sample from a cold shell: first character after {timings['cold start']:.2f} s; required: 3")
+    print(f"  ratio: {timings['transformer'] / one:.0f}; goal: 50")
+    print(f"charlm sample from a cold shell: first character after {timings['cold start']:.2f} s; goal: 3")
 
 
 def alternate(repetitions: int, tasks: dict[str, Callable[[], float]]) -> dict[str, float]:

@@ -55,7 +55,7 @@ def _oracle(predictions: Captions, groups: list[Captions]) -> dict[str, float]:
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
     except ImportError:
-        raise UserError("pycocoevalcap is not installed: pip install show-and-spell[metrics]") from None
+        raise UserError("pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'") from None
     references = {index: [" ".join(tokens) for tokens in group] for index, group in enumerate(groups)}
     results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
     corpus, _ = Bleu(4).compute_score(references, results, verbose=0)

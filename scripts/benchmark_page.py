@@ -164,7 +164,7 @@ def browser(address: str) -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        raise UserError("Playwright is not installed: pip install show-and-spell[test]") from None
+        raise UserError("Playwright is not installed: pip install 'show-and-spell[test]'") from None
     chromium = shutil.which("chromium")
     if chromium is None:
         raise UserError("there is no Chromium: apt-get install chromium")

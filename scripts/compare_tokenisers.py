@@ -27,7 +27,7 @@ def compare(
     try:
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError:
-        raise UserError("pycocoevalcap is not installed: pip install show-and-spell[metrics]") from None
+        raise UserError("pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'") from None
     if shutil.which("java") is None:
         raise UserError("coco-caption's tokeniser needs Java, which is not installed")
     texts = [caption for example in read_references(captions).examples for caption in example.captions]

@@ -91,7 +91,7 @@ def _check(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) 
         if folder is not None:
             read_config(folder, kind=kind, version=1)
     if mcp and importlib.util.find_spec("mcp") is None:
-        raise UserError("--mcp needs the mcp extra: pip install show-and-spell[mcp]")
+        raise UserError("--mcp needs the mcp extra: pip install 'show-and-spell[mcp]'")
 
 
 def _check_address(host: str, port: int) -> None:
