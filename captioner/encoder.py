@@ -164,8 +164,8 @@ def create_encoder(
         name: efficientnet-lite0, -lite1 or -lite2 (ImageNet weights from installed packages; no network), or any CNN
             of timm or torchvision as timm:NAME or torchvision:NAME (weights fetched from their hubs).
         pretrained: load the ImageNet weights; False when a checkpoint brings its own.
-        preprocessing: how photos are prepared; None takes what the weights were trained with.
         stochastic_depth: chance of skipping a residual block of a stage in training (Huang et al. 2016), timm's CNNs only.
+        preprocessing: how photos are prepared; None takes what the weights were trained with.
 
     Raises: UserError for an unknown name, missing weights, or a hub that cannot be reached.
     """

@@ -113,12 +113,12 @@ def caption_with_ray(
     machines must see photos, output and model under the same paths. The shard of an actor that is lost is done again by
     another, under the same name.
 
-    Raises: UserError if the checkpoint cannot be used, or the workers cannot go on.
-
     Args:
         device: on cuda, or auto where the cluster has GPUs, each actor takes a GPU, else a CPU core.
         workers: threads of each actor that decode photos.
         actors: how many captioners; None takes as many as the cluster has GPUs or cores.
+
+    Raises: UserError if the checkpoint cannot be used, or the workers cannot go on.
     """
     if model is not None:
         read_config(model, kind=KIND, version=VERSION)  # one error here instead of one from each worker

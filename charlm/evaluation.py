@@ -23,9 +23,11 @@ class Score:
 
     @property
     def bits_per_char(self) -> float:
+        """The same with logarithms to base 2."""
         return self.nats_per_char / math.log(2)
 
     def as_json(self) -> dict[str, float | int]:
+        """Both units and the number of characters, by name."""
         return {"nats_per_char": self.nats_per_char, "bits_per_char": self.bits_per_char, "characters": self.characters}
 
 

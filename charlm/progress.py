@@ -57,6 +57,7 @@ class Meter:
         self.characters, self.since = 0, time.monotonic()
 
     def tell_scores(self, scores: dict[str, Any], best: bool, sample: str) -> None:
+        """Print the held-out scores in nats per character, whether these weights were kept, and a sample."""
         told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()) or "nothing held out"
         epoch = self.trainer.step / self.trainer.steps_per_epoch
         minutes = self.elapsed() / 60

@@ -75,9 +75,11 @@ class TrainingSettings:
         self.architecture(1), self.dropout()
 
     def architecture(self, vocabulary_size: int) -> Architecture:
+        """The network that these settings ask for. Raises: UserError for a size or cell that cannot be."""
         return Architecture(vocabulary_size, self.cell, self.hidden_size, self.num_layers, self.embedding_size, self.tied)
 
     def dropout(self) -> Dropout:
+        """The chances of dropping. Raises: UserError for one that is out of range."""
         return Dropout(self.dropout_token, self.dropout_input, self.dropout_hidden, self.dropout_output, self.dropout_weight)
 
 

@@ -9,7 +9,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, write_tab
-from webui.doors import Doors, close_fetching
+from webui.middleware import RequestFilter, close_fetching
 from webui.models import Models
 from webui.theme import STYLE, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
@@ -79,7 +79,7 @@ def launch(
         ssr_mode=False,
         run_history=False,
         footer_links=["api", "settings"],
-        app_kwargs={"middleware": [Middleware(Doors)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={"middleware": [Middleware(RequestFilter)], "docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=theme(),
         css_paths=[STYLE],
         strict_cors=True,

@@ -26,14 +26,14 @@ MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
 BUSY = b'{"detail": "The page is busy with other visitors: try again in a moment."}'
 
 
-class Doors:
-    """ASGI middleware; see the file's first line."""
+class RequestFilter:
+    """ASGI middleware that refuses what the page has no use for, and bounds the rest."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what is not let in, hand on the rest."""
+        """Answer a request that is refused; hand on any other."""
         if scope["type"] == "http":
             refusal = _refusal(scope)
             if refusal is not None:
