@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from captioner.embed import Embedded, EmbedError, read_description, with_description
+from captioner.description import EmbedError, read_description, with_description
+from captioner.embed import Embedded
 from captioner.folder import Row
 from captioner.model import Caption
 
