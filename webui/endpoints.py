@@ -64,7 +64,7 @@ def build(models: Models) -> None:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> tuple[dict[str, Any], FileData]:
-        """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot be used has a note that says why.
+        """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot be used gets a note that says why.
 
         Args:
             photos: Photos or ZIPs of photos, at most 500 photos in all.
@@ -98,14 +98,14 @@ def build(models: Models) -> None:
         stop: str = "",
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Write text that goes on from a prompt, a character at a time; each value is the whole text so far, prompt included.
+        """Continue a prompt, a character at a time; each value is the whole text so far, prompt included.
 
         Args:
-            prompt: What the text goes on from; characters that the model has never seen are left out.
+            prompt: The text to continue; characters that the model has never seen are left out.
             length: Characters to write.
-            temperature: Below 1 likelier, above 1 wilder; 0 is always the likeliest.
+            temperature: Below 1 likelier, above 1 wilder; 0 always takes the likeliest.
             top_k: Only the k likeliest characters; 0 is all.
-            top_p: Only the likeliest characters that have this probability together.
+            top_p: Only the likeliest characters whose probabilities sum to this.
             stop: End before this text; empty for none.
             seed: The same seed gives the same text.
         """
