@@ -1,4 +1,4 @@
-"""Trains a recipe and variants of it with one lever moved each, and prints the table of what each gave on held-out data.
+"""Trains a recipe and variants of it that each change one setting, and prints a table of how each did on held-out data.
 
     python scripts/ablation.py charlm CORPUS --output RUNS
     python scripts/ablation.py captioner --annotations dataset.json --images photos/ --output RUNS
@@ -87,9 +87,9 @@ CAPTIONER_VARIANTS: dict[str, Settings] = {
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Output = Annotated[Path, typer.Option(help="Folder for the runs, one a variant.")]
+Output = Annotated[Path, typer.Option(help="Folder for the runs, one per variant.")]
 Only = Annotated[str, typer.Option(help="Variants, separated by commas; all if not given.")]
-Jobs = Annotated[int, typer.Option(min=1, help="Runs at a time.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Runs at the same time.")]
 Flags = Annotated[str, typer.Option(help="More flags for every run, as one string; they win over the recipe.")]
 
 

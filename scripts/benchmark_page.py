@@ -115,7 +115,7 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 3)
 
 @app.command()
 def start(repeats: int = 3) -> None:
-    """Seconds from the command to the page's first answer."""
+    """Milliseconds from the command to the page's first answer."""
     times = []
     for _ in range(repeats):
         started = time.perf_counter()
