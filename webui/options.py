@@ -69,7 +69,7 @@ def decoding(method: Any, beam_size: Any, num_captions: Any, max_length: Any, te
             seed=None if seed is None or seed == "" else int(seed) % 2**63,
         )
     except (TypeError, ValueError, OverflowError):
-        raise UserError("a setting is not a number: correct it under Options") from None
+        raise UserError("a setting is no number: correct it under Options") from None
     if not math.isfinite(chosen.temperature):
         raise UserError("the temperature must be a number")
     chosen.check()
