@@ -81,7 +81,7 @@ def text(repeats: int = 20, charlm: Charlm = None) -> None:
 
 
 @app.command()
-def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 3) -> None:
+def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5) -> None:
     """Photos a second through so many clients at once, and of the captioner alone on the same photos, in turn."""
     from gradio_client import Client, handle_file
 
