@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not know
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file may not grow further"}
 
@@ -66,7 +66,7 @@ def _leave_interrupted(name: str) -> None:
 def _leave_quietly() -> None:
     # The reader (head, less) went away.
     _drop_stdout()
-    sys.exit(128 + signal.SIGPIPE)
+    sys.exit(BROKEN_PIPE)
 
 
 def _drop_stdout() -> None:
