@@ -76,7 +76,7 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         raise UserError(f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}") from None
     except NotADirectoryError:
         raise UserError(f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else None
@@ -109,6 +109,17 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *
         raise UserError(f"the weights in '{source}' do not fit its config: {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}")
     own = module.state_dict()
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def check_sizes(sizes: Mapping[str, int], tensors: Mapping[str, torch.Tensor], *, source: object) -> None:
+    """Compare the sizes in a config with the stored tensors, before a network of those sizes takes its memory.
+
+    Raises: UserError naming the source and a size that is larger than any the tensors have.
+    """
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, size in sizes.items():
+        if size > largest:
+            raise UserError(f"the weights in '{source}' do not fit its config: {name} is {size}, their largest size {largest}")
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -113,7 +113,9 @@ def test_a_newer_format_is_refused_and_an_older_one_read(saved: Path) -> None:
     assert load(saved, version=3)[1]["version"] == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '"text"', '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", '"text"', "[" * 100_000, '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}']
+)
 def test_a_config_that_is_damaged_is_refused(content: str, saved: Path) -> None:
     (saved / "config.json").write_text(content, encoding="utf-8")
     refused(saved)
