@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,22 @@ def save_checkpoint(
     stored = {name: _storable(tensor, dtype) for name, tensor in tensors.items()}
     digest = weights_hash(stored)
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
-    save_file(stored, weights, metadata={"weights_hash": digest})
+    write_tensors(weights, stored, {"weights_hash": digest})
     text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file. Raises: OSError naming it, where safetensors itself hides what the system said (a full disk)."""
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata))
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

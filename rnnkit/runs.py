@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from rnnkit.checkpoint import CONFIG, WEIGHTS
+from rnnkit.checkpoint import CONFIG, WEIGHTS, write_tensors
 from rnnkit.errors import UserError
 
 METRICS, FIGURE, STATE = "metrics.jsonl", "metrics.png", "state.safetensors"
@@ -81,11 +80,8 @@ class RunFolder:
     def save_state(self, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
         """Write the state; info is JSON."""
         part = self.path / f"{STATE}.part"
-        save_file(
-            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
-            part,
-            metadata={"info": json.dumps(info)},
-        )
+        stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        write_tensors(part, stored, {"info": json.dumps(info)})
         part.replace(self.path / STATE)
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
