@@ -185,7 +185,7 @@ class _Trainer:
         self, datasets: Sequence[Dataset], run: RunFolder, config: TrainingConfig, accelerator: Accelerator, cache: Path, resuming: bool
     ) -> None:
         self.run, self.config, self.accelerator, self.datasets = run, config, accelerator, datasets
-        self.state, self.progress = run.load_state() if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
+        self.state, self.progress = run.load_state("config") if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
         if resuming and self.progress["config"] != asdict(config):
             changed = [name for name, value in asdict(config).items() if self.progress["config"].get(name) != value]
             raise UserError(

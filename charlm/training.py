@@ -229,7 +229,7 @@ class Trainer:
 
         Raises: UserError if the settings or the text are not those of the run.
         """
-        tensors, info = self.run.load_state()
+        tensors, info = self.run.load_state("settings")
         own = dataclasses.asdict(self.settings)
         before = info["settings"]
         changed = [name for name, value in own.items() if name not in NOT_LEARNED and before.get(name) != value]

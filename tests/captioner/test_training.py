@@ -150,7 +150,7 @@ def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp
     files = shapes(8, 4)
     run(files, tmp_path / "run", replace(SMALL, epochs=1))
     folder = RunFolder(tmp_path / "run")
-    tensors, info = folder.load_state()
+    tensors, info = folder.load_state("config")
     del info["data_hash"]
     folder.save_state(tensors, info)
     run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
