@@ -214,8 +214,8 @@ class _Trainer:
         self.decoder = Decoder(replace(sizes, dropout=config.dropout) if initial else self._decoder_config())
         if initial:
             load_parts(initial, encoder=self.encoder, decoder=self.decoder)
+        self.encoder.unfreeze(config.fine_tune_stages)  # before hours are spent on features, as it refuses more stages than there are
         self._load_photos(cache)
-        self.encoder.unfreeze(config.fine_tune_stages)
         self.model = CaptionModel(self.encoder, self.decoder, config.fine_tune_stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = self._optimizer()

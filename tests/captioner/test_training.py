@@ -309,12 +309,15 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
         ({"crops": -5}, "crops must be at least 0"),
         ({"min_count": 1000}, "0 different words, counting those seen 1000 times"),
         ({"fine_tune_stages": 99}, "stages"),
+        ({"validation_photos": 1}, "validation_photos must be 0 .* or at least 2"),
+        ({"hidden_size": 10**7}, "hidden_size must be from 1 to 1000000"),
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(shapes(4, 2), tmp_path / "run", replace(SMALL, **change))
+    assert not (tmp_path / "cache").exists()  # said before any feature is computed
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:9"])
