@@ -60,7 +60,7 @@ def caption_command(
     from_file: Annotated[str | None, typer.Option(help="Take the photos from a list, one path per line; - is standard input.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders inside folders too.")] = False,
     format: Annotated[str, typer.Option(help=f"Output format: {' | '.join(FORMAT_NAMES)}.")] = "tsv",
-    output: Annotated[Path | None, typer.Option(help="File to write, or folder for shards and copies; stdout if not given.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write, or folder for shards and copies; stdout if not given, or -.")] = None,
     existing: Annotated[
         str, typer.Option(help="What to do with captions that are there already: skip | overwrite | append | prepend.")
     ] = "skip",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ATTENTIONS = ("additive", "none")
+SIZES = ("vocabulary_size", "channels", "embedding_size", "hidden_size")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,23 @@ class DecoderConfig:
     adaptive: bool = False  # a sentinel among the regions
     tied: bool = True  # the output layer's matrix is the embedding's
     dropout: float = 0.5  # on embeddings, region values and the output layer's input
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError naming a value that makes no sense: a config file may hold anything."""
+        for name in (*SIZES, "attention_size"):
+            if type(size := getattr(self, name)) is not int or not 1 <= size <= 1_000_000:
+                raise ValueError(f"{name} must be a whole number from 1 to 1000000, not {size!r}")
+        for name in ("adaptive", "tied"):
+            if type(choice := getattr(self, name)) is not bool:
+                raise ValueError(f"{name} must be true or false, not {choice!r}")
+        if self.attention not in ATTENTIONS:
+            raise ValueError(f"attention must be one of {ATTENTIONS}, not {self.attention!r}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout must be from 0 to 1, not {self.dropout!r}")
+
+    def used(self) -> dict[str, int]:
+        """The sizes that its tensors have."""
+        return {name: getattr(self, name) for name in (*SIZES, *["attention_size"] * (self.attention != "none"))}
 
 
 class State(NamedTuple):
@@ -59,8 +77,6 @@ class Decoder(nn.Module):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
-        if config.attention not in ATTENTIONS:
-            raise ValueError(f"attention must be one of {ATTENTIONS}, not {config.attention!r}")
         self.config = config
         hidden, embedding = config.hidden_size, config.embedding_size
         self.embedding = nn.Embedding(config.vocabulary_size, embedding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -38,8 +39,13 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, stored: dict[str, Any]) -> Preprocessing:
-        """What a checkpoint's config holds."""
-        return cls(int(stored["size"]), tuple(stored["mean"]), tuple(stored["std"]))
+        """What a checkpoint's config holds. Raises: KeyError, TypeError or ValueError for what makes no sense."""
+        size, mean, std = stored["size"], tuple(stored["mean"]), tuple(stored["std"])
+        if type(size) is not int or not 1 <= size <= 4096:
+            raise ValueError(f"size must be a whole number of pixels from 1 to 4096, not {size!r}")
+        if not (len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std)) and min(std) > 0):
+            raise ValueError(f"mean and std must be three numbers each, those of std above 0, not {mean} and {std}")
+        return cls(size, mean, std)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The squashed photo, (size, size, 3) uint8."""

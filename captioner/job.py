@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -65,7 +66,7 @@ def run_job(job: FolderJob) -> bool:
     output = _choose_output(job, photos, summary)
     todo, total = output.photos, len(output.photos) if isinstance(output.photos, Sequence) else None
     if job.dry_run:
-        _say_what_would_be_done(photos, todo)
+        _say_what_would_be_done(photos, todo, summary)
         return not summary.failed
     summary.skipped += 0 if total is None else len(photos) - total
     asked = len(photos) + len(photos.unread)
@@ -83,6 +84,8 @@ def run_job(job: FolderJob) -> bool:
 
 def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
     shards = [photo for photo in photos if photo.suffix == ".tar"]
+    if job.output == Path("-") and (job.embed or job.format == "webdataset"):
+        raise UserError("--output - is standard output, but copies and shards go to a folder: name one")
     if job.embed:
         from captioner.embed import Embedded
 
@@ -145,11 +148,18 @@ def _summed_up(summary: Summary, asked: int | None, output: Output | None = None
     sum_up()
 
 
-def _say_what_would_be_done(photos: Photos, todo: object) -> None:
+def _say_what_would_be_done(photos: Photos, todo: object, summary: Summary) -> None:
+    """A line a photo; of what would fail only that is known which is not there."""
     names = {str(photo) for photo in todo} if isinstance(todo, Sequence) else set(photos.names)
+    missing = 0
     for name in photos.names:
-        print(f"{'caption' if name in names else 'skip'}\t{FORMATS['tsv'].key(Path(name))}")
-    tell(f"would caption {len(names)}, skip {len(photos) - len(names)}; nothing was done")
+        what = "skip" if name not in names else "caption" if os.path.exists(name) else "fail"  # noqa: PTH110 - never raises
+        print(f"{what}\t{FORMATS['tsv'].key(Path(name))}")
+        if what == "fail":
+            missing += 1
+            summary.count(Path(name), "no such file")
+    failing = f", fail {missing}" if missing else ""
+    tell(f"would caption {len(names) - missing}, skip {len(photos) - len(names)}{failing}; nothing was done")
 
 
 def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
@@ -159,7 +169,7 @@ def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
         raise UserError("--embed and --fail-fast need --engine local")
     shards = ShardFolder(job.output, job.format, photos, job.existing)
     if job.dry_run:
-        _say_what_would_be_done(photos, shards.photos)
+        _say_what_would_be_done(photos, shards.photos, summary)
         return not summary.failed
     summary.skipped += len(photos) - len(shards.photos)
     with _summed_up(summary, len(photos) + len(photos.unread)):

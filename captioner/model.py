@@ -19,7 +19,7 @@ from captioner.engines import Writer, choose_engine
 from captioner.images import Source, open_image
 from captioner.search import Hypothesis, beam_search, sample
 from captioner.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
-from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint, weights_hash
+from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
@@ -117,16 +117,9 @@ class Captioner:
                 return cls.load(bundled, device=device, backend=backend)
         where, path = resolve_device(device), Path(folder)
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
-        try:
-            name, preprocessing = config["encoder"]["name"], Preprocessing.from_config(config["encoder"]["preprocessing"])
-            vocabulary = Vocabulary(config["vocabulary"])
-            decoder = Decoder(DecoderConfig(**config["decoder"]))
-            if len(vocabulary) != decoder.config.vocabulary_size:
-                raise ValueError(f"{len(vocabulary)} words in the vocabulary, {decoder.config.vocabulary_size} in the decoder")
-            if not abs(penalty := _length_penalty(config)) <= 100:
-                raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"the config in '{folder}' is damaged ({type(error).__name__}: {error})") from None
+        name, preprocessing, vocabulary, sizes = stored_parts(config, source=path)
+        check_sizes(sizes.used(), tensors, source=path)
+        decoder = Decoder(sizes)
         load_part(decoder, "decoder.", tensors, source=path)
 
         def build() -> Encoder:
@@ -288,6 +281,26 @@ def log_prob_step(decoder: Writer) -> Callable[[Tensor, State, Memory], tuple[Te
         return logits.float().log_softmax(dim=-1), state
 
     return step
+
+
+def stored_parts(config: Mapping[str, Any], *, source: Path) -> tuple[str, Preprocessing, Vocabulary, DecoderConfig]:
+    """What a checkpoint's config says: the encoder's name, how it sees, the vocabulary, the decoder's sizes.
+
+    Raises: UserError naming the checkpoint and a value that makes no sense.
+    """
+    try:
+        name, preprocessing = config["encoder"]["name"], Preprocessing.from_config(config["encoder"]["preprocessing"])
+        vocabulary, decoder = Vocabulary(config["vocabulary"]), DecoderConfig(**config["decoder"])
+        if not isinstance(name, str):
+            raise TypeError(f"the encoder's name must be text, not {name!r}")
+        if len(vocabulary) != decoder.vocabulary_size:
+            raise ValueError(f"{len(vocabulary)} words in the vocabulary, {decoder.vocabulary_size} in the decoder")
+        if not abs(penalty := _length_penalty(config)) <= 100:
+            raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
+        frozenset(config.get("decoding", {}).get("repeatable") or ())
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(f"the config in '{source}' is damaged ({type(error).__name__}: {error})") from None
+    return name, preprocessing, vocabulary, decoder
 
 
 def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> dict[str, Any]:

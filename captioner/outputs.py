@@ -44,7 +44,7 @@ def open_output(
     """Where rows of photos go in a format.
 
     Args:
-        output: a file; None is stdout, except for sidecars, which lie beside their photos.
+        output: a file; None or - is stdout, except for sidecars, which lie beside their photos.
         existing: what becomes of captions that are there already; see `captioner.existing.RowFile` and `Sidecars`.
         num_captions, made_by: see `captioner.existing.RowFile`.
 
@@ -58,6 +58,8 @@ def open_output(
         if output is not None:
             raise UserError("sidecars lie beside their photos: leave out --output, or use another --format")
         return Sidecars(photos, existing)
+    if output == Path("-"):
+        output = None
     if format == "parquet":
         from captioner.parquet import ParquetFile  # an extra
 

@@ -69,8 +69,8 @@ class TrainingConfig:
             "embedding_size",
             "attention_size",
         ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= 1_000_000:
+                raise UserError(f"{name} must be from 1 to 1000000, not {getattr(self, name)}")
         for name in (
             "crops",
             "epochs",
@@ -93,6 +93,8 @@ class TrainingConfig:
         for name in ("learning_rate", "encoder_learning_rate", "self_critical_learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.validation_photos == 1:
+            raise UserError("validation_photos must be 0 (all) or at least 2: CIDEr-D compares photos")
         if self.attention not in ("additive", "none"):
             raise UserError(f"attention must be additive or none, not '{self.attention}'")
         if not 0 <= self.seed < 2**32:

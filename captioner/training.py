@@ -31,16 +31,27 @@ from captioner.decoder import Decoder, DecoderConfig
 from captioner.encoder import Encoder, create_encoder
 from captioner.features import photo_views
 from captioner.metrics import score_captions, tokenize
-from captioner.model import FORBIDDEN, KIND, VERSION, Decoding, generate, load_parts, log_prob_step, save_captioner, words_once
+from captioner.model import (
+    FORBIDDEN,
+    KIND,
+    VERSION,
+    Decoding,
+    generate,
+    load_parts,
+    log_prob_step,
+    save_captioner,
+    stored_parts,
+    words_once,
+)
 from captioner.search import sample
 from captioner.self_critical import Reward, self_critical_targets, word_mask
 from captioner.settings import TrainingConfig
 from captioner.vocabulary import END, PAD, SPECIAL, START, Vocabulary, repeatable_words
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import load_weights, read_config
-from rnnkit.devices import resolve_device
+from rnnkit.devices import forget_accelerator, resolve_device
 from rnnkit.errors import UserError
-from rnnkit.runs import RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +149,7 @@ def train(
         if resume and not resuming:  # killed in its first epoch, perhaps after that was logged
             run.forget_after(0)
     accelerator.wait_for_everyone()
-    resuming = resuming or (resume and (output / "state.safetensors").exists())
+    resuming = resuming or (resume and (output / STATE).exists())
     best = _Trainer(datasets, run, config, accelerator, cache or cache_folder() / "features", resuming).run_epochs()
     # Processes that leave together do not tear the connection that another still reads from.
     accelerator.wait_for_everyone()
@@ -147,14 +158,20 @@ def train(
 
 
 def _accelerator(device: str, config: TrainingConfig) -> Accelerator:
-    if device not in ("auto", "cpu") and "LOCAL_RANK" not in os.environ:
+    chosen = device not in ("auto", "cpu") and "LOCAL_RANK" not in os.environ
+    if chosen:
         os.environ["ACCELERATE_TORCH_DEVICE"] = device
     # In the self-critical phase a fine-tuned CNN gets no gradient, which DistributedDataParallel must be told.
     unused = DistributedDataParallelKwargs(find_unused_parameters=bool(config.fine_tune_stages and config.self_critical_epochs))
     # The others wait while the main process computes features or validates; after torch's ten or thirty minutes they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused, patience])
+    forget_accelerator()
+    try:
+        return Accelerator(cpu=cpu, mixed_precision=config.mixed_precision, kwargs_handlers=[unused, patience])
+    finally:
+        if chosen:
+            del os.environ["ACCELERATE_TORCH_DEVICE"]  # not for the next run in this process
 
 
 # (epoch, chosen photos (B,), inputs, words, target words in the whole step) -> the loss and what else to log
@@ -168,16 +185,21 @@ class _Trainer:
         self, datasets: Sequence[Dataset], run: RunFolder, config: TrainingConfig, accelerator: Accelerator, cache: Path, resuming: bool
     ) -> None:
         self.run, self.config, self.accelerator, self.datasets = run, config, accelerator, datasets
-        self.state, self.progress = run.load_state() if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
+        self.state, self.progress = run.load_state("config") if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
         if resuming and self.progress["config"] != asdict(config):
             changed = [name for name, value in asdict(config).items() if self.progress["config"].get(name) != value]
             raise UserError(
                 f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with the same, or start a new run"
             )
-        initial = read_config(Path(config.init), kind=KIND, version=VERSION) if config.init else None
-        if initial and initial["encoder"]["name"] != config.encoder:
-            raise UserError(f"'{config.init}' was trained on {initial['encoder']['name']}: add --encoder {initial['encoder']['name']}")
-        self.vocabulary = Vocabulary(initial["vocabulary"]) if initial else self._vocabulary()
+        # Now, not only when hours were spent on features; then those that do not open are known too.
+        self._check_photos([len(dataset.split("train")) for dataset in datasets], [len(dataset.split("val")) for dataset in datasets])
+        initial = Path(config.init) if config.init else None
+        if initial:
+            encoder, _, self.vocabulary, sizes = stored_parts(read_config(initial, kind=KIND, version=VERSION), source=initial)
+            if encoder != config.encoder:
+                raise UserError(f"'{initial}' was trained on {encoder}: add --encoder {encoder}")
+        else:
+            self.vocabulary = self._vocabulary()
         self.data_hash = self._hash_data()
         if resuming and self.progress.get("data_hash", self.data_hash) != self.data_hash:  # older runs have none
             raise UserError(f"'{run.path}' was started on other photos or captions: resume with those, or start a new run")
@@ -189,11 +211,11 @@ class _Trainer:
             )
         torch.manual_seed(config.seed)
         self.encoder = create_encoder(config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not initial)
-        self.decoder = Decoder(self._decoder_config(initial))
+        self.decoder = Decoder(replace(sizes, dropout=config.dropout) if initial else self._decoder_config())
         if initial:
-            load_parts(Path(config.init), encoder=self.encoder, decoder=self.decoder)
+            load_parts(initial, encoder=self.encoder, decoder=self.decoder)
+        self.encoder.unfreeze(config.fine_tune_stages)  # before hours are spent on features, as it refuses more stages than there are
         self._load_photos(cache)
-        self.encoder.unfreeze(config.fine_tune_stages)
         self.model = CaptionModel(self.encoder, self.decoder, config.fine_tune_stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimizer = self._optimizer()
@@ -223,10 +245,8 @@ class _Trainer:
                 digest.update(json.dumps([example.path.name, example.split, example.captions]).encode())
         return digest.hexdigest()[:16]
 
-    def _decoder_config(self, initial: dict[str, Any] | None) -> DecoderConfig:
+    def _decoder_config(self) -> DecoderConfig:
         c = self.config
-        if initial:
-            return DecoderConfig(**(initial["decoder"] | {"dropout": c.dropout}))
         return DecoderConfig(
             len(self.vocabulary),
             self.encoder.channels,
@@ -263,13 +283,18 @@ class _Trainer:
                 self.validation[dataset.name] = Photos(
                     [e for e, _ in held_out], rows, [i for _, i in held_out], self.vocabulary, c.max_length
                 )
-        if len(training) < (processes := self.accelerator.num_processes) or not self.validation:
-            held_out_photos = sum(map(len, self.validation.values()))
-            raise UserError(
-                f"{len(training)} photos to train on, {held_out_photos} to validate on: needed are {processes} (one for each process)"
-                " and 2 of a data set"
-            )
+            elif held_out:
+                logger.warning("%s: its one photo to validate on is left out, as CIDEr-D needs two", dataset.name)
+        self._check_photos([len(training)], [len(photos) for photos in self.validation.values()])
         self.training = Photos([e for e, _ in training], rows, [i for _, i in training], self.vocabulary, c.max_length)
+
+    def _check_photos(self, training: Sequence[int], held_out: Sequence[int]) -> None:
+        """Raises: UserError if so many photos of each data set are too few to learn from, or to be judged by."""
+        if sum(training) < (processes := self.accelerator.num_processes) or max(held_out, default=0) < 2:
+            raise UserError(
+                f"{sum(training)} photos to train on, {sum(held_out)} to validate on: needed are {processes} (one for each process)"
+                " and 2 of a data set: add photos, or give more of them the split that lacks them"
+            )
 
     def _optimizer(self) -> torch.optim.Optimizer:
         c = self.config
@@ -292,6 +317,7 @@ class _Trainer:
     # --- going through the epochs ---
 
     def run_epochs(self) -> dict[str, Any]:
+        """Train, judge and save epoch by epoch, to the end of both phases. Returns: the record of the best epoch."""
         c = self.config
         total = c.epochs + c.self_critical_epochs
         for epoch in range(self.progress["epoch"] + 1, total + 1):

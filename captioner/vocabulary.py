@@ -37,6 +37,8 @@ class Vocabulary:
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
             raise ValueError("a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice")
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("a vocabulary's words must be text")
         self.words = tuple(words)
         self._ids = {word: index for index, word in enumerate(words)}
 

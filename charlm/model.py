@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from charlm.corpus import UnknownPolicy, Vocabulary
-from charlm.network import Architecture, Network
+from charlm.network import SIZES, Architecture, Network
 from charlm.sampling import Choice, StopStrings, generate
 from charlm.stepper import Precision, Stepper, prepare
 from charlm.writer import Writer
-from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
@@ -45,10 +45,12 @@ class CharLM:
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         try:
             vocabulary = Vocabulary(config["vocabulary"])
-            network = Network(Architecture(vocabulary_size=len(vocabulary), **config["architecture"]))
-        except (KeyError, TypeError) as error:
+            architecture = Architecture(vocabulary_size=len(vocabulary), **config["architecture"])
+        except (KeyError, TypeError, UserError) as error:
             raise UserError(f"the config in '{path}' is damaged ({error}): copy or train the checkpoint again") from None
-        load_weights(network, _with_tied(tensors, network), source=path)
+        check_sizes({name: getattr(architecture, name) for name in SIZES}, tensors, source=path)
+        network = Network(architecture)
+        load_weights(network, _with_tied(tensors, architecture), source=path)
         about = {key: value for key, value in config.items() if key not in ("kind", "version", "architecture", "vocabulary")}
         return cls(network.to(resolve_device(device)), vocabulary, about)
 
@@ -155,6 +157,6 @@ class CharLM:
         return self._prepared[key]()
 
 
-def _with_tied(tensors: dict[str, torch.Tensor], network: Network) -> dict[str, torch.Tensor]:
-    tied = network.architecture.tied and "embedding.weight" in tensors
+def _with_tied(tensors: dict[str, torch.Tensor], architecture: Architecture) -> dict[str, torch.Tensor]:
+    tied = architecture.tied and "embedding.weight" in tensors
     return {**tensors, "output.weight": tensors["embedding.weight"]} if tied else tensors

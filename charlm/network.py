@@ -14,6 +14,7 @@ from charlm.cells import Weights
 from rnnkit.errors import UserError
 
 LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+SIZES = ("vocabulary_size", "hidden_size", "embedding_size")
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,12 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
             raise UserError(f"unknown cell {self.cell!r}: use {', '.join(LAYERS)}")
-        for name in ("vocabulary_size", "hidden_size", "num_layers", "embedding_size"):
+        for name, most in (*((name, 1_000_000) for name in SIZES), ("num_layers", 100)):
             size = getattr(self, name)
-            if type(size) is not int or not 1 <= size <= 1_000_000:
-                raise UserError(f"{name} must be a whole number from 1 on, not {size!r}")
+            if type(size) is not int or not 1 <= size <= most:
+                raise UserError(f"{name} must be a whole number from 1 to {most}, not {size!r}")
+        if type(self.tied) is not bool:
+            raise UserError(f"tied must be true or false, not {self.tied!r}")
         if self.tied and self.embedding_size != self.hidden_size:
             raise UserError(f"tied weights need equal sizes: embedding_size is {self.embedding_size}, hidden_size {self.hidden_size}")
 

@@ -10,6 +10,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from charlm.settings import learning_rate
+from rnnkit.checkpoint import WEIGHTS
 from rnnkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ class Meter:
         loss, norm = torch.stack(trainer.unreported).mean(dim=0).tolist()
         trainer.unreported = []
         if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm ('{trainer.run.path}' keeps the best)"
-            )
+            kept = f" ('{trainer.run.path}' keeps the best)" if (trainer.run.path / WEIGHTS).exists() else ""
+            raise UserError(f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm{kept}")
         speed = self.characters / (time.monotonic() - self.since)
         epoch = trainer.step / trainer.steps_per_epoch
         if trainer.accelerator.is_main_process:

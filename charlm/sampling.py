@@ -14,6 +14,7 @@ from charlm.stepper import Stepper
 from rnnkit.errors import UserError
 
 COLDEST = 1e-6  # at a lower temperature nothing but the likeliest is ever drawn, and 32 bits cannot say so
+HOTTEST = 1_000_000  # all characters are equally likely long before that
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Choice:
     top_p: float = 1.0  # only the likeliest whose probabilities reach p together (Holtzman et al. 2020)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature must be 0 or more, not {self.temperature}")
+        if not 0 <= self.temperature <= HOTTEST:
+            raise UserError(f"temperature must be from 0 to {HOTTEST:,}, not {self.temperature}")
         if self.top_k < 0:
             raise UserError(f"top-k must be 0 (all) or more, not {self.top_k}")
         if not 0 < self.top_p <= 1:

@@ -30,6 +30,7 @@ from charlm.network import Network
 from charlm.progress import Meter
 from charlm.settings import SETTINGS, TrainingSettings, learning_rate
 from rnnkit.checkpoint import WEIGHTS
+from rnnkit.devices import forget_accelerator
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
 
@@ -169,10 +170,11 @@ class Trainer:
 
     def _shorten_to_time_limit(self, elapsed: float) -> None:
         if self.settings.max_minutes > 0:
-            affordable = torch.tensor(self.step * self.settings.max_minutes * 60 / elapsed, device=self.device)
+            steps = min(self.step * self.settings.max_minutes * 60 / elapsed, self.planned_steps)
+            affordable = torch.tensor(steps, dtype=torch.float64, device=self.device)
             if self.accelerator.num_processes > 1:
                 torch.distributed.broadcast(affordable, 0)
-            self.total_steps = max(self.step + 1, min(self.planned_steps, int(affordable)))
+            self.total_steps = max(self.step + 1, int(affordable))
 
     def _keep_if_best(self, meter: Meter) -> None:
         """Score the averaged weights on the held-out text; keep them if they are the best so far, or if nothing is held out."""
@@ -227,7 +229,7 @@ class Trainer:
 
         Raises: UserError if the settings or the text are not those of the run.
         """
-        tensors, info = self.run.load_state()
+        tensors, info = self.run.load_state("settings")
         own = dataclasses.asdict(self.settings)
         before = info["settings"]
         changed = [name for name, value in own.items() if name not in NOT_LEARNED and before.get(name) != value]
@@ -296,6 +298,7 @@ def start_accelerator(precision: str, device: torch.device) -> Accelerator:
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
     # The others wait while the main process scores the held-out text; after torch's ten or thirty minutes they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    forget_accelerator()
     return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no", kwargs_handlers=[patience])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +34,22 @@ def save_checkpoint(
     stored = {name: _storable(tensor, dtype) for name, tensor in tensors.items()}
     digest = weights_hash(stored)
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
-    save_file(stored, weights, metadata={"weights_hash": digest})
+    write_tensors(weights, stored, {"weights_hash": digest})
     text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file. Raises: OSError naming it, where safetensors itself hides what the system said (a full disk)."""
+    try:
+        save_file(dict(tensors), path, metadata=dict(metadata))
+    except SafetensorError as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -76,7 +89,7 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         raise UserError(f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}") from None
     except NotADirectoryError:
         raise UserError(f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else None
@@ -109,6 +122,17 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *
         raise UserError(f"the weights in '{source}' do not fit its config: {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}")
     own = module.state_dict()
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def check_sizes(sizes: Mapping[str, int], tensors: Mapping[str, torch.Tensor], *, source: object) -> None:
+    """Compare the sizes in a config with the stored tensors, before a network of those sizes takes its memory.
+
+    Raises: UserError naming the source and a size that is larger than any the tensors have.
+    """
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, size in sizes.items():
+        if size > largest:
+            raise UserError(f"the weights in '{source}' do not fit its config: {name} is {size}, their largest size {largest}")
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -1,10 +1,17 @@
-"""Where the arithmetic runs: one name in, one torch.device out, checked."""
+"""Where the arithmetic runs: one name in, one torch.device out, checked; and each training with its own."""
 
 from __future__ import annotations
 
 import torch
 
 from rnnkit.errors import UserError
+
+
+def forget_accelerator() -> None:
+    """Let this process's next Accelerator take its own device and precision: accelerate keeps the first one's for all that follow."""
+    from accelerate.state import AcceleratorState  # takes seconds to import, which only training has
+
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def resolve_device(name: str = "auto") -> torch.device:

@@ -30,6 +30,9 @@ def run_command(name: str, command: Callable[[], object]) -> None:
     if os.environ.get("SHOW_AND_SPELL_DEBUG"):
         command()
         return
+    for closed in [name for name in ("stdout", "stderr") if getattr(sys, name) is None]:
+        # By `>&-`. What goes there is dropped, as print does; but it would print what is for stderr among the rows.
+        setattr(sys, closed, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open as long as the process
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # what stands for it may be no text file
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # the terminal may not know every character

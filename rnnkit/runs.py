@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from rnnkit.checkpoint import CONFIG, WEIGHTS
+from rnnkit.checkpoint import CONFIG, WEIGHTS, write_tensors
 from rnnkit.errors import UserError
 
 METRICS, FIGURE, STATE = "metrics.jsonl", "metrics.png", "state.safetensors"
@@ -81,20 +80,27 @@ class RunFolder:
     def save_state(self, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
         """Write the state; info is JSON."""
         part = self.path / f"{STATE}.part"
-        save_file(
-            {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()},
-            part,
-            metadata={"info": json.dumps(info)},
-        )
+        stored = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        write_tensors(part, stored, {"info": json.dumps(info)})
         part.replace(self.path / STATE)
 
-    def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Read what `save_state` wrote."""
+    def load_state(self, settings: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Read what `save_state` wrote.
+
+        Args:
+            settings: what the info calls its settings, which tells one network's run from the other's.
+
+        Raises: UserError if the state is damaged, or of the other network.
+        """
         try:
             with safe_open(self.path / STATE, framework="pt", device="cpu") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["info"])  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                info = json.loads((file.metadata() or {})["info"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"'{self.path / STATE}' is damaged ({error}): start the run again in another folder") from None
+        if not isinstance(info, dict) or settings not in info:
+            raise UserError(f"'{self.path}' holds a run of another program: choose another --output")
+        return tensors, info
 
     def draw(self, panels: Iterable[tuple[str, Iterable[str]]]) -> None:
         """Draw metrics.png: one panel a (label, names of metrics), each metric over its step."""

@@ -30,7 +30,7 @@ def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, An
     if config is not None:
         try:
             values = json.loads(config.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
         if not isinstance(values, dict):
             raise UserError(f"--config '{config}' must hold one JSON object, names of settings and their values")

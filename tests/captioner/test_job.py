@@ -99,6 +99,21 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
+def test_an_output_called_minus_is_standard_output(caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert caption(photos / "0.jpg", "--output", "-") == caption(photos / "0.jpg")
+    for arguments, said in (
+        (("--embed",), "copies and shards go to a folder"),
+        (("--format", "webdataset"), "copies and shards go to a folder"),
+        (("--format", "sidecar"), "leave out --output"),
+        (("--format", "parquet"), "--output"),
+    ):
+        code, _, err = caption(photos / "0.jpg", "--output", "-", *arguments)
+        assert code == 2 and said in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_an_empty_list_is_an_error_and_not_an_empty_result(caption: Run, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("\n\n", encoding="utf-8")
     assert "names no photos" in caption("--from-file", tmp_path / "list")[2]
@@ -143,6 +158,9 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos
     code, out, err = caption(photos, "--output", output, "--dry-run")
     assert [line.split("\t")[0] for line in out.splitlines()] == [*["skip"] * 5, "caption"]
     assert "would caption 1, skip 5" in err
+    code, out, err = caption(photos / "0.jpg", photos / "no.jpg", photos / "bad.jpg", "--output", output, "--dry-run")
+    assert code == 1 and [line.split("\t")[0] for line in out.splitlines()] == ["skip", "fail", "caption"]
+    assert "no.jpg: no such file" in err and "would caption 1, skip 1, fail 1; nothing was done" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no name holds a line break there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,43 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
         ({"decoding": {"length_penalty": "long"}}, r"config in '.*kept' is damaged .*'long'"),
         ({"decoding": {"length_penalty": math.nan}}, r"config in '.*kept' is damaged .*length_penalty must be .*, not nan"),
         ({"decoding": 0.9}, r"config in '.*kept' is damaged"),
+        ({"decoding": {"length_penalty": 10**400}}, "damaged"),
+        ({"decoding": {"repeatable": 5}}, "damaged"),
+        ({"vocabulary": [*config["vocabulary"][:-1], 5]}, "words must be text"),
+        ({"encoder": config["encoder"] | {"name": 5}}, "the encoder's name must be text, not 5"),
+        *(
+            (
+                {"decoder": config["decoder"] | {name: value}},
+                rf"config in '.*kept' is damaged .*{name} must be .*, not {re.escape(repr(value))}",
+            )
+            for name, value in (
+                ("hidden_size", -5),
+                ("hidden_size", 0),
+                ("hidden_size", 10**12),
+                ("vocabulary_size", True),
+                ("channels", -1),
+                ("embedding_size", 0),
+                ("attention_size", 1.5),
+                ("attention_size", "8"),
+                ("tied", "no"),
+                ("attention", "all"),
+                ("dropout", 2),
+            )
+        ),
+        ({"decoder": config["decoder"] | {"hidden_size": 900_000}}, "do not fit its config: hidden_size is 900000, their largest size"),
+        *(
+            ({"encoder": config["encoder"] | {"preprocessing": config["encoder"]["preprocessing"] | wrong}}, rf"is damaged .*{said}")
+            for wrong, said in (
+                ({"size": -1}, "size must be a whole number of pixels from 1 to 4096, not -1"),
+                ({"size": 10**9}, "size must be"),
+                ({"size": math.inf}, "size must be"),
+                ({"size": "224"}, "size must be"),
+                ({"mean": [0.5]}, "three numbers"),
+                ({"mean": list("abc")}, ""),
+                ({"std": [0, 0, 0]}, "three numbers"),
+                ({"std": None}, ""),
+            )
+        ),
         ({"weights_hash": "0"}, "not of one checkpoint"),
     ):
         (tmp_path / "kept" / "config.json").write_text(json.dumps(config | change), encoding="utf-8")

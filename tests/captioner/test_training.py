@@ -150,7 +150,7 @@ def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp
     files = shapes(8, 4)
     run(files, tmp_path / "run", replace(SMALL, epochs=1))
     folder = RunFolder(tmp_path / "run")
-    tensors, info = folder.load_state()
+    tensors, info = folder.load_state("config")
     del info["data_hash"]
     folder.save_state(tensors, info)
     run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
@@ -205,6 +205,34 @@ def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, 
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
     with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on: needed are 5 \(one for each process\)"):
         run(shapes(4, 2), tmp_path / "run", SMALL)
+
+
+@pytest.mark.parametrize("counts", [(8, 1), (8, 0), (0, 8)])
+def test_too_few_photos_are_refused_before_any_feature_is_computed(counts: tuple[int, int], shapes: Shapes, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{counts[0]} photos to train on, {counts[1]} to validate on: needed are 1 .* and 2 of a data set"):
+        run(shapes(*counts), tmp_path / "run", SMALL)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_data_set_with_one_photo_to_validate_on_is_named_beside_another_that_judges(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotations, images = shapes(8, 4)
+    records = json.loads(annotations.read_text(encoding="utf-8"))["images"]
+    (tmp_path / "few.json").write_text(json.dumps({"images": [*records[:4], records[-1]]}), encoding="utf-8")
+    monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: dict.fromkeys(trainer.validation))
+    datasets = [read_dataset(file, images) for file in (annotations, tmp_path / "few.json")]
+    with caplog.at_level("WARNING", "captioner"):
+        judged = train(datasets, tmp_path / "run", SMALL, device="cpu", cache=tmp_path / "cache")
+    assert len(judged) == 1 and "few: its one photo to validate on is left out" in caplog.text
+
+
+def test_each_training_in_a_process_has_its_own_precision_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [training._accelerator("cpu", replace(SMALL, mixed_precision=precision)).mixed_precision for precision in ("no", "bf16", "no")]
+    assert found == ["no", "bf16", "no"]
+    monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
+    assert training._accelerator("meta", SMALL).device.type == "meta"
+    assert training._accelerator("auto", SMALL).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_a_photo_whose_caption_says_left_is_never_mirrored(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,12 +309,15 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
         ({"crops": -5}, "crops must be at least 0"),
         ({"min_count": 1000}, "0 different words, counting those seen 1000 times"),
         ({"fine_tune_stages": 99}, "stages"),
+        ({"validation_photos": 1}, "validation_photos must be 0 .* or at least 2"),
+        ({"hidden_size": 10**7}, "hidden_size must be from 1 to 1000000"),
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(shapes(4, 2), tmp_path / "run", replace(SMALL, **change))
+    assert not (tmp_path / "cache").exists()  # said before any feature is computed
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:9"])

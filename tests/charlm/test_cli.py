@@ -108,6 +108,7 @@ def test_characters_of_the_prompt_that_are_skipped_are_not_written_either(traine
         (["train", "{tmp}/wrong.txt", "--output", "{tmp}/out", "--device", "cpu"], "offset 3"),
         (["inspect", "--model", "{run}", "--text", "T", "--output", "{tmp}/figures"], "2 to 1,000"),
         (["inspect", "--model", "{run}", "--text", "The", "--output", "{tmp}/figures", "--clip-norm", "-1"], "--clip-norm"),
+        (["inspect", "--model", "{run}", "--text", "The", "--output", "{tmp}/figures", "--position", "-5"], "counted from the end, not -5"),
     ],
 )
 def test_a_mistake_gives_one_sentence_and_exit_code_2(trained: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -55,6 +55,10 @@ def test_the_vocabulary_is_its_symbols_in_the_order_of_their_ids(make_model: Cal
         ({"vocabulary": None}, "damaged"),
         ({"architecture": {"hidden_size": "large"}}, "whole number"),
         ({"architecture": {"colour": "blue"}}, "damaged"),
+        ({"architecture": {"hidden_size": -5}}, "damaged .*hidden_size must be a whole number from 1 to 1000000, not -5"),
+        ({"architecture": {"hidden_size": 900_000}}, "do not fit its config: hidden_size is 900000, their largest size"),
+        ({"architecture": {"num_layers": 1_000_000}}, "num_layers must be a whole number from 1 to 100, not 1000000"),
+        ({"architecture": {"tied": "no"}}, "tied must be true or false, not 'no'"),
     ],
 )
 def test_a_damaged_config_is_an_error_that_says_so(

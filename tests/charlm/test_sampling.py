@@ -70,7 +70,9 @@ def test_temperature_0_is_argmax(logits: NDArray[np.float32]) -> None:
         assert (Choice(temperature).draw(logits, np.full(len(logits), 0.999)) == logits.argmax(axis=1)).all()
 
 
-@pytest.mark.parametrize("fields", [{"temperature": -1.0}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}])
+@pytest.mark.parametrize(
+    "fields", [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": 1e308}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}]
+)
 def test_a_setting_out_of_range_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(UserError):
         Choice(**fields)  # type: ignore[arg-type]

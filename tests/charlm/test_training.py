@@ -21,6 +21,7 @@ from rich.console import Console
 
 from charlm import CharLM
 from charlm.evaluation import score_stream
+from charlm.progress import Meter
 from charlm.settings import TrainingSettings, learning_rate
 from charlm.training import Trainer, start_accelerator, train
 from rnnkit.errors import UserError
@@ -234,6 +235,30 @@ def test_training_on_a_gpu_learns_as_on_a_cpu(tmp_path: Path, verse: str, traine
 
 def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSettings) -> None:
     assert start_accelerator("float32", CPU).device.type == "cpu"
+
+
+def test_each_training_in_a_process_has_its_own_precision() -> None:
+    assert [start_accelerator(precision, CPU).mixed_precision for precision in ("float32", "bfloat16", "float32")] == ["no", "bf16", "no"]
+
+
+def test_a_time_limit_without_an_end_shortens_nothing(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+    trainer = Trainer(verse, RunFolder(tmp_path), dataclasses.replace(tiny_settings, max_minutes=math.inf), CPU, Console(quiet=True))
+    trainer.step = 3
+    trainer._shorten_to_time_limit(1.0)
+    assert trainer.total_steps == trainer.planned_steps
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_loss_that_is_no_number_says_that_the_best_is_kept_only_where_it_is(
+    kept: bool, tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
+    trainer = Trainer(verse, RunFolder(tmp_path), tiny_settings, CPU, Console(quiet=True))
+    if kept:
+        trainer._keep({})
+    trainer.unreported = [torch.tensor([math.nan, 1.0])]
+    with pytest.raises(UserError, match="the loss is nan at step 0: lower --learning-rate or --clip-norm") as error:
+        Meter(trainer).report()
+    assert ("keeps the best" in str(error.value)) == kept
 
 
 def test_processes_wait_for_one_that_works_alone_for_hours() -> None:

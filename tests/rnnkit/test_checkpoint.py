@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -113,7 +114,9 @@ def test_a_newer_format_is_refused_and_an_older_one_read(saved: Path) -> None:
     assert load(saved, version=3)[1]["version"] == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", '"text"', '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", '"text"', "[" * 100_000, '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}']
+)
 def test_a_config_that_is_damaged_is_refused(content: str, saved: Path) -> None:
     (saved / "config.json").write_text(content, encoding="utf-8")
     refused(saved)
@@ -231,3 +234,18 @@ def test_a_fingerprint_tells_names_shapes_and_types() -> None:
     others = [{"b": torch.zeros(4)}, {"a": torch.zeros(2, 2)}, {"a": torch.zeros(4, dtype=torch.int32)}, {"a": torch.zeros(5)}, {}]
     assert len({weights_hash(tensors) for tensors in [one, *others]}) == 6
     assert weights_hash({"a": torch.ones(2, 3).t()}) == weights_hash({"a": torch.ones(3, 2)})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")
+def test_a_file_that_may_not_grow_is_the_systems_error_and_leaves_the_old_checkpoint(saved: Path) -> None:
+    import resource
+
+    before = (saved / "model.safetensors").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*model\.safetensors\.part") as error:
+            save_checkpoint(saved, {"weight": torch.rand(100_000)}, CONFIG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG and (saved / "model.safetensors").read_bytes() == before

@@ -89,6 +89,17 @@ def test_a_character_that_the_terminal_does_not_know_is_written_as_its_code() ->
     assert (done.returncode, done.stdout) == (0, b"fig\\xfc\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell closes nothing")
+def test_what_is_for_a_closed_stream_is_dropped_and_not_written_to_the_other() -> None:
+    code = "import sys; from rnnkit.errors import run_command\n"
+    code += "run_command('p', lambda: print('log', file=sys.stderr) or sys.stdout.write('row'))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1])}
+    for closed, left in ((">&-", (b"", b"log\n")), ("2>&-", (b"row", b""))):
+        command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, *left)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
 @pytest.mark.parametrize("call", ["command", "lambda: app([])"])
 def test_a_reader_that_goes_away_is_no_error(call: str) -> None:

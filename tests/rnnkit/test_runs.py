@@ -51,7 +51,7 @@ def test_a_state_comes_back_with_its_information(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.save_state({"weight": torch.arange(6.0).reshape(2, 3).t(), "step": torch.tensor(3)}, {"epoch": 2, "best": None, "name": "é"})
     assert run.start(resume=True) is True
-    tensors, info = run.load_state()
+    tensors, info = run.load_state("name")
     assert torch.equal(tensors["weight"], torch.arange(6.0).reshape(2, 3).t()) and int(tensors["step"]) == 3
     assert info == {"epoch": 2, "best": None, "name": "é"}
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
@@ -64,7 +64,7 @@ def test_a_damaged_state_is_refused_by_name(kept: int, tmp_path: Path) -> None:
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:kept])
     with pytest.raises(UserError, match=r"state.safetensors' is damaged"):
-        run.load_state()
+        run.load_state("step")
 
 
 def test_a_state_that_something_else_wrote_is_refused(tmp_path: Path) -> None:
@@ -72,7 +72,15 @@ def test_a_state_that_something_else_wrote_is_refused(tmp_path: Path) -> None:
 
     save_file({"weight": torch.zeros(5)}, tmp_path / "state.safetensors")
     with pytest.raises(UserError, match="is damaged"):
-        RunFolder(tmp_path).load_state()
+        RunFolder(tmp_path).load_state("step")
+
+
+def test_a_state_of_another_program_is_refused_in_words(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.save_state({"weight": torch.zeros(5)}, {"step": 3, "config": {}})
+    assert run.load_state("config")[1]["step"] == 3
+    with pytest.raises(UserError, match=r"holds a run of another program: choose another --output"):
+        run.load_state("settings")
 
 
 def test_records_are_read_back_in_order_without_a_last_line_cut_short(tmp_path: Path) -> None:
@@ -144,10 +152,10 @@ def test_an_optimiser_goes_on_exactly_from_its_tensors(name: str, tmp_path: Path
     first, optimizer = make()
     steps(first, optimizer, 0, 3)
     run = RunFolder(tmp_path)
-    run.save_state({"model.weight": torch.zeros(1)} | optimizer_tensors(optimizer), {})
+    run.save_state({"model.weight": torch.zeros(1)} | optimizer_tensors(optimizer), {"step": 3})
     second, optimizer = make()
     for new, old in zip(second, first, strict=True):
         new.data.copy_(old.data)
-    load_optimizer_tensors(optimizer, run.load_state()[0])
+    load_optimizer_tensors(optimizer, run.load_state("step")[0])
     steps(second, optimizer, 3, 6)
     assert all(torch.equal(a, b) for a, b in zip(whole, second, strict=True))

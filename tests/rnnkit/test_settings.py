@@ -57,6 +57,7 @@ def test_a_whole_number_serves_as_a_fraction(tmp_path: Path) -> None:
         ({"salt": 1}, "setting 'salt' must be bool, not 1"),
         ({"name": None}, "setting 'name' must be str, not None"),
         ("{", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
         ("[1]", "must hold one JSON object"),
         ("null", "must hold one JSON object"),
     ],
