@@ -292,8 +292,8 @@ class _Trainer:
         """Raises: UserError if so many photos of each data set are too few to learn from, or to be judged by."""
         if sum(training) < (processes := self.accelerator.num_processes) or max(held_out, default=0) < 2:
             raise UserError(
-                f"{sum(training)} photos to train on, {sum(held_out)} to validate on: needed are {processes} (one for each process)"
-                " and 2 of a data set: add photos, or give more of them the split that lacks them"
+                f"{sum(training)} photos to train on, {sum(held_out)} to validate on; at least {processes} (one for each process)"
+                " and 2 of one data set are needed: add photos, or give more of them the split that lacks them"
             )
 
     def _optimizer(self) -> torch.optim.Optimizer:

@@ -203,13 +203,15 @@ def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_pa
 
 def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
-    with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on: needed are 5 \(one for each process\)"):
+    with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on; at least 5 \(one for each process\)"):
         run(shapes(4, 2), tmp_path / "run", SMALL)
 
 
 @pytest.mark.parametrize("counts", [(8, 1), (8, 0), (0, 8)])
 def test_too_few_photos_are_refused_before_any_feature_is_computed(counts: tuple[int, int], shapes: Shapes, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"{counts[0]} photos to train on, {counts[1]} to validate on: needed are 1 .* and 2 of a data set"):
+    with pytest.raises(
+        UserError, match=f"{counts[0]} photos to train on, {counts[1]} to validate on; at least 1 .* and 2 of one data set are needed"
+    ):
         run(shapes(*counts), tmp_path / "run", SMALL)
     assert not (tmp_path / "cache").exists()
 
