@@ -16,26 +16,27 @@ from tests.webui.conftest import Server
 from tests.webui.looks import NAMELESS, PALE_TEXT
 
 # A small model is done before a test has found the button.
-STOP_AT_ONCE = """() => new MutationObserver((_, observer) => {
-  const stop = document.querySelector('#stop-writing');
-  if (stop) { observer.disconnect(); setTimeout(() => stop.click(), 50); }
-}).observe(document.body, {childList: true, subtree: true})"""
-# Asks for another text while one is written, and keeps which of the two the box showed.
+STOP_AT_ONCE = """() => {
+  const box = document.querySelector('#text textarea');
+  const looking = setInterval(() => {
+    const stop = document.querySelector('#stop-writing');
+    if (box.value && stop) { clearInterval(looking); stop.click(); }
+  }, 2);
+}"""
+# Asks for another text once one is written, and keeps which of the two the box showed.
 SUBMIT_MEANWHILE = """() => {
   window.seen = [];
   const box = document.querySelector('#text textarea'), prompt = document.querySelector('#prompt textarea');
   setInterval(() => {
     const start = box.value.slice(0, 8);
-    if (start && start !== window.seen.at(-1)) window.seen.push(start);
-  }, 2);
-  new MutationObserver((_, observer) => {
-    if (!document.querySelector('#stop-writing')) return;
-    observer.disconnect();
+    if (!start || start === window.seen.at(-1)) return;
+    window.seen.push(start);
+    if (window.seen.length > 1) return;
     prompt.value = 'And who will';
     prompt.dispatchEvent(new Event('input', {bubbles: true}));
     const enter = new KeyboardEvent('keypress', {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true});
     setTimeout(() => prompt.dispatchEvent(enter), 50);
-  }).observe(document.body, {childList: true, subtree: true});
+  }, 2);
 }"""
 TABS = ("Caption", "Many photos", "Write", "Inside", "Score")
 Visit = Callable[..., Any]
