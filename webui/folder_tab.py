@@ -105,7 +105,7 @@ def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: De
     for rows in caption_photos(cast(Captioner, captioner), photos, choice, batch_size=PHOTOS_A_BATCH):
         for row, entry in zip(rows, left, strict=False):
             if row.error is not None:
-                entry.error = f"{row.error}."
+                entry.error = _note(row.error)
             else:
                 entry.caption, entry.score = row.captions[0].text, row.captions[0].score
         yield
@@ -247,9 +247,11 @@ def _check_number(photos: int) -> None:
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    return [
-        Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}.") for name, where in found
-    ]
+    return [Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where)) for name, where in found]
+
+
+def _note(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _tell_apart(entries: list[Entry]) -> None:

@@ -203,6 +203,9 @@ def build(models: Models) -> None:
     def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
         yield from writing(take(desk), drafts.get(desk.token), desk, models.charlm.get(), *settings)
 
+    def failed(desk: Desk) -> dict[Any, Any]:
+        return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
+
     def halt(desk: Desk) -> None:
         # The run itself says then that it has stopped, so that nothing of it comes later.
         desk.stopped = True
@@ -227,7 +230,7 @@ def build(models: Models) -> None:
         again.click(**roll).then(start, [desk, prompt, seed, *settings], outputs, **limited),
     ]
     for run in runs:
-        run.failure(lambda: working(False), None, buttons, queue=False, **private)
+        run.failure(failed, desk, buttons, queue=False, **private)
     stop.click(halt, desk, None, queue=False, **private)
     die.click(**roll)
     gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
