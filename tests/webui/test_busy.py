@@ -42,7 +42,7 @@ class Blocked:
         return torch.from_numpy(pixels)
 
     def caption_features(self, features: torch.Tensor, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
-        self.let_go.wait(60)
+        self.let_go.wait(600)
         return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in features]
 
 
@@ -119,6 +119,7 @@ def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, b
         full = 0
         while not full:
             full = sum(job.done() for job in running)
+            time.sleep(0.05)
         blocked.let_go.set()
         answers = [job.result() for job in running]
     assert set(answers) == {"a sentence", "Queue is full! Please try again."}
@@ -160,7 +161,7 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
     sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}  # what an edit of the table writes
     assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
-    for _ in range(300):
+    for _ in range(1200):
         if not any(path.exists() for path in sent):
             break
         time.sleep(0.1)
@@ -180,7 +181,7 @@ class SlowReader:
         draft = begin(shared, prompt, seed)
         if not self.begun.is_set():
             self.begun.set()
-            self.let_go.wait(60)
+            self.let_go.wait(600)
         return draft
 
 
