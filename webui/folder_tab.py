@@ -193,6 +193,7 @@ def build(models: Models) -> None:
             started = told = time.monotonic()
             job = Job()
             running = {start: gr.update(visible=False), stop: gr.update(visible=True), token: jobs.keep(job)}
+            running |= dict.fromkeys(downloads, gr.update(interactive=False))  # they hold the files of the run before
             yield running | _shown(entries, thumbnails, started)
             for _ in caption_entries(captioner, entries, choice):
                 if job.stopped:
@@ -217,7 +218,8 @@ def build(models: Models) -> None:
 
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
-        return _buttons() | dict(zip(downloads, write_all(rows, scores_of(entries)), strict=True))
+        files = [gr.update(value=file, interactive=True) for file in write_all(rows, scores_of(entries))]
+        return _buttons() | dict(zip(downloads, files, strict=True))
 
     def _buttons() -> dict[Any, Any]:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}

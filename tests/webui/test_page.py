@@ -192,8 +192,10 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(visit: Visit, tower: 
     shown(page, "many.zip")
     page.get_by_role("button", name="Caption them").click()
     page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
+    assert page.get_by_role("button", name="Download CSV").is_disabled()  # there is no file yet, or one of an earlier run
     page.get_by_role("button", name="Stop", exact=True).click()
     shown(page, "Stopped.")
+    page.locator("button:enabled", has_text="Download CSV").wait_for()
     done = int(re.findall(r"(\d+) of 150 photos are done", page.locator("#progress").inner_text())[0])
     assert 0 < done < 150
     page.get_by_role("button", name="Caption them").wait_for()
