@@ -130,7 +130,7 @@ def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
             time.sleep(60)
         return search(*arguments)
 
-    Captioner.caption_features = some  # type: ignore[method-assign]
+    Captioner.caption_features = some  # type: ignore[method-assign, assignment]
     main(arguments)
 
 
