@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -118,10 +120,35 @@ class _FirstFailure(Exception):
 
 def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool) -> None:
     for rows in batches:
-        for row in rows:  # all of the batch: they are computed already
-            summary.count(row.path, output(row) or row.error)
+        with _interrupts_wait():
+            for row in rows:  # all of the batch: they are computed already
+                summary.count(row.path, output(row) or row.error)
         if fail_fast and summary.failed:
             raise _FirstFailure
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """A first Ctrl-C takes effect at the end of this, so that no row is lost or written and not counted; a second one at once."""
+    in_main = threading.current_thread() is threading.main_thread()  # no other may say what a signal does
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed = False
+
+    def note(*_: object) -> None:
+        nonlocal pressed
+        if pressed:  # the reader of a pipe may take its time
+            raise KeyboardInterrupt
+        pressed = True
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: De
     for rows in caption_photos(cast(Captioner, captioner), photos, choice, batch_size=PHOTOS_A_BATCH):
         for row, entry in zip(rows, left, strict=False):
             if row.error is not None:
-                entry.error = f"{row.error}."
+                entry.error = _note(row.error)
             else:
                 entry.caption, entry.score = row.captions[0].text, row.captions[0].score
         yield
@@ -193,6 +193,7 @@ def build(models: Models) -> None:
             started = told = time.monotonic()
             job = Job()
             running = {start: gr.update(visible=False), stop: gr.update(visible=True), token: jobs.keep(job)}
+            running |= dict.fromkeys(downloads, gr.update(interactive=False))  # they hold the files of the run before
             yield running | _shown(entries, thumbnails, started)
             for _ in caption_entries(captioner, entries, choice):
                 if job.stopped:
@@ -217,7 +218,8 @@ def build(models: Models) -> None:
 
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
-        return _buttons() | dict(zip(downloads, write_all(rows, scores_of(entries)), strict=True))
+        files = [gr.update(value=file, interactive=True) for file in write_all(rows, scores_of(entries))]
+        return _buttons() | dict(zip(downloads, files, strict=True))
 
     def _buttons() -> dict[Any, Any]:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}
@@ -247,9 +249,11 @@ def _check_number(photos: int) -> None:
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    return [
-        Entry(name, where) if isinstance(where, Path) else Entry(name, error=f"{where[:1].upper()}{where[1:]}.") for name, where in found
-    ]
+    return [Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where)) for name, where in found]
+
+
+def _note(reason: str) -> str:
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _tell_apart(entries: list[Entry]) -> None:

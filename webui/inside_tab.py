@@ -118,7 +118,7 @@ def build(models: Models) -> None:
             summary: notice(said + (f"; {left_out} that the model has never seen were left out." if left_out else ".")),
             surprised: coloured_text(known, found.nats, label="The text, coloured by surprise", low=0, high=6, titles=said_of),
             units: _units(known, traces),
-            position: gr.update(maximum=where, value=where),
+            position: gr.update(maximum=max(2, where), value=where),  # a slider must have two ends, also for a text of two characters
             connected: _connected(shared, known, where, said_of),
             gradient: _gradient(models, known, _norm(clip, clip_norm)),
         }

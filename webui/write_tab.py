@@ -36,6 +36,15 @@ class Draft:
     go: int = 0  # the number of the stream that may write; an earlier one ends, for its visitor has begun something else
 
 
+@dataclass
+class Desk:
+    """A visitor's tab. All its events have the same one, also those that come while another one is under way."""
+
+    turn: int = 0  # the number of the event that has the text box; an earlier one ends
+    token: str = ""  # of the draft that Continue goes on with
+    stopped: bool = False  # Stop was pressed in this turn, perhaps before there was a draft
+
+
 def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
     """Raises: UserError for a setting that is no number or out of range."""
     try:
@@ -134,7 +143,8 @@ def build(models: Models) -> None:
                 1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed"
             )
             die = gr.Button("New seed", size="md")
-    token = gr.State(None)
+    desk = gr.State(Desk())
+    nothing = {text: gr.skip()}  # the page is told the last thing once more when an event ends
     settings = [length, temperature, top_k, top_p, stop_text]
     buttons = [write, stop, go_on, again]
 
@@ -146,16 +156,26 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def writing(draft: Draft, kept: str, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def take(desk: Desk) -> int:
+        """Give the text box to an event that begins; what was written there until now goes on no further."""
+        desk.turn, desk.stopped = desk.turn + 1, False
+        with suppress(UserError):
+            drafts.get(desk.token).go += 1
+        return desk.turn
+
+    def writing(turn: int, draft: Draft, desk: Desk, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
         choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
         texts = stream(shared, draft, characters, choice, stop)
-        go = draft.go
-        yield working(True) | {token: kept}
+        draft.stopped = desk.stopped
+        yield working(True)
         for shown in texts:
+            if desk.turn != turn:
+                break
             yield {text: shown}
-        if draft.go != go:
+        if desk.turn != turn:
+            yield nothing
             return  # what the visitor has begun since has the text box and the buttons now
         if draft.stopped:
             said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
@@ -168,22 +188,29 @@ def build(models: Models) -> None:
         return {likeliest: bars(rows, label="Likeliest next characters")}
 
     @in_words
-    def start(kept: Any, prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
-        # Shift+Enter works while a text is written, and that text must not go on in the box of the new one.
-        with suppress(UserError):
-            drafts.get(kept).go += 1
+    def start(desk: Desk, prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+        turn, number = take(desk), whole_number(seed, "the seed", 0, 2**31)
+        yield working(True)
         shared = models.charlm.get()
-        draft = begin(shared, prompt, whole_number(seed, "the seed", 0, 2**31))
-        yield from writing(draft, drafts.keep(draft), shared, *settings)
+        draft = begin(shared, prompt, number)
+        if desk.turn != turn:  # Shift+Enter in the prompt asked for another text while this one was read
+            yield nothing
+            return
+        desk.token = drafts.keep(draft)
+        yield from writing(turn, draft, desk, shared, *settings)
 
     @in_words
-    def resume(kept: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from writing(drafts.get(kept), kept, models.charlm.get(), *settings)
+    def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
+        yield from writing(take(desk), drafts.get(desk.token), desk, models.charlm.get(), *settings)
 
-    def halt(kept: Any) -> None:
+    def failed(desk: Desk) -> dict[Any, Any]:
+        return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
+
+    def halt(desk: Desk) -> None:
         # The run itself says then that it has stopped, so that nothing of it comes later.
+        desk.stopped = True
         with suppress(UserError):
-            drafts.get(kept).stopped = True
+            drafts.get(desk.token).stopped = True
 
     def check() -> Any:
         try:
@@ -192,19 +219,19 @@ def build(models: Models) -> None:
             return gr.update(value=notice(f"No text can be written: {error}.", kind="problem"), visible=True)
         return gr.update(visible=False)
 
-    outputs = [*buttons, text, token, line, likeliest]
+    outputs = [*buttons, text, line, likeliest]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, "preprocess": False, **private}
     roll: dict[str, Any] = {"fn": lambda: random.randrange(10**6), "inputs": None, "outputs": seed, "queue": False, **private}
     runs = [
-        write.click(start, [token, prompt, seed, *settings], outputs, **limited),
-        prompt.submit(start, [token, prompt, seed, *settings], outputs, **limited),
-        go_on.click(resume, [token, *settings], outputs, **limited),
-        again.click(**roll).then(start, [token, prompt, seed, *settings], outputs, **limited),
+        write.click(start, [desk, prompt, seed, *settings], outputs, **limited),
+        prompt.submit(start, [desk, prompt, seed, *settings], outputs, **limited),
+        go_on.click(resume, [desk, *settings], outputs, **limited),
+        again.click(**roll).then(start, [desk, prompt, seed, *settings], outputs, **limited),
     ]
     for run in runs:
-        run.failure(lambda: working(False), None, buttons, queue=False, **private)
-    stop.click(halt, token, None, queue=False, **private)
+        run.failure(failed, desk, buttons, queue=False, **private)
+    stop.click(halt, desk, None, queue=False, **private)
     die.click(**roll)
     gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
 

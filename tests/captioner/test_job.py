@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import captioner
+from captioner.existing import RowFile
+from captioner.folder import Row
 from captioner.progress import Summary, duration
 
 Run = Callable[..., tuple[int, str, str]]
@@ -146,6 +149,27 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     assert (tmp_path / "rows").read_bytes() == before
     code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
     assert code == 2 and f"'{part}' is what a run with --existing overwrite and other options than these has done so far" in err
+
+
+@pytest.mark.parametrize(("presses", "written"), [(1, 3), (2, 1)])
+def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_one_does_not(
+    presses: int, written: int, caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = RowFile.__call__
+
+    def interrupted(self: RowFile, row: Row) -> None:
+        write(self, row)
+        if self._rows == 1:
+            for _ in range(presses):
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RowFile, "__call__", interrupted)
+    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 3)
+    summary, stopped = err.splitlines()
+    assert (code, stopped) == (130, "captioner: interrupted; what was written so far is whole")
+    assert len(rows(tmp_path / "rows")) == written
+    assert presses == 2 or summary.startswith("captioner: captioned 3, skipped 0, failed 0; ")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos: Path, tmp_path: Path) -> None:

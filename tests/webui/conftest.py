@@ -17,6 +17,7 @@ from typing import Any
 import gradio
 import pytest
 import torch
+from gradio_client import Client
 
 from charlm.settings import TrainingSettings
 from charlm.training import train
@@ -51,6 +52,11 @@ class Server:
     def outgoing(self) -> str:
         """What it tried to reach."""
         return self.connections.read_text() if self.connections.exists() else ""
+
+
+def connect(address: str) -> Client:
+    """A client that gives a busy machine the time that it needs: httpx's own five seconds are not always enough."""
+    return Client(address, verbose=False, ssl_verify=False, httpx_kwargs={"timeout": 120})
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +21,12 @@ import torch
 from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
-from webui import app, uploads
+from charlm.cell_zoo import untrained_cells
+from charlm.corpus import Vocabulary
+from tests.webui.conftest import connect
+from webui import app, uploads, write_tab
 from webui.folder_tab import write_all
-from webui.models import Loading, Models, SharedCaptioner
+from webui.models import Loading, Models, SharedCaptioner, SharedCharLM
 
 
 class Blocked:
@@ -38,7 +42,7 @@ class Blocked:
         return torch.from_numpy(pixels)
 
     def caption_features(self, features: torch.Tensor, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
-        self.let_go.wait(60)
+        self.let_go.wait(600)
         return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in features]
 
 
@@ -48,8 +52,16 @@ def blocked() -> Blocked:
 
 
 @pytest.fixture
-def served(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[gr.Blocks]:
-    """A page that lets one event wait, whose captioner is blocked, and that has no language model."""
+def models(blocked: Blocked, tmp_path: Path) -> Models:
+    """A captioner that is blocked, and no language model."""
+    models = Models(charlm=tmp_path / "nowhere")
+    models.captioner = Loading(lambda: SharedCaptioner(cast(Captioner, blocked)))
+    return models
+
+
+@pytest.fixture
+def served(blocked: Blocked, models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+    """A page that lets one event wait."""
     for name in (
         "GRADIO_TEMP_DIR",
         "GRADIO_EXAMPLES_CACHE",
@@ -62,8 +74,6 @@ def served(blocked: Blocked, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(app, "WAITING", 1)
     monkeypatch.setattr(app, "FILES_LIVE", 3)
     monkeypatch.setattr(app, "SWEEP_EVERY", 1)
-    models = Models(charlm=tmp_path / "nowhere")
-    models.captioner = Loading(lambda: SharedCaptioner(cast(Captioner, blocked)))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,7 +98,7 @@ def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(ser
             super().set()
 
     served.app.stop_event = Told()
-    visitors = [Client(address, verbose=False, ssl_verify=False) for _ in range(5)]  # each holds a connection open
+    visitors = [connect(address) for _ in range(5)]  # each holds a connection open
     app.close(served)
     assert threads == [served.server.thread]
     assert not served.server.thread.is_alive()
@@ -96,7 +106,7 @@ def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(ser
 
 
 def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, blocked: Blocked, tower: Path) -> None:
-    clients = [Client(address, verbose=False, ssl_verify=False) for _ in range(45)]
+    clients = [connect(address) for _ in range(45)]
 
     def ask(client: Client) -> str:
         try:
@@ -109,6 +119,7 @@ def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, b
         full = 0
         while not full:
             full = sum(job.done() for job in running)
+            time.sleep(0.05)
         blocked.let_go.set()
         answers = [job.result() for job in running]
     assert set(answers) == {"a sentence", "Queue is full! Please try again."}
@@ -116,7 +127,7 @@ def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, b
 
 def test_a_full_queue_is_a_sentence_in_the_browser(address: str, blocked: Blocked, tower: Path, visit: Callable[..., Any]) -> None:
     page = visit(address=address)
-    client = Client(address, verbose=False, ssl_verify=False)
+    client = connect(address)
     jobs = []
     waiting = 0
     while waiting < 10:  # looks in a row, for events on their way into the model are in the queue too
@@ -143,17 +154,83 @@ def test_without_a_language_model_two_tabs_say_so_and_the_others_work(address: s
 
 def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_stay(address: str, blocked: Blocked, tower: Path) -> None:
     blocked.let_go.set()
-    client = Client(address, verbose=False, ssl_verify=False)
+    client = connect(address)
     before = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()}
     _, file = client.predict([handle_file(tower)], api_name="/caption_many")
     assert "a sentence" in Path(file).read_text(encoding="utf-8")
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
     sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}  # what an edit of the table writes
     assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
-    for _ in range(300):
+    for _ in range(1200):
         if not any(path.exists() for path in sent):
             break
         time.sleep(0.1)
     assert [path.name for path in sent if path.exists()] == []
     kept = {path.name for path in before if path.exists()}
     assert {"tower.jpg", "lion.jpg"} <= kept
+
+
+@dataclass
+class SlowReader:
+    """Reads the first prompt for as long as a test wants, and others as ever."""
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    let_go: threading.Event = field(default_factory=threading.Event)
+
+    def begin(self, shared: SharedCharLM, prompt: Any, seed: int) -> write_tab.Draft:
+        draft = begin(shared, prompt, seed)
+        if not self.begun.is_set():
+            self.begun.set()
+            self.let_go.wait(600)
+        return draft
+
+
+begin = write_tab.begin
+SEEN = """() => {
+  window.seen = [];
+  const box = document.querySelector('#text textarea');
+  setInterval(() => { if (box.value && !window.seen.includes(box.value.slice(0, 8))) window.seen.push(box.value.slice(0, 8)); }, 2);
+}"""
+
+
+@pytest.fixture
+def reader(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReader]:
+    """Of a page that has a small language model."""
+    models.charlm = Loading(lambda: SharedCharLM(untrained_cells(Vocabulary.of("The rain And who will"))["gru"]))
+    slow = SlowReader()
+    monkeypatch.setattr(write_tab, "begin", slow.begin)
+    yield slow
+    slow.let_go.set()
+
+
+def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
+    reader: SlowReader, served: gr.Blocks, address: str, visit: Callable[..., Any]
+) -> None:
+    page = visit(tab="Write", address=address)
+    page.evaluate(SEEN)
+    page.get_by_label("number input for Length").fill("100")
+    page.get_by_label("Prompt").fill("The rain")
+    page.get_by_role("button", name="Write", exact=True).click()
+    assert reader.begun.wait(60)
+    page.get_by_label("Prompt").fill("And who will")
+    page.get_by_label("Prompt").press("Shift+Enter")
+    page.get_by_text("100 characters").wait_for()
+    reader.let_go.set()
+    while any(served._queue.active_jobs):  # the first has nothing more to say
+        page.wait_for_timeout(20)
+    page.get_by_label("number input for Length").fill("40")
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_text("40 characters").wait_for()  # and what comes now comes after whatever it said
+    assert page.evaluate("window.seen") == ["And who "]
+    assert len(page.locator("#text textarea").input_value()) == len("And who will") + 140
+
+
+def test_a_text_can_be_stopped_while_its_prompt_is_read(reader: SlowReader, address: str, visit: Callable[..., Any]) -> None:
+    page = visit(tab="Write", address=address)
+    page.get_by_label("Prompt").fill("The rain")
+    page.get_by_role("button", name="Write", exact=True).click()
+    with page.expect_response(lambda response: "/run/predict" in response.url):
+        page.get_by_role("button", name="Stop", exact=True).click()
+    reader.let_go.set()
+    page.get_by_text("Stopped. Continue goes on from here.").wait_for()
+    assert page.locator("#text textarea").input_value() == "The rain"

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from captioner import Captioner
 from charlm import CharLM
-from tests.webui.conftest import Server
+from tests.webui.conftest import Server, connect
 from tests.webui.test_page import make_zip, write_score_files
 
 CAPTION: list[Any] = [3, 20, False, 1.0, 1.0, None]
@@ -31,7 +31,7 @@ CAPTION: list[Any] = [3, 20, False, 1.0, 1.0, None]
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> Client:
-    return Client(server.address, verbose=False, ssl_verify=False)
+    return connect(server.address)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_caption_gives_the_sentence_that_the_captioner_gives(client: Client, tow
 def test_twenty_visitors_at_once_each_get_their_own_caption(server: Server, client: Client, photos: list[Path]) -> None:
     expected = [client.predict(handle_file(photo), api_name="/caption") for photo in photos]
     assert len(set(expected)) > 10  # else a mix-up could not be seen
-    clients = [Client(server.address, verbose=False, ssl_verify=False) for _ in photos]
+    clients = [connect(server.address) for _ in photos]
     with ThreadPoolExecutor(len(photos)) as pool:
         found = list(pool.map(lambda pair: pair[0].predict(handle_file(pair[1]), api_name="/caption"), zip(clients, photos, strict=True)))
     assert found == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from captioner import Caption, Decoding
+from captioner.images import ImageError
 from rnnkit.errors import UserError
 from webui import uploads
 from webui.folder_tab import caption_entries, gather, scores_of, write_sidecars
@@ -91,6 +93,8 @@ class Wordless:
     """Stands for a captioner that finds no words."""
 
     def prepare(self, image: Any) -> np.ndarray:
+        if Path(image).read_bytes() != b"ABC":
+            raise ImageError("bad.jpg", "no picture at all")
         return np.zeros((2, 2, 3), np.uint8)
 
     def encode(self, pixels: np.ndarray) -> torch.Tensor:
@@ -106,3 +110,17 @@ def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path
     list(caption_entries(cast(SharedCaptioner, Wordless()), entries, Decoding()))
     assert all(entry.done and entry.cells[1:] == ["", ""] for entry in entries)
     assert scores_of(entries) == {"a.jpg": -1.5, "b.jpg": -1.5}
+
+
+def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.jpg")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    path = temporary_folder() / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("bad.jpg", b"bad")
+        archive.writestr(link, "/etc/passwd")
+    entries = gather([{"path": str(path)}, {"url": "http://example.com/a.jpg"}], tmp_path)
+    list(caption_entries(cast(SharedCaptioner, Wordless()), entries, Decoding()))
+    assert [entry.error for entry in entries] == [
+        "No picture at all.", "A link, not a photo.", "Addresses are not fetched: send the file itself.",
+    ]  # fmt: skip
