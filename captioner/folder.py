@@ -73,12 +73,15 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
     A folder that cannot be looked into is kept in `unread` with the reason. A link that leads nowhere is taken for a
     photo, which becomes a row that says so; and so is a path at which nothing is, where there is something at another.
 
-    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path where nothing is at any.
+    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path where nothing is at any;
+        or if a path is empty, which would otherwise be the current folder.
     """
     found: dict[str, None] = {}  # a set that keeps its order
     missing: dict[str, str] = {}  # those of them at which nothing is, as they were written
     unread: dict[str, str] = {}
     for text in paths:
+        if not text:
+            raise UserError("one of the paths is empty, perhaps a variable of the shell that is not set: leave it out or fill it in")
         path = Path(text)
         if path.is_dir():
             before = len(unread)

@@ -83,6 +83,14 @@ def test_a_missing_file_among_others_keeps_its_place_and_a_glob_without_matches_
         find_photos([f"{tmp_path}/{name}" for name in ("gone.jpg", "lost.jpg")])
 
 
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    assert list(find_photos(["."])) == [Path("a.jpg")]
+    with pytest.raises(UserError, match="one of the paths is empty"):
+        find_photos([""])
+
+
 def test_a_glob_that_matches_folders_only_is_an_error_and_not_silence(tmp_path: Path) -> None:
     make_files(tmp_path, ["one/a.jpg", "two/b.jpg"])
     with pytest.raises(UserError, match="nothing at"):
