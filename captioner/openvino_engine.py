@@ -21,6 +21,7 @@ from captioner.decoder import Decoder, Memory, State
 from captioner.encoder import Encoder, StoredEncoder, encoder_config
 from captioner.engines import EncoderPart, Writer
 from rnnkit.cache import cache_folder
+from rnnkit.openvino_core import CORE
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,6 @@ class _Graph:
     def __init__(self, key: str, convert: Callable[[], Any]) -> None:
         digest = hashlib.sha256(f"{key} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:20]
         self._path = cache_folder() / "openvino" / f"{digest}.xml"
-        self._core = openvino.Core()
         self._model, compiled = self._load(convert, key.split()[0])
         self._request = compiled.create_infer_request()
         self._queue: Any = None
@@ -156,13 +156,13 @@ class _Graph:
         return torch.from_numpy(np.concatenate(found))
 
     def _compile(self, model: Any, hint: str) -> Any:
-        return self._core.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION})
+        return CORE.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION})
 
     def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
         """The graph, and compiled for one request at a time."""
         if os.access(self._path, os.R_OK):  # not Path.exists, which fails where the cache may not be looked into
             try:
-                model = self._core.read_model(self._path)
+                model = CORE.read_model(self._path)
                 return model, self._compile(model, "LATENCY")
             except Exception as error:
                 reason = " ".join(str(error).split())[:120]

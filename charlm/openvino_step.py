@@ -14,6 +14,7 @@ from openvino import opset13 as op
 from openvino.op.util import Variable, VariableInfo
 
 from charlm.folding import Folded, FoldedLayer
+from rnnkit.openvino_core import CORE
 
 # Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits, where 2 * 255 * 63 has room.
 LARGEST_WEIGHT = 63
@@ -48,7 +49,7 @@ def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[],
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = ov.Core().compile_model(build_step(folded, batch_size, int8=int8), "CPU", config)
+    compiled = CORE.compile_model(build_step(folded, batch_size, int8=int8), "CPU", config)
     return partial(OpenVINOStepper, compiled, batch_size, len(folded.table))
 
 

@@ -54,3 +54,31 @@ def test_openvino_is_imported_without_its_telemetry() -> None:
     code = "import rnnkit.openvino_import, openvino, sys; print(sys.modules['openvino_telemetry'], openvino.Core().available_devices)"
     done = run_python(code)
     assert done.stdout.startswith("None ['CPU'"), done.stderr
+
+
+INTERRUPTED = """
+import gc, signal
+import numpy as np
+from captioner import Captioner
+from charlm.network import Architecture, Network
+from charlm.stepper import prepare
+
+captioner = Captioner.load(device="cpu", backend="openvino")
+captioner.caption_pixels(np.zeros((2, 260, 260, 3), np.uint8))
+steppers = [prepare(Network(Architecture(vocabulary_size=5, hidden_size=8, embedding_size=4)))() for _ in range(2)]
+for stepper in steppers:
+    stepper(np.zeros(1, np.int64))
+del captioner, steppers, stepper
+gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_an_interrupt_after_openvinos_networks_are_gone_does_not_crash_the_process() -> None:
+    done = run_python(INTERRUPTED)
+    assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr
