@@ -159,7 +159,7 @@ def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(ca
     out = ("--format", "webdataset", "--output", tmp_path / "out")
     for arguments, said in (
         ((shard,), "is a tar shard: add --format webdataset"),
-        ((shard, photos, *out), "is a shard and others are photos"),
+        ((shard, photos, *out), "is a shard but others are photos"),
         ((shard, twin, *out), "would both become"),
         ((shard, "--format", "webdataset", "--output", tmp_path), "lies in"),
         ((shard, "--format", "webdataset", "--output", shard), "is a file"),
