@@ -18,6 +18,9 @@ from rnnkit.openvino_core import CORE
 
 # Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits, where 2 * 255 * 63 has room.
 LARGEST_WEIGHT = 63
+# From so many texts on, a product for each gate takes less time than one for all, whose result must then be split.
+MANY = 48
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 class OpenVINOStepper:
@@ -62,48 +65,81 @@ def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
         names = [f"layer{index}.part{part}" for part in range(folded.parts)]
         variables = [_variable(name, batch_size, folded.hidden_size) for name in names]
         state = [op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable) for variable in variables]
-        row = op.gather(_constant(folded.table), ids, op.constant(np.int32(0))) if x is None else None  # (B, gates * H)
-        state = _layer(folded.cell, layer, row, x, state, int8)
+        state = _layer(folded, layer, ids if x is None else None, x, state, batch_size, int8)
         sinks += [op.assign(value, variable) for value, variable in zip(state, variables, strict=True)]
         x = state[0]
     logits = op.add(op.matmul(x, _constant(folded.output_weight), False, True), _constant(folded.output_bias[None]))
     return ov.Model([op.result(logits)], sinks, [ids], "charlm_step")
 
 
-def _layer(cell: str, layer: FoldedLayer, row: Any, x: Any, state: list[Any], int8: bool) -> list[Any]:
-    """One layer's new state; the equations are those of `charlm.cells`, whose steps the tests compare with these."""
-    h = state[0]
-    if cell == "gru":
-        from_input = row if layer.input_weight is None else _product(x, layer.input_weight, layer.input_bias, int8)
-        return [_gru(from_input, _product(h, layer.weight, layer.bias, int8), h)]
-    joined = _product(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias, int8)  # (B, gates * H)
-    if row is not None:
-        joined = op.add(joined, row)
-    return [op.tanh(joined)] if cell == "rnn" else _lstm(joined, state[1])
+def _layer(folded: Folded, layer: FoldedLayer, ids: Any, x: Any, state: list[Any], batch_size: int, int8: bool) -> list[Any]:
+    """One layer's new state; the equations are those of `charlm.cells`, whose steps the tests compare with these.
+
+    Args:
+        ids: in the first layer the characters read, (batch,), else None.
+        x: after the first layer its input, (batch, H), else None.
+    """
+    h, gates = state[0], GATES[folded.cell]
+    pieces = gates if batch_size >= MANY else 1
+
+    def product(x: Any, weight: torch.Tensor, bias: torch.Tensor) -> list[Any]:
+        return [_product(x, *part, int8) for part in zip(weight.chunk(pieces), bias.chunk(pieces), strict=True)]
+
+    def rows() -> list[Any]:
+        return [op.gather(_constant(part), ids, op.constant(np.int32(0))) for part in folded.table.chunk(pieces, dim=1)]
+
+    if folded.cell == "gru":
+        from_input = rows() if layer.input_weight is None or layer.input_bias is None else product(x, layer.input_weight, layer.input_bias)
+        return [_gru(_split(from_input, gates), _split(product(h, layer.weight, layer.bias), gates), h)]
+    joined = product(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias)
+    if x is None:
+        joined = [op.add(part, row) for part, row in zip(joined, rows(), strict=True)]
+    return [_tanh(joined[0])] if folded.cell == "rnn" else _lstm(_split(joined, gates), state[1])
 
 
-def _gru(from_input: Any, from_hidden: Any, h: Any) -> Any:
-    x_r, x_z, x_n = op.split(from_input, 1, 3).outputs()
-    h_r, h_z, h_n = op.split(from_hidden, 1, 3).outputs()
-    r, z = op.sigmoid(op.add(x_r, h_r)), op.sigmoid(op.add(x_z, h_z))
-    n = op.tanh(op.add(x_n, op.multiply(r, h_n)))
+def _split(pieces: list[Any], gates: int) -> list[Any]:
+    """A piece (batch, H) for each gate, where there may be one for all."""
+    return pieces if len(pieces) == gates else list(op.split(pieces[0], 1, gates).outputs())
+
+
+def _gru(from_input: list[Any], from_hidden: list[Any], h: Any) -> Any:
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = from_input, from_hidden
+    r, z = _sigmoid(op.add(x_r, h_r)), _sigmoid(op.add(x_z, h_z))
+    n = _tanh(op.add(x_n, op.multiply(r, h_n)))
     return op.add(n, op.multiply(z, op.subtract(h, n)))
 
 
-def _lstm(joined: Any, c: Any) -> list[Any]:
-    i, f, g, o = op.split(joined, 1, 4).outputs()
-    c = op.add(op.multiply(op.sigmoid(f), c), op.multiply(op.sigmoid(i), op.tanh(g)))
-    return [op.multiply(op.sigmoid(o), op.tanh(c)), c]
+def _lstm(joined: list[Any], c: Any) -> list[Any]:
+    i, f, g, o = joined
+    c = op.add(op.multiply(_sigmoid(f), c), op.multiply(_sigmoid(i), _tanh(g)))
+    return [op.multiply(_sigmoid(o), _tanh(c)), c]
 
 
-def _product(x: Any, weight: torch.Tensor, bias: torch.Tensor | None, int8: bool) -> Any:
+# OpenVINO's own sigmoid and tanh take half as long again. Where exp overflows, these are right too: 0 and 1.
+
+
+def _sigmoid(x: Any) -> Any:
+    """1 / (1 + e^-x)"""
+    return op.divide(_scalar(1), op.add(_scalar(1), op.exp(op.negative(x))))
+
+
+def _tanh(x: Any) -> Any:
+    """1 - 2 / (1 + e^2x)"""
+    return op.subtract(_scalar(1), op.divide(_scalar(2), op.add(_scalar(1), op.exp(op.multiply(_scalar(2), x)))))
+
+
+def _scalar(value: float) -> Any:
+    return _constant(np.array([[value]]))
+
+
+def _product(x: Any, weight: torch.Tensor, bias: torch.Tensor, int8: bool) -> Any:
     product = op.matmul(_rounded(x), _whole_numbers(weight), False, True) if int8 else op.matmul(x, _constant(weight), False, True)
-    return product if bias is None or not bias.any() else op.add(product, _constant(bias[None]))
+    return product if not bias.any() else op.add(product, _constant(bias[None]))
 
 
 def _rounded(x: Any) -> Any:
     """A hidden state in 255 steps: no cell's leaves [-1, 1], so one scale known beforehand does for all."""
-    lowest, highest = (_constant(np.array([[bound]])) for bound in (-1, 1))
+    lowest, highest = _scalar(-1), _scalar(1)
     return op.fake_quantize(x, lowest, highest, lowest, highest, 255)
 
 

@@ -42,14 +42,28 @@ def test_eight_bit_weights_move_the_loss_by_less_than_5_thousandths(make_model: 
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
-def test_texts_in_a_batch_do_not_touch_each_other(make_model: Callable[..., CharLM], verse: str, engine: str) -> None:
-    model = make_model()
-    ids = torch.stack([model.vocabulary.encode(verse[start : start + 40]) for start in (0, 17, 60)])
-    stepper = model.stepper(3, "float32") if engine == "openvino" else TorchStepper(fold(model.network), 3, torch.device("cpu"))
-    rows = np.stack([stepper(column.numpy()).copy() for column in ids.T])  # (T, 3, V)
+@pytest.mark.parametrize("texts", [3, 50])  # so many texts that OpenVINO gives each gate a product of its own
+@pytest.mark.parametrize("cell", CELLS)
+def test_texts_in_a_batch_do_not_touch_each_other(
+    make_model: Callable[..., CharLM], verse: str, cell: str, texts: int, engine: str
+) -> None:
+    model = make_model(cell, 2)
+    ids = torch.stack([model.vocabulary.encode(verse[start : start + 40]) for start in range(0, 3 * texts, 3)])
+    stepper = model.stepper(texts, "float32") if engine == "openvino" else TorchStepper(fold(model.network), texts, torch.device("cpu"))
+    rows = np.stack([stepper(column.numpy()).copy() for column in ids.T])  # (T, texts, V)
     for row, text in enumerate(ids):
         alone = model.log_probs(model.vocabulary.decode(text))
         torch.testing.assert_close(torch.from_numpy(rows[:, row]).log_softmax(-1), alone, rtol=0, atol=1e-4)
+
+
+def test_gates_far_from_zero_saturate(make_model: Callable[..., CharLM], verse: str) -> None:
+    model = make_model("lstm", 2)
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if "bias" in name:
+                weight.mul_(10_000)  # e to that power is more than 32 bits can hold
+    found = next_log_probs(model.stepper(1, "float32"), model.vocabulary.encode(verse[:50]))
+    torch.testing.assert_close(found, model.log_probs(verse[:50]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
