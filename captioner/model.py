@@ -178,13 +178,16 @@ class Captioner:
         """Region features (B, regions, channels) of prepared pictures (B, size, size, 3)."""
         return self.engine.run(pixels)
 
-    def caption_features(self, features: Tensor, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
-        """Captions from region features (B, regions, channels): for each up to num_captions, best first."""
+    def caption_features(
+        self, features: Tensor | Sequence[Tensor], decoding: Decoding | None = None, *, attention: bool = False
+    ) -> list[list[Caption]]:
+        """Captions from region features (B, regions, channels), or several such: for each picture up to num_captions, best first."""
         decoding = decoding or Decoding()
         decoding.check()
         if decoding.length_penalty is None:
             decoding = replace(decoding, length_penalty=self.length_penalty)
         with torch.inference_mode(), self.engine.threads():
+            features = features if isinstance(features, Tensor) else torch.cat(tuple(features))
             found = generate(self.writer, features, decoding, once=self._once())
             nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
             grids = self._attention(features, found) if attention else nowhere

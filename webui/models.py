@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections import deque
@@ -89,7 +90,7 @@ class SharedCaptioner:
                 while arrived := self._next(jobs):
                     jobs += arrived
                     features.append(self.captioner.encode(np.concatenate([job.pixels for job in arrived])))
-                found = self.captioner.caption_features(torch.cat(features), jobs[0].decoding, attention=jobs[0].attention)
+                found = self.captioner.caption_features(features, jobs[0].decoding, attention=jobs[0].attention)
                 for job in jobs:
                     job.done.set_result(found[: len(job.pixels)])
                     found = found[len(job.pixels) :]
@@ -151,6 +152,10 @@ class Loading(Generic[Model]):
     def _run(self) -> None:
         try:
             self._loaded.set_result(self._load())
+            # A model and the libraries that came with it stay; a collector that looked at them all again and again
+            # would take a twentieth of the time of a busy page.
+            gc.collect()
+            gc.freeze()
         except UserError as error:
             self._loaded.set_exception(error)
         except Exception as error:

@@ -41,9 +41,9 @@ class Blocked:
     def encode(self, pixels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(pixels)
 
-    def caption_features(self, features: torch.Tensor, decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+    def caption_features(self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
         self.let_go.wait(600)
-        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in features]
+        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in torch.cat(features)]
 
 
 @pytest.fixture
@@ -103,6 +103,16 @@ def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(ser
     assert threads == [served.server.thread]
     assert not served.server.thread.is_alive()
     assert len(visitors) == 5
+
+
+def test_gradio_still_has_what_the_page_changes_in_it_to_be_light(served: gr.Blocks) -> None:
+    with gr.Blocks() as plain:
+        plain.queue()
+    for name in ("sleep_when_free", "progress_update_sleep_when_free"):
+        assert 0 < getattr(plain._queue, name) < getattr(served._queue, name) < 0.1
+    included = [route.original_router for route in served.app.router.routes if hasattr(route, "original_router")]
+    first = [getattr(route, "path", "") for router in (served.app.router, *included) for route in router.routes[: len(app.BUSIEST)]]
+    assert all(any(path.endswith(busy) for path in first) for busy in app.BUSIEST)
 
 
 def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, blocked: Blocked, tower: Path) -> None:
