@@ -181,16 +181,16 @@ def inspect(
         ids = m.vocabulary.encode(text, unknown=policy).to(m.device)
         flows[name] = insight.gradient_flow(m.network, ids, clip_norm=clip_norm)
     traces = insight.unit_traces(lm, text)
-    if not 1 <= (chosen := len(text) + position if position < 0 else position) < len(text):
+    place = len(text) + position if position < 0 else position
+    if not 1 <= place < len(text):
         raise UserError(
             f"--position must be from 1 to {len(text) - 1}, or from -{len(text) - 1} to -1 counted from the end, not {position}"
         )
-    position = chosen
     drawn = {
         "gradient-flow.png": figures.draw_gradient_flow(flows),
         "hidden-units.png": figures.draw_units(text, traces, insight.matching_units(traces, text)[:6]),
         "surprise.png": figures.draw_surprise(text, insight.surprise(lm, text)),
-        "connectivity.png": figures.draw_connectivity(text, position, insight.connectivity(lm, text, position)),
+        "connectivity.png": figures.draw_connectivity(text, place, insight.connectivity(lm, text, place)),
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
