@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from charlm.corpus import Vocabulary
@@ -44,7 +45,7 @@ class Choice:
         """
         if self.temperature < COLDEST:
             return likeliest(logits)
-        cumulative = np.add.accumulate(self.weights(logits), axis=1, dtype=np.float64)  # (B, V)
+        cumulative = running_sums(self.weights(logits))  # (B, V)
         total = cumulative[:, -1]
         # Rounding must not carry the threshold up to the total, behind which there is no character.
         threshold = np.minimum(uniform * total, np.nextafter(total, 0))
@@ -68,6 +69,14 @@ class Choice:
 def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
     """The first of the highest scores in each row. scores: (batch, vocabulary)."""
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
+
+
+def running_sums(weights: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sums of each row up to each place, (batch, vocabulary), in double precision."""
+    if len(weights) < 12:
+        return np.add.accumulate(weights, axis=1, dtype=np.float64)
+    # The same sums in the same order, in a third of the time for many rows; for few, numpy is the faster.
+    return np.asarray(torch.from_numpy(weights).cumsum(dim=1, dtype=torch.float64))
 
 
 class StopStrings:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm import CharLM
 from charlm.corpus import UNKNOWN, Vocabulary
 from charlm.network import Architecture, Network
-from charlm.sampling import Choice, StopStrings
+from charlm.sampling import Choice, StopStrings, running_sums
 from rnnkit.errors import UserError
 
 # Quarters: equal or clearly apart, so that no tie is decided by rounding.
@@ -55,6 +55,15 @@ def test_a_character_left_out_is_never_drawn(logits: NDArray[np.float32], unifor
     logits[:, 0] = -np.inf
     for choice in (Choice(), Choice(0.0), Choice(0.7, 3, 0.8), Choice(1e-6), Choice(1e-50)):
         assert (choice.draw(logits, np.full(len(logits), uniform)) > 0).all()
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+def test_running_sums_are_added_one_after_the_other_in_double_precision(rows: int) -> None:
+    weights = np.random.default_rng(1).random((rows, 65), dtype=np.float32) ** 9
+    expected = np.zeros((rows, 65))
+    for place in range(65):
+        expected[:, place] = (expected[:, place - 1] if place else 0) + weights[:, place]
+    np.testing.assert_array_equal(running_sums(weights), expected)
 
 
 def test_characters_are_drawn_as_often_as_they_are_likely() -> None:
