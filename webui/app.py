@@ -6,7 +6,7 @@ import threading
 import time
 
 import gradio as gr
-from gradio.data_classes import _StaticFiles
+from gradio import data_classes
 from starlette.middleware import Middleware
 
 from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, write_tab
@@ -49,7 +49,8 @@ def build(models: Models) -> gr.Blocks:
     # Gradio would look for new events a thousand times a second, which takes 3 % of a core for a page that nobody uses.
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = LOOK_FOR_EVENTS, LOOK_FOR_PROGRESS
     # Icons of buttons that this page has not; each photo's path would be resolved and compared with theirs.
-    _StaticFiles.all_paths.clear()
+    if hasattr(data_classes, "_StaticFiles"):
+        data_classes._StaticFiles.all_paths.clear()
     return page
 
 
@@ -101,7 +102,8 @@ def _busiest_first(app: gr.routes.App) -> None:
     """Put the routes that every call takes before the hundred others, each of which the server would try for each request."""
     included = [route.original_router for route in app.router.routes if hasattr(route, "original_router")]
     for router in (app.router, *included):
-        router.routes.sort(key=lambda route: not str(getattr(route, "path", "")).endswith(BUSIEST))
+        # A new list: the server's thread may be going through the old one.
+        router.routes = sorted(router.routes, key=lambda route: not str(getattr(route, "path", "")).endswith(BUSIEST))
         getattr(router, "_mark_routes_changed", lambda: None)()  # newer versions of FastAPI remember the order
 
 

@@ -18,6 +18,7 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
+from gradio import data_classes
 from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
@@ -110,6 +111,7 @@ def test_gradio_still_has_what_the_page_changes_in_it_to_be_light(served: gr.Blo
         plain.queue()
     for name in ("sleep_when_free", "progress_update_sleep_when_free"):
         assert 0 < getattr(plain._queue, name) < getattr(served._queue, name) < 0.1
+    assert data_classes._StaticFiles.all_paths == []
     included = [route.original_router for route in served.app.router.routes if hasattr(route, "original_router")]
     first = [getattr(route, "path", "") for router in (served.app.router, *included) for route in router.routes[: len(app.BUSIEST)]]
     assert all(any(path.endswith(busy) for path in first) for busy in app.BUSIEST)
