@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -26,9 +27,10 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
-# Searching sentences costs half as much a photo for 16 photos as for 4. So while photos keep coming they are only encoded,
-# and their sentences then searched together; one who is alone does not wait.
-SECONDS_TO_GATHER = 0.005
+# Searching sentences costs half as much a photo for 16 photos as for 4, and a computation while other photos are being received
+# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next;
+# for so long at most, and one who was alone does not wait.
+SECONDS_TO_GATHER = 0.1
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
@@ -60,6 +62,8 @@ class SharedCaptioner:
         self.captioner = captioner
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
+        self._answered = 0  # jobs of the last batch
+        self._patience = 0.0  # until when this one waits for as many
         threading.Thread(target=self._run, daemon=True, name="captioner").start()
 
     def prepare(self, image: Source) -> np.ndarray:
@@ -108,8 +112,8 @@ class SharedCaptioner:
             room = PHOTOS_AT_ONCE - sum(len(job.pixels) for job in jobs)
             if not jobs:
                 self._changed.wait_for(lambda: self._waiting)
-            elif len(jobs) > 1 and room > 0:
-                self._changed.wait_for(lambda: self._waiting, timeout=SECONDS_TO_GATHER)
+                self._patience = time.monotonic() + SECONDS_TO_GATHER
+            self._changed.wait_for(lambda: self._enough([*jobs, *self._waiting]), timeout=self._patience - time.monotonic())
             chosen: list[_Job] = []
             for job in list(self._waiting):
                 together = [*jobs, *chosen]
@@ -117,7 +121,12 @@ class SharedCaptioner:
                     self._waiting.remove(job)
                     chosen.append(job)
                     room -= len(job.pixels)
+            if not chosen:
+                self._answered = len(jobs)
             return chosen
+
+    def _enough(self, jobs: list[_Job]) -> bool:
+        return len(jobs) >= self._answered or sum(len(job.pixels) for job in jobs) >= PHOTOS_AT_ONCE
 
 
 class SharedCharLM:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ class Slow:
 
     def __init__(self) -> None:
         self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
+        self.encoded: list[int] = []  # pictures of each call
+        self.may_encode = threading.Event()
+        self.may_encode.set()
 
     def prepare(self, image: Any) -> np.ndarray:
         with self.entered():
@@ -38,6 +42,8 @@ class Slow:
 
     def encode(self, pixels: np.ndarray) -> torch.Tensor:
         with self.entered():
+            self.encoded.append(len(pixels))
+            self.may_encode.wait(120)
             if (pixels == 255).any():
                 raise ValueError("a picture that breaks the model")
             return torch.from_numpy(pixels)
@@ -91,6 +97,30 @@ def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monk
     monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ask, shared, 1).result(timeout=120) == "1 beam 3"
+
+
+def test_who_was_answered_together_is_waited_for_but_not_for_long(
+    slow: Slow, shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
+    with ThreadPoolExecutor(6) as pool:
+        slow.may_encode.clear()
+        first = [pool.submit(ask, shared, number) for number in range(6)]
+        while sum(slow.encoded) + len(shared._waiting) < 6:
+            time.sleep(0.01)
+        slow.may_encode.set()
+        assert [job.result(timeout=120) for job in first] == [f"{number} beam 3" for number in range(6)]
+        before = len(slow.encoded)
+        again = []
+        for number in range(6):
+            again.append(pool.submit(ask, shared, number))
+            time.sleep(0.1)
+        assert [job.result(timeout=120) for job in again] == [f"{number} beam 3" for number in range(6)]
+        assert [size for size, _ in slow.batches] == [6, 6] and slow.encoded[before:] == [6]
+        monkeypatch.setattr(models, "SECONDS_TO_GATHER", 0.2)
+        assert pool.submit(ask, shared, 7).result(timeout=120) == "7 beam 3"
+        monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
+        assert pool.submit(ask, shared, 8).result(timeout=120) == "8 beam 3"
 
 
 def test_an_error_reaches_who_caused_it_and_the_next_are_served(shared: SharedCaptioner) -> None:
