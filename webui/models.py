@@ -28,9 +28,9 @@ Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
 # Searching sentences costs half as much a photo for 16 photos as for 4, and a computation while other photos are being received
-# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next;
-# for so long at most, and one who was alone does not wait.
-SECONDS_TO_GATHER = 0.1
+# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next:
+# for so many times the time that the last batch took, at most. One who was alone does not wait.
+PATIENCE = 1.0
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
@@ -62,8 +62,7 @@ class SharedCaptioner:
         self.captioner = captioner
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._answered = 0  # jobs of the last batch
-        self._patience = 0.0  # until when this one waits for as many
+        self._answered, self._started, self._took = 0, 0.0, 0.0  # jobs of the last batch, when it was begun, seconds that it took
         threading.Thread(target=self._run, daemon=True, name="captioner").start()
 
     def prepare(self, image: Source) -> np.ndarray:
@@ -95,6 +94,7 @@ class SharedCaptioner:
                     jobs += arrived
                     features.append(self.captioner.encode(np.concatenate([job.pixels for job in arrived])))
                 found = self.captioner.caption_features(features, jobs[0].decoding, attention=jobs[0].attention)
+                self._answered, self._took = len(jobs), time.monotonic() - self._started
                 for job in jobs:
                     job.done.set_result(found[: len(job.pixels)])
                     found = found[len(job.pixels) :]
@@ -109,11 +109,9 @@ class SharedCaptioner:
         Returns: nothing if there are no such jobs (which can be only where some are given).
         """
         with self._changed:
-            room = PHOTOS_AT_ONCE - sum(len(job.pixels) for job in jobs)
             if not jobs:
-                self._changed.wait_for(lambda: self._waiting)
-                self._patience = time.monotonic() + SECONDS_TO_GATHER
-            self._changed.wait_for(lambda: self._enough([*jobs, *self._waiting]), timeout=self._patience - time.monotonic())
+                self._gather()
+            room = PHOTOS_AT_ONCE - sum(len(job.pixels) for job in jobs)
             chosen: list[_Job] = []
             for job in list(self._waiting):
                 together = [*jobs, *chosen]
@@ -121,12 +119,17 @@ class SharedCaptioner:
                     self._waiting.remove(job)
                     chosen.append(job)
                     room -= len(job.pixels)
-            if not chosen:
-                self._answered = len(jobs)
             return chosen
 
-    def _enough(self, jobs: list[_Job]) -> bool:
-        return len(jobs) >= self._answered or sum(len(job.pixels) for job in jobs) >= PHOTOS_AT_ONCE
+    def _gather(self) -> None:
+        """Wait for a job, and for those that are likely to come with it."""
+
+        def enough() -> bool:
+            return len(self._waiting) >= self._answered or sum(len(job.pixels) for job in self._waiting) >= PHOTOS_AT_ONCE
+
+        self._changed.wait_for(lambda: self._waiting)
+        self._changed.wait_for(enough, timeout=PATIENCE * self._took)
+        self._started = time.monotonic()
 
 
 class SharedCharLM:

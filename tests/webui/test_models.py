@@ -94,7 +94,7 @@ def test_only_jobs_of_the_same_settings_go_together(slow: Slow, shared: SharedCa
 
 
 def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
+    monkeypatch.setattr(models, "PATIENCE", 1e6)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ask, shared, 1).result(timeout=120) == "1 beam 3"
 
@@ -102,7 +102,7 @@ def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monk
 def test_who_was_answered_together_is_waited_for_but_not_for_long(
     slow: Slow, shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
+    monkeypatch.setattr(models, "PATIENCE", 1e6)
     with ThreadPoolExecutor(6) as pool:
         slow.may_encode.clear()
         first = [pool.submit(ask, shared, number) for number in range(6)]
@@ -117,9 +117,9 @@ def test_who_was_answered_together_is_waited_for_but_not_for_long(
             time.sleep(0.1)
         assert [job.result(timeout=120) for job in again] == [f"{number} beam 3" for number in range(6)]
         assert [size for size, _ in slow.batches] == [6, 6] and slow.encoded[before:] == [6]
-        monkeypatch.setattr(models, "SECONDS_TO_GATHER", 0.2)
+        monkeypatch.setattr(models, "PATIENCE", 1)
         assert pool.submit(ask, shared, 7).result(timeout=120) == "7 beam 3"
-        monkeypatch.setattr(models, "SECONDS_TO_GATHER", 600)
+        monkeypatch.setattr(models, "PATIENCE", 1e6)
         assert pool.submit(ask, shared, 8).result(timeout=120) == "8 beam 3"
 
 
