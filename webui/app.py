@@ -10,6 +10,7 @@ from gradio import data_classes
 from starlette.middleware import Middleware
 
 from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, write_tab
+from webui.errors import requests_in_words
 from webui.middleware import RequestFilter, close_fetching
 from webui.models import Models
 from webui.theme import STYLE, theme
@@ -45,6 +46,7 @@ def build(models: Models) -> gr.Blocks:
                 inside_tab.build(models)
             with gr.Tab("Score", id="score"):
                 score_tab.build()
+    requests_in_words(page)
     page.queue(max_size=WAITING, default_concurrency_limit=16)
     # Gradio would look for new events a thousand times a second, which takes 3 % of a core for a page that nobody uses.
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = LOOK_FOR_EVENTS, LOOK_FOR_PROGRESS

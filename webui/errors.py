@@ -41,6 +41,34 @@ def in_words(handler: Handler) -> Handler:
     return call  # type: ignore[return-value]
 
 
+def requests_in_words(page: gr.Blocks) -> None:
+    """Let a request that Gradio itself refuses, for it has too few values or a file of the server's, be answered by a sentence too.
+
+    Gradio would answer such a one with nothing, and print a traceback for whoever runs the page.
+    """
+    process = page.process_api
+
+    @functools.wraps(process)
+    async def process_api(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await process(*args, **kwargs)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error(escape(refusal(error), quote=False), duration=20, print_exception=False) from None
+
+    page.process_api = process_api
+
+
+def refusal(error: Exception) -> str:
+    """What is said to a request that does not fit, in place of the error that came of it; the reason is logged in one line."""
+    first = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
+    reason = "".join(character for character in first if character.isprintable())
+    logger.warning("a request was refused (%s)", reason)
+    logger.debug("where it failed", exc_info=error)
+    return f"This request does not fit what the page takes ({sentence(UserError(reason)).rstrip('.')}); its API page shows what does."
+
+
 def sentence(error: BaseException) -> str:
     """An error as a visitor should read it: without the server's paths, as a sentence."""
     text = str(error)

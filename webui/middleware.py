@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rnnkit.errors import UserError
-from webui.errors import sentence
+from webui.errors import refusal, sentence
 from webui.uploads import DISK_FULL, MAX_FILE, MAX_PHOTO, MEGABYTE, disk_has_room
 
 API = "/gradio_api"
@@ -34,17 +35,35 @@ class RequestFilter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that is refused; hand on any other."""
-        if scope["type"] == "http":
-            refusal = _refusal(scope)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-                return
-            if scope["method"] == "POST":
-                receive, send = _bounded(receive, _limit(scope["path"])), _friendly(send)
-        await self.app(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif (closed := _closed(scope)) is not None:
+            await closed(scope, receive, send)
+        elif scope["method"] == "POST":
+            await self._hand_on(scope, _bounded(receive, _limit(scope["path"])), _friendly(send))
+        else:
+            await self._hand_on(scope, receive, send)
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """To Gradio; a request that it fails on, for it asks for what is not there, is answered by a sentence."""
+        answered = False
+
+        async def noting(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except ClientDisconnect:
+            pass
+        except Exception as error:
+            refused = _answer(400, refusal(error))
+            if not answered:
+                await refused(scope, receive, send)
 
 
-def _refusal(scope: Scope) -> JSONResponse | None:
+def _closed(scope: Scope) -> JSONResponse | None:
     path = scope["path"]
     if path.startswith(CLOSED):
         return _answer(404, "This page has no such route.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -246,3 +248,34 @@ def test_a_text_can_be_stopped_while_its_prompt_is_read(reader: SlowReader, addr
     reader.let_go.set()
     page.get_by_text("Stopped. Continue goes on from here.").wait_for()
     assert page.locator("#text textarea").input_value() == "The rain"
+
+
+def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_traceback(
+    address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def answer(path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except http.client.IncompleteRead as error:  # a stream that ends in an error
+            return 200, error.partial.decode()
+
+    event = json.loads(answer("call/caption", {"data": ["x"]})[1])["event_id"]
+    assert "needed: 7, got: 1" in answer(f"call/caption/{event}")[1]
+    assert "needed: 7, got: 0" in answer("run/caption", {"data": []})[1]
+    for path, body in (
+        ("call/nowhere", {"data": []}),
+        ("call/v2/nowhere", {"photo": 1}),
+        ("call/v2/caption", {}),
+        ("call/v2/caption", {"photograph": 1}),
+        ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
+    ):
+        status, said = answer(path, body)
+        assert status == 400 and "does not fit what the page takes" in said, path
+    assert "unexpected_error" in answer("queue/data?session_hash=unknown")[1]
+    assert urllib.request.urlopen(address, timeout=60).status == 200
+    assert "Traceback" not in "".join(capfd.readouterr())
