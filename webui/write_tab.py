@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
@@ -28,21 +27,26 @@ EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
 
 @dataclass
 class Draft:
-    """A text in the making, and whether its visitor has pressed Stop: the stream looks before each character."""
+    """A text in the making."""
 
     writer: Writer
     left_out: int = 0  # characters of the prompt that the model has never seen
-    stopped: bool = False
-    go: int = 0  # the number of the stream that may write; an earlier one ends, for its visitor has begun something else
+
+
+@dataclass(eq=False)
+class Turn:
+    """One go at a text, from the click to its end; what writes looks at it before each character."""
+
+    stopped: bool = False  # the visitor has pressed Stop, perhaps before there was a draft
+    over: bool = False  # the visitor has begun something else, which has the text box now
 
 
 @dataclass
 class Desk:
     """A visitor's tab. All its events have the same one, also those that come while another one is under way."""
 
-    turn: int = 0  # the number of the event that has the text box; an earlier one ends
+    turn: Turn = field(default_factory=Turn)
     token: str = ""  # of the draft that Continue goes on with
-    stopped: bool = False  # Stop was pressed in this turn, perhaps before there was a draft
 
 
 def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
@@ -78,23 +82,16 @@ def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
     return Draft(writer, len(prompt) - len(writer.prompt))
 
 
-def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop: Any) -> Iterator[str]:
-    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end.
-
-    An earlier stream of the draft ends with the call.
-    """
+def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop: Any, turn: Turn | None = None) -> Iterator[str]:
+    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end."""
+    turn = turn or Turn()
     pieces = draft.writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
-    draft.go, draft.stopped = draft.go + 1, False
-    return _stream(shared, draft, pieces, draft.go)
-
-
-def _stream(shared: SharedCharLM, draft: Draft, pieces: Iterator[str], go: int) -> Iterator[str]:
     text, told, ended = draft.writer.text, 0.0, False
     while not ended:
         with shared.lock:
-            turn = time.monotonic() + SECONDS_A_TURN
-            while time.monotonic() < turn:
-                if draft.stopped or draft.go != go:
+            until = time.monotonic() + SECONDS_A_TURN
+            while time.monotonic() < until:
+                if turn.stopped or turn.over:
                     return
                 piece = next(pieces, None)
                 if piece is None:
@@ -107,7 +104,7 @@ def _stream(shared: SharedCharLM, draft: Draft, pieces: Iterator[str], go: int) 
         if wait > 0:
             time.sleep(wait)
         told = time.monotonic()
-        if draft.go != go:
+        if turn.over:
             return
         yield text
 
@@ -156,32 +153,27 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def take(desk: Desk) -> int:
+    def take(desk: Desk) -> Turn:
         """Give the text box to an event that begins; what was written there until now goes on no further."""
-        desk.turn, desk.stopped = desk.turn + 1, False
-        with suppress(UserError):
-            drafts.get(desk.token).go += 1
-        return desk.turn
+        turn = Turn()
+        desk.turn.over, desk.turn = True, turn
+        return turn
 
-    def writing(turn: int, draft: Draft, desk: Desk, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def writing(turn: Turn, draft: Draft, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
         choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
-        texts = stream(shared, draft, characters, choice, stop)
-        draft.stopped = desk.stopped
         yield working(True)
-        for shown in texts:
-            if desk.turn != turn:
-                break
+        for shown in stream(shared, draft, characters, choice, stop, turn):
             yield {text: shown}
-        if desk.turn != turn:
+        if turn.over:
             yield nothing
-            return  # what the visitor has begun since has the text box and the buttons now
-        if draft.stopped:
-            said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
         else:
-            said = {line: _line(shared, len(draft.writer.written) - before, draft)}
-        yield working(False) | after(draft) | said
+            if turn.stopped:
+                said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
+            else:
+                said = {line: _line(shared, len(draft.writer.written) - before, draft)}
+            yield working(False) | after(draft) | said
 
     def after(draft: Draft) -> dict[Any, Any]:
         rows = [(visible(character), probability) for character, probability in draft.writer.likeliest(10)]
@@ -193,24 +185,22 @@ def build(models: Models) -> None:
         yield working(True)
         shared = models.charlm.get()
         draft = begin(shared, prompt, number)
-        if desk.turn != turn:  # Shift+Enter in the prompt asked for another text while this one was read
+        if turn.over:  # Shift+Enter in the prompt asked for another text while this one was read
             yield nothing
             return
         desk.token = drafts.keep(draft)
-        yield from writing(turn, draft, desk, shared, *settings)
+        yield from writing(turn, draft, shared, *settings)
 
     @in_words
     def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from writing(take(desk), drafts.get(desk.token), desk, models.charlm.get(), *settings)
+        yield from writing(take(desk), drafts.get(desk.token), models.charlm.get(), *settings)
 
     def failed(desk: Desk) -> dict[Any, Any]:
         return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
 
     def halt(desk: Desk) -> None:
         # The run itself says then that it has stopped, so that nothing of it comes later.
-        desk.stopped = True
-        with suppress(UserError):
-            drafts.get(desk.token).stopped = True
+        desk.turn.stopped = True
 
     def check() -> Any:
         try:

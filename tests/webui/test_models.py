@@ -24,7 +24,7 @@ from rnnkit.errors import UserError
 from webui import models, write_tab
 from webui.kept import Kept
 from webui.models import Loading, SharedCaptioner, SharedCharLM
-from webui.write_tab import begin, stream
+from webui.write_tab import Turn, begin, stream
 
 
 class Slow:
@@ -167,19 +167,20 @@ def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedC
 
 def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_go(lm: SharedCharLM) -> None:
     whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
-    draft = begin(lm, "a", 1)
-    for _ in stream(lm, draft, 2000, Choice(), ""):
-        draft.stopped = True
+    draft, turn = begin(lm, "a", 1), Turn()
+    for _ in stream(lm, draft, 2000, Choice(), "", turn):
+        turn.stopped = True
     stopped = draft.writer.text
     assert 1 < len(stopped) < 2001
     assert list(stream(lm, draft, 2001 - len(stopped), Choice(), ""))[-1] == whole
 
 
-def test_a_stream_ends_silently_when_another_of_its_text_begins(lm: SharedCharLM) -> None:
+def test_a_stream_ends_silently_when_its_turn_is_over(lm: SharedCharLM) -> None:
     whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
-    draft = begin(lm, "a", 1)
-    earlier = stream(lm, draft, 2000, Choice(), "")
+    draft, turn = begin(lm, "a", 1), Turn()
+    earlier = stream(lm, draft, 2000, Choice(), "", turn)
     next(earlier)
+    turn.over = True
     later = stream(lm, draft, 2000 - len(draft.writer.written), Choice(), "")
     assert list(earlier) == []
     assert list(later)[-1] == whole
