@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from captioner.model import Caption
+from captioner.outputs import write_whole
 
 FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())  # told by the ending of a file's name
 
@@ -32,6 +34,7 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
 
     Args:
         caption: made with attention=True.
+        path: its ending says the format.
     """
     assert caption.attention is not None
     photo = photo.copy()
@@ -47,4 +50,6 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
             word, picture = panels.pop(0)
             axes.imshow(picture)
             axes.set_title(word, fontsize=10, parse_math=False)
-    figure.savefig(path, dpi=100)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=100, format=path.suffix[1:].lower())
+    write_whole(path, drawn.getvalue())

@@ -69,6 +69,9 @@ class ParquetFile(RowFile):
                 shutil.copymode(self.output, temporary)
             temporary.replace(self.output)
             self._working.unlink()
+        except OSError as error:
+            error.filename = error.filename or str(self.output)  # pyarrow does not say which file
+            raise
         finally:
             temporary.unlink(missing_ok=True)
 

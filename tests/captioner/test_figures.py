@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +84,19 @@ def test_signs_that_mean_something_to_the_drawing_library_are_drawn_as_they_are(
 def test_other_formats_are_told_by_the_name(ending: str, tmp_path: Path) -> None:
     draw_attention(Image.new("RGB", (64, 64)), looking("a"), tmp_path / f"where.{ending}")
     assert {"pdf": b"%PDF", "svg": b"<?xml"}[ending] == (tmp_path / f"where.{ending}").read_bytes()[: 4 + (ending == "svg")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")
+def test_a_figure_that_may_not_grow_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "where.png"
+    draw_attention(Image.new("RGB", (64, 64)), looking("a"), path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"where\.png"):
+            draw_attention(Image.new("RGB", (64, 64)), looking("a", "dog"), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

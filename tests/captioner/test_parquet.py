@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
@@ -97,3 +98,21 @@ def test_without_pyarrow_the_extra_is_named(caption: Run, photos: Path, tmp_path
     monkeypatch.delitem(sys.modules, "captioner.parquet", raising=False)
     code, _, err = caption(photos, "--format", "parquet", "--output", tmp_path / "rows")
     assert (code, err) == (2, 'captioner: parquet needs pyarrow: pip install "show-and-spell[parquet]"\n')
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")
+def test_a_parquet_file_that_may_not_grow_is_named_and_its_rows_are_kept(tmp_path: Path) -> None:
+    import resource
+
+    rows = [row(f"{number}.jpg", f"{number} dogs") for number in range(5)]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            run(tmp_path / "rows", rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "rows")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.skip.part"]
+    assert run(tmp_path / "rows", rows) == []
+    assert len(table(tmp_path / "rows")) == 5
