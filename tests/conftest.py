@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -28,6 +29,9 @@ def one_thread_for_torch() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell has what it runs in the background ignore Ctrl-C, and so would the commands that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # OpenVINO's converter traces networks, which torch would rather have done otherwise.
     config.addinivalue_line("filterwarnings", r"ignore:`torch\.jit\.trace:DeprecationWarning")
 
