@@ -37,8 +37,8 @@ class RequestFilter:
         """Answer a request that is refused; hand on any other."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif (closed := _closed(scope)) is not None:
-            await closed(scope, receive, send)
+        elif (refused := _refused(scope)) is not None:
+            await refused(scope, receive, send)
         elif scope["method"] == "POST":
             await self._hand_on(scope, _bounded(receive, _limit(scope["path"])), _friendly(send))
         else:
@@ -58,12 +58,12 @@ class RequestFilter:
         except ClientDisconnect:
             pass
         except Exception as error:
-            refused = _answer(400, refusal(error))
+            said = refusal(error)
             if not answered:
-                await refused(scope, receive, send)
+                await _answer(400, said)(scope, receive, send)
 
 
-def _closed(scope: Scope) -> JSONResponse | None:
+def _refused(scope: Scope) -> JSONResponse | None:
     path = scope["path"]
     if path.startswith(CLOSED):
         return _answer(404, "This page has no such route.")

@@ -28,9 +28,9 @@ Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
 # Searching sentences costs half as much a photo for 16 photos as for 4, and a computation while other photos are being received
-# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next:
-# for so many times the time that the last batch took, at most. One who was alone does not wait.
-PATIENCE = 1.0
+# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next;
+# for as long as the last batch took and no longer than this. One who was alone does not wait.
+LONGEST_WAIT = 0.5  # seconds
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
@@ -128,7 +128,7 @@ class SharedCaptioner:
             return len(self._waiting) >= self._answered or sum(len(job.pixels) for job in self._waiting) >= PHOTOS_AT_ONCE
 
         self._changed.wait_for(lambda: self._waiting)
-        self._changed.wait_for(enough, timeout=PATIENCE * self._took)
+        self._changed.wait_for(enough, timeout=min(self._took, LONGEST_WAIT))
         self._started = time.monotonic()
 
 

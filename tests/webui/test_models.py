@@ -33,6 +33,7 @@ class Slow:
     def __init__(self) -> None:
         self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
         self.encoded: list[int] = []  # pictures of each call
+        self.pace = 0.015  # seconds
         self.may_encode = threading.Event()
         self.may_encode.set()
 
@@ -58,7 +59,7 @@ class Slow:
     def entered(self) -> Iterator[None]:
         self.inside += 1
         self.most = max(self.most, self.inside)
-        time.sleep(0.015)
+        time.sleep(self.pace)
         try:
             yield
         finally:
@@ -94,7 +95,7 @@ def test_only_jobs_of_the_same_settings_go_together(slow: Slow, shared: SharedCa
 
 
 def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "PATIENCE", 1e6)
+    monkeypatch.setattr(models, "LONGEST_WAIT", 600)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ask, shared, 1).result(timeout=120) == "1 beam 3"
 
@@ -102,8 +103,9 @@ def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monk
 def test_who_was_answered_together_is_waited_for_but_not_for_long(
     slow: Slow, shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "PATIENCE", 1e6)
+    monkeypatch.setattr(models, "LONGEST_WAIT", 600)
     with ThreadPoolExecutor(6) as pool:
+        slow.pace = 2.0  # and twice as long the next would wait
         slow.may_encode.clear()
         first = [pool.submit(ask, shared, number) for number in range(6)]
         while sum(slow.encoded) + len(shared._waiting) < 6:
@@ -114,13 +116,14 @@ def test_who_was_answered_together_is_waited_for_but_not_for_long(
         again = []
         for number in range(6):
             again.append(pool.submit(ask, shared, number))
-            time.sleep(0.1)
+            time.sleep(0.05)
         assert [job.result(timeout=120) for job in again] == [f"{number} beam 3" for number in range(6)]
         assert [size for size, _ in slow.batches] == [6, 6] and slow.encoded[before:] == [6]
-        monkeypatch.setattr(models, "PATIENCE", 1)
+        slow.pace = 0.015
+        monkeypatch.setattr(models, "LONGEST_WAIT", 0.1)
+        begun = time.monotonic()
         assert pool.submit(ask, shared, 7).result(timeout=120) == "7 beam 3"
-        monkeypatch.setattr(models, "PATIENCE", 1e6)
-        assert pool.submit(ask, shared, 8).result(timeout=120) == "8 beam 3"
+        assert time.monotonic() - begun < 3
 
 
 def test_an_error_reaches_who_caused_it_and_the_next_are_served(shared: SharedCaptioner) -> None:
