@@ -302,6 +302,7 @@ def test_a_text_of_two_characters_is_looked_into(visit: Visit) -> None:
 
 def test_what_cannot_be_written_leaves_nothing_to_go_on_with(visit: Visit) -> None:
     page = visit(tab="Write")
+    page.wait_for_function("document.querySelector('#seed input')?.value === '1'")  # the page may write it there a little later
     page.get_by_label("Seed").last.fill("")
     page.get_by_role("button", name="Write", exact=True).click()
     shown(page, "The seed must be a number")
