@@ -6,7 +6,7 @@
 'a dog runs through the snow'
 """
 
-from captioner.images import ImageError
-from captioner.model import Caption, Captioner, Decoding
+from captioner.captioner import Caption, Captioner, Decoding
+from captioner.data.images import ImageError
 
 __all__ = ["Caption", "Captioner", "Decoding", "ImageError"]

@@ -11,16 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from captioner.datasets import Example, read_dataset
-from captioner.evaluation import Comparison, Report, choose_split, judge, read_references
-from captioner.folder import caption_photos, default_workers
-from captioner.images import open_image
-from captioner.job import FolderJob, run_job
-from captioner.model import Captioner, Decoding
-from captioner.outputs import FORMAT_NAMES
-from captioner.predictions import read_predictions
-from captioner.progress import tell, with_progress
-from captioner.settings import TrainingConfig
+from captioner.captioner import Captioner, Decoding
+from captioner.data.annotations import Example, read_dataset
+from captioner.data.images import open_image
+from captioner.evaluation.predictions import read_predictions
+from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
+from captioner.jobs.job import FolderJob, run_job
+from captioner.jobs.pipeline import caption_photos, default_workers
+from captioner.jobs.progress import tell, with_progress
+from captioner.outputs.base import FORMAT_NAMES
+from captioner.training.config import TrainingConfig
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
 from rnnkit.runs import STATE
 from rnnkit.settings import settings_from, with_flags
@@ -226,7 +226,7 @@ def explain_command(
     model: Model = None,
 ) -> None:
     """Draw where the network looked while it wrote each word."""
-    from captioner.figures import FORMATS, draw_attention  # matplotlib takes a second to import
+    from captioner.attention_figure import FORMATS, draw_attention  # matplotlib takes a second to import
 
     image = open_image(photo)
     if output.exists() and output.samefile(photo):
@@ -256,7 +256,7 @@ def train_command(
     **flags: Any,
 ) -> None:
     """Train a captioner on your own photos; --output then serves as --model."""
-    from captioner.training import train  # accelerate takes seconds to import
+    from captioner.training.trainer import train  # accelerate takes seconds to import
 
     if len(annotations) != len(images):
         raise UserError(f"{len(annotations)} --annotations but {len(images)} --images: give one folder of photos for each file of captions")

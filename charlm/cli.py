@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from charlm.settings import SETTINGS, TrainingSettings  # the settings are the flags
+from charlm.training.config import SETTINGS, TrainingSettings  # the settings are the flags
 from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError, run_command
 from rnnkit.settings import settings_from, with_flags
 
 if TYPE_CHECKING:
-    from charlm.corpus import UnknownPolicy
-    from charlm.stepper import Precision
+    from charlm.data import UnknownPolicy
+    from charlm.inference.base import Precision
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -47,8 +47,8 @@ def train(
     """Train a model on a text."""
     from rich.console import Console
 
-    from charlm.corpus import read_text
-    from charlm.training import train as run_training
+    from charlm.data import read_text
+    from charlm.training.trainer import train as run_training
     from rnnkit.devices import resolve_device
 
     if resume and config is None and (output / SETTINGS).exists():
@@ -69,7 +69,7 @@ def evaluate(
 ) -> None:
     """Score a text in nats and bits per character, under the two protocols stream and window-256."""
     from charlm import evaluation
-    from charlm.corpus import read_text
+    from charlm.data import read_text
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
@@ -162,7 +162,7 @@ def inspect(
     device: DeviceOption = "cpu",
 ) -> None:
     """Draw what goes on inside: gradient flow, hidden units, surprise, and what a prediction depends on."""
-    from charlm import figures, insight
+    from charlm.analysis import figures, insight
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)

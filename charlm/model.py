@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from charlm.corpus import UnknownPolicy, Vocabulary
+from charlm.data import UnknownPolicy, Vocabulary
+from charlm.inference.base import Precision, Stepper, prepare
 from charlm.network import SIZES, Architecture, Network
 from charlm.sampling import Choice, StopStrings, generate
-from charlm.stepper import Precision, Stepper, prepare
-from charlm.writer import Writer
+from charlm.text_session import Writer
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError

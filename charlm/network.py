@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from charlm.cells import Weights
+from rnnkit.cells import Weights
 from rnnkit.errors import UserError
 
 LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -61,7 +61,7 @@ class Network(nn.Module):
     """A character-level recurrent language model.
 
     The recurrent layers are torch's own (`nn.RNN`, `nn.GRU`, `nn.LSTM`), one module a layer, so their fused kernels run
-    a whole chunk at once and `charlm.cells` can step through the very same weights.
+    a whole chunk at once and `rnnkit.cells` can step through the very same weights.
 
     A state is one tensor, (layers, parts, batch, hidden): parts is 2 for the LSTM (h, c) and 1 for the others (h).
     """

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.corpus import Vocabulary
-from charlm.stepper import Stepper
+from charlm.data import Vocabulary
+from charlm.inference.base import Stepper
 from rnnkit.errors import UserError
 
 COLDEST = 1e-6  # at a lower temperature nothing but the likeliest is ever drawn, and 32 bits cannot say so

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from charlm import CharLM
-from charlm.corpus import read_text
+from charlm.data import read_text
 from charlm.sampling import Choice
 from rnnkit.errors import run_command
 

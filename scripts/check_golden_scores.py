@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from captioner.evaluation import judge, read_references
-from captioner.predictions import read_predictions
+from captioner.evaluation.predictions import read_predictions
+from captioner.evaluation.report import judge, read_references
 from rnnkit.errors import SOME_FAILED, UserError, run_command
 
 RECORD: dict[str, Any] = {

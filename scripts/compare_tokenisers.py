@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from captioner.evaluation import read_references
-from captioner.metrics import tokenize
+from captioner.evaluation.report import read_references
+from captioner.metrics.scores import tokenize
 from rnnkit.errors import UserError, run_command
 
 

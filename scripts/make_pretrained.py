@@ -18,11 +18,11 @@ import torch
 import typer
 
 from captioner import Captioner, Decoding
-from captioner.datasets import Example, read_dataset
-from captioner.evaluation import judge
-from captioner.images import ImageError
-from captioner.metrics import tokenize
-from captioner.vocabulary import repeatable_words
+from captioner.data.annotations import Example, read_dataset
+from captioner.data.images import ImageError
+from captioner.evaluation.report import judge
+from captioner.metrics.scores import tokenize
+from captioner.network.vocabulary import repeatable_words
 from rnnkit.errors import run_command
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)

@@ -9,12 +9,17 @@ import gradio as gr
 from gradio import data_classes
 from starlette.middleware import Middleware
 
-from webui import caption_tab, endpoints, folder_tab, inside_tab, score_tab, write_tab
+from webui import api as endpoints
 from webui.errors import requests_in_words
 from webui.middleware import RequestFilter, close_fetching
-from webui.models import Models
+from webui.tabs import caption as caption_tab
+from webui.tabs import inside as inside_tab
+from webui.tabs import many_photos as folder_tab
+from webui.tabs import score as score_tab
+from webui.tabs import write as write_tab
 from webui.theme import STYLE, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
+from webui.workers import Models
 
 TITLE = "Show and Spell"
 WAITING = 128  # events in the queue; who comes later is told to try again

@@ -49,7 +49,7 @@ def serve(
 
     prepare_gradio()
     from webui.app import close, launch
-    from webui.models import Models
+    from webui.workers import Models
 
     models = Models(captioner, charlm, device)
     try:

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from captioner.captioner import save_captioner
 from captioner.cli import main
-from captioner.decoder import Decoder, DecoderConfig
-from captioner.encoder import create_encoder
-from captioner.model import save_captioner
-from captioner.vocabulary import END, SPECIAL, Vocabulary
+from captioner.network.decoder import Decoder, DecoderConfig
+from captioner.network.encoder import create_encoder
+from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 Run = Callable[..., tuple[int, str, str]]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from captioner import Captioner
-from captioner.datasets import read_dataset
-from captioner.settings import TrainingConfig
-from captioner.training import train
+from captioner.data.annotations import read_dataset
+from captioner.training.config import TrainingConfig
+from captioner.training.trainer import train
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 

@@ -14,7 +14,7 @@ import pytest
 
 import captioner
 from captioner import Captioner
-from captioner.vocabulary import SPECIAL
+from captioner.network.vocabulary import SPECIAL
 
 FOLDER = Path(captioner.__file__).parent / "pretrained"
 

@@ -22,14 +22,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import captioner
+from captioner.captioner import Captioner, save_captioner
 from captioner.cli import main
-from captioner.datasets import read_dataset
-from captioner.decoder import Decoder, DecoderConfig
-from captioner.encoder import create_encoder
-from captioner.model import Captioner, save_captioner
-from captioner.settings import TrainingConfig
-from captioner.training import train
-from captioner.vocabulary import END, SPECIAL, Vocabulary
+from captioner.data.annotations import read_dataset
+from captioner.network.decoder import Decoder, DecoderConfig
+from captioner.network.encoder import create_encoder
+from captioner.network.vocabulary import END, SPECIAL, Vocabulary
+from captioner.training.config import TrainingConfig
+from captioner.training.trainer import train
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -115,7 +115,7 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tm
 def server() -> ForkServerContext:
     """Makes processes that have the command imported already, so that they start at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["captioner.cli", "captioner.parquet"])
+    context.set_forkserver_preload(["captioner.cli", "captioner.outputs.parquet"])
     return context
 
 

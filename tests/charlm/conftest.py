@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from charlm import CharLM
-from charlm.corpus import Vocabulary
+from charlm.data import Vocabulary
 from charlm.network import Architecture, Network
-from charlm.settings import TrainingSettings
-from charlm.training import train
+from charlm.training.config import TrainingSettings
+from charlm.training.trainer import train
 
 VERSE = """FIRST VOICE:
 The rain it falls upon the hill,

@@ -77,7 +77,7 @@ def test_the_bundled_model_writes_verse_with_speakers() -> None:
 
 
 def test_the_bundled_models_eight_bit_step_loses_less_than_5_thousandths() -> None:
-    from charlm.stepper import next_log_probs
+    from charlm.inference.base import next_log_probs
 
     model = CharLM.load()
     text = "".join(model.sample("KING RICHARD II:\n", length=1500, temperature=1.0, seed=2, precision="float32"))

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from charlm import CharLM
-from charlm.corpus import UNKNOWN, Vocabulary
+from charlm.data import UNKNOWN, Vocabulary
 from charlm.network import Architecture, Network
 from charlm.sampling import Choice, StopStrings, running_sums
 from rnnkit.errors import UserError

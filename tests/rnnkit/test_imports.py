@@ -61,7 +61,7 @@ import gc, signal
 import numpy as np
 from captioner import Captioner
 from charlm.network import Architecture, Network
-from charlm.stepper import prepare
+from charlm.inference.base import prepare
 
 captioner = Captioner.load(device="cpu", backend="openvino")
 captioner.caption_pixels(np.zeros((2, 260, 260, 3), np.uint8))

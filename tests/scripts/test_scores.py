@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import captioner
-from captioner.metrics import tokenize
+from captioner.metrics.scores import tokenize
 from rnnkit.errors import UserError
 
 SCRIPTS = Path(captioner.__file__).parents[1] / "scripts"
@@ -170,7 +170,7 @@ def test_the_captions_that_the_tokenisers_split_otherwise_are_counted_and_shown(
 
 @no_oracle
 def test_scores_take_at_most_a_quarter_of_pycocoevalcaps_time_and_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    script("benchmark_metrics")["benchmark"](images=600, turns=3)
+    script("benchmarks/metrics")["benchmark"](images=600, turns=3)
     last = capsys.readouterr().out.splitlines()[-1]
     ratio, differ = last.removeprefix("ratio ").split("; scores differ by at most ")
     assert float(ratio) >= 4
@@ -184,7 +184,7 @@ def test_a_row_of_the_benchmarks_table_says_what_it_measured(tmp_path: Path, cap
     from PIL import Image
 
     Image.new("RGB", (300, 200), (10, 90, 30)).save(tmp_path / "green.png")
-    script("benchmark_captioner")["row"]("torch", tmp_path, beam_size=1, batch_size=2, seconds=0.001)
+    script("benchmarks/captioning")["row"]("torch", tmp_path, beam_size=1, batch_size=2, seconds=0.001)
     found = json.loads(capsys.readouterr().out)
     assert found["photos_per_second"] == pytest.approx(2 / found["median_seconds"], rel=0.5)
     assert found["peak_mib"] > 50 and found["parameters"] > 1e6
@@ -201,7 +201,7 @@ def test_the_benchmarks_table_has_a_row_for_each_network_batch_and_beam(
         return subprocess.CompletedProcess(command, 0, stdout=json.dumps(row) + "\n", stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    script("benchmark_captioner")["table"](tmp_path, seconds=1, batch_size=32, other_batch_size=8, beams="1,3,5")
+    script("benchmarks/captioning")["table"](tmp_path, seconds=1, batch_size=32, other_batch_size=8, beams="1,3,5")
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(asked) == len(lines) - 2 == 24
     assert {call[0] for call in asked} == {"openvino", "torch", "BLIP-base", "ViT-GPT2"}

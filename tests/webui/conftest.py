@@ -19,8 +19,8 @@ import pytest
 import torch
 from gradio_client import Client
 
-from charlm.settings import TrainingSettings
-from charlm.training import train
+from charlm.training.config import TrainingSettings
+from charlm.training.trainer import train
 from tests.charlm.conftest import VERSE
 
 # Every connection that the server tries to make to anywhere but this machine is written down here, and every name that it looks up.

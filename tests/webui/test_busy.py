@@ -24,12 +24,13 @@ from gradio import data_classes
 from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
-from charlm.cell_zoo import untrained_cells
-from charlm.corpus import Vocabulary
+from charlm.analysis.comparison_cells import untrained_cells
+from charlm.data import Vocabulary
 from tests.webui.conftest import connect
-from webui import app, uploads, write_tab
-from webui.folder_tab import write_all
-from webui.models import Loading, Models, SharedCaptioner, SharedCharLM
+from webui import app, uploads
+from webui.tabs import write as write_tab
+from webui.tabs.many_photos import write_all
+from webui.workers import Loading, Models, SharedCaptioner, SharedCharLM
 
 
 class Blocked:

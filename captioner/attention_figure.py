@@ -1,0 +1,55 @@
+"""Where the network looked while it wrote each word, drawn over the photo."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.figure import Figure
+from PIL import Image
+
+from captioner.captioner import Caption
+from captioner.outputs.base import write_whole
+
+FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())  # told by the ending of a file's name
+
+
+def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> Image.Image:
+    """The photo, dark where the network did not look.
+
+    Args:
+        weights: attention of one word (rows, columns).
+        floor: brightness that is left where it did not look at all.
+    """
+    scaled = weights / max(float(weights.max()), 1e-9)
+    mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(photo.size, Image.Resampling.BICUBIC)
+    light = floor + (1 - floor) * np.asarray(mask, dtype=np.float32)[..., None] / 255
+    return Image.fromarray((np.asarray(photo, dtype=np.float32) * light).astype(np.uint8))
+
+
+def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns: int = 5) -> None:
+    """Save a figure with the photo and, for each word, where the network looked.
+
+    Args:
+        caption: made with attention=True.
+        path: its ending says the format.
+    """
+    assert caption.attention is not None
+    photo = photo.copy()
+    photo.thumbnail((480, 480))
+    panels = [("", photo), *((word, overlay(photo, weights)) for word, weights in zip(caption.words, caption.attention, strict=True))]
+    rows = -(-len(panels) // columns)
+    height = 2.6 * photo.height / photo.width + 0.35
+    figure = Figure(figsize=(2.6 * columns, height * rows + 0.5), layout="constrained")
+    figure.suptitle(caption.text, parse_math=False)  # dollar signs are no formulas
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+        if panels:
+            word, picture = panels.pop(0)
+            axes.imshow(picture)
+            axes.set_title(word, fontsize=10, parse_math=False)
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=100, format=path.suffix[1:].lower())
+    write_whole(path, drawn.getvalue())

@@ -1,0 +1,208 @@
+"""Captioned photos from any of the field's formats: Karpathy's JSON, COCO annotations, Flickr8k's token file, a CSV, sidecars."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from captioner.data.images import EXTENSIONS
+from captioner.metrics.scores import tokenize
+from rnnkit.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A photo and what people wrote about it."""
+
+    path: Path
+    captions: tuple[str, ...]
+    split: str  # train, val or test
+    image_id: int | str  # COCO's id where there is one, else the file's stem
+
+
+@dataclass
+class Dataset:
+    """Examples, and the rows that could not be used with their reasons."""
+
+    name: str
+    examples: list[Example]
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (file or row, reason)
+    has_splits: bool = False  # the file names splits; otherwise photos for validation were chosen by hash
+
+    def split(self, name: str) -> list[Example]:
+        """The examples of one split."""
+        return [example for example in self.examples if example.split == name]
+
+
+def image_id(path: Path) -> int | str:
+    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042 gives 42."""
+    number = re.fullmatch(r"(?:COCO_\w+?_)?([0-9]+)", path.stem)
+    return int(number[1]) if number else path.stem
+
+
+def read_dataset(annotations: Path, images: Path | None, *, validation_fraction: float = 0.1) -> Dataset:
+    """Read captions in whichever format the file is in; a folder is read as photos with .txt sidecars.
+
+    Rows with a missing photo or without a caption are skipped, counted and named. Karpathy's "restval" counts as
+    training. Where a format knows no splits, a photo is for validation by a hash of its name, the same on every run.
+
+    Args:
+        images: the folder of the photos; None to read captions only (then no photo is looked for).
+        validation_fraction: share of photos held out where the format has no splits.
+
+    Raises: UserError if the file cannot be read, its format is not known, it lists a photo twice and not alike, or
+        nothing in it is usable.
+    """
+    where = annotations.resolve()
+    dataset = Dataset(where.parent.name if where.stem in ("dataset", "captions") else where.stem, [])
+    groups = _read_groups(annotations, dataset.skipped)
+    dataset.has_splits = any(split for _, split, _ in groups.values())
+    for filename, (captions, split, number) in groups.items():
+        path = (images if images is not None else Path()) / filename
+        kept = tuple(" ".join(caption.split()) for caption in captions if tokenize(caption))
+        for _ in range(len(captions) - len(kept)):
+            dataset.skipped.append((filename, "empty caption"))
+        split = _SPLITS.get(split, split)
+        if not kept:
+            dataset.skipped.append((filename, "no caption"))
+        elif split not in ("", "train", "val", "test"):
+            dataset.skipped.append((filename, f"unknown split '{split}'"))
+        elif images is not None and not path.is_file():
+            dataset.skipped.append((filename, "no such photo"))
+        else:
+            dataset.examples.append(Example(path, kept, split or _hashed_split(filename, validation_fraction), number))
+    if not dataset.examples:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in dataset.skipped[:3]) or "it lists no photos"
+        raise UserError(f"nothing in '{annotations}' is usable ({reasons}); check --images")
+    if dataset.skipped:
+        shown = ", ".join(f"{name} ({reason})" for name, reason in dataset.skipped[:5])
+        logger.warning("%s: %d rows skipped: %s%s", annotations, len(dataset.skipped), shown, " ..." if len(dataset.skipped) > 5 else "")
+    return dataset
+
+
+Groups = dict[str, tuple[list[str], str, int | str]]  # file name -> captions, split, id
+Skipped = list[tuple[str, str]]  # rows of no photo, with the reason
+_SPLITS = {"restval": "train", "dev": "val", "valid": "val", "validation": "val"}
+
+
+def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
+    if annotations.is_dir():
+        return dict(_sidecars(annotations))
+    try:
+        text = annotations.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"no annotations at '{annotations}'") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"'{annotations}' is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"'{annotations}' cannot be read ({error.strerror})") from None
+    try:
+        if text.lstrip()[:1] in ("{", "["):
+            return _json_groups(json.loads(text), annotations, skipped)
+        first = text.partition("\n")[0]
+        if "#" in first and "\t" in first:
+            return _token_groups(text, skipped)
+        if "," in first or "|" in first:
+            return _csv_groups(text, skipped)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
+    raise UserError(
+        f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
+    )
+
+
+def _json_groups(data: Any, annotations: Path, skipped: Skipped) -> Groups:
+    if isinstance(data, dict) and "annotations" in data:
+        return _coco_groups(data, annotations, skipped)
+    if isinstance(data, dict) and "images" in data:
+        return _karpathy_groups(data, annotations)
+    raise UserError(f"'{annotations}' is JSON but has neither 'annotations' (COCO) nor 'images' (Karpathy)")
+
+
+def _karpathy_groups(data: Mapping[str, Any], annotations: Path) -> Groups:
+    groups: Groups = {}
+    for image in data["images"]:
+        path = Path(image.get("filepath", "")) / image["filename"]
+        captions = [str(sentence.get("raw") or " ".join(sentence.get("tokens", []))) for sentence in image.get("sentences", [])]
+        group = (captions, str(image.get("split", "")), image.get("cocoid", image_id(path)))
+        if groups.setdefault(str(path), group) != group:
+            raise UserError(f"'{annotations}' lists '{path}' twice, with different captions, splits or ids: keep one of them")
+    return groups
+
+
+def _coco_groups(data: Mapping[str, Any], annotations: Path, skipped: Skipped) -> Groups:
+    names: dict[int | str, str] = {}
+    groups: Groups = {}
+    for image in data["images"]:
+        number, name = image["id"], image.get("file_name", f"{image['id']}.jpg")
+        if not isinstance(name, str):
+            raise TypeError(f"the file_name of image {number} must be text, not {name!r}")
+        if names.setdefault(number, name) != name:
+            raise UserError(f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}': keep one of them")
+        if (other := groups.setdefault(name, ([], "", number))[2]) != number:
+            raise UserError(f"'{annotations}' gives '{name}' two ids, {other} and {number}: keep one of them")
+    for annotation in data["annotations"]:
+        number = annotation["image_id"]
+        if number in names:
+            groups[names[number]][0].append(str(annotation.get("caption") or ""))
+        else:
+            skipped.append((f"caption of image {number}", "the file lists no such image"))
+    return groups
+
+
+def _token_groups(text: str, skipped: Skipped) -> Groups:
+    groups: Groups = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, tab, caption = line.partition("\t")
+        name = key.rpartition("#")[0]
+        if name and tab:
+            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(caption)
+        elif line.strip():
+            skipped.append((f"line {number}", "not photo.jpg#0, tab, caption"))
+    return groups
+
+
+def _csv_groups(text: str, skipped: Skipped) -> Groups:
+    first = text.partition("\n")[0]
+    mark = "|" if first.count("|") > first.count(",") else ","
+    # Files with bars write quotation marks as they are; with commas they enclose captions that hold a comma.
+    quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if mark == "|" else {}
+    rows = csv.reader(io.StringIO(text), delimiter=mark, **quotes)
+    header = [cell.strip().lower() for cell in next(rows)]
+    image = next((index for index, cell in enumerate(header) if cell in ("image", "image_name", "filename", "file_name", "path")), None)
+    caption = next((index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None)
+    if image is None or caption is None:
+        raise ValueError(f"the first line must name the columns image and caption, not {first!r}")
+    groups: Groups = {}
+    for row in rows:
+        if len(row) > len(header) == caption + 1:
+            row = [*row[:caption], mark.join(row[caption:])]  # a caption with commas that nobody enclosed
+        name = row[image].strip() if len(row) > image else ""
+        if name:
+            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(row[caption] if len(row) > caption else "")
+        elif row:
+            skipped.append((f"line {rows.line_num}", "names no photo"))
+    return groups
+
+
+def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[list[str], str, int | str]]]:
+    for path in sorted(folder.iterdir()):
+        sidecar = path.with_suffix(".txt")
+        if path.suffix.lower() in EXTENSIONS and sidecar.is_file():
+            captions = sidecar.read_text(encoding="utf-8-sig", errors="replace").strip().split("\n")
+            yield path.name, (captions, "", image_id(path))
+
+
+def _hashed_split(name: str, fraction: float) -> str:
+    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4], "big")
+    return "val" if number < fraction * 2**32 else "train"

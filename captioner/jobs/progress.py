@@ -1,0 +1,84 @@
+"""What a long run says on stderr: a bar with rate and time left on a terminal, a line every half minute elsewhere, a summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from captioner.jobs.pipeline import Row
+
+
+@dataclass
+class Summary:
+    """What became of all photos."""
+
+    captioned: int = 0
+    skipped: int = 0
+    failed: Counter[str] = field(default_factory=Counter)  # by reason
+    started: float = field(default_factory=time.monotonic)
+
+    def count(self, path: Path, error: str | None) -> None:
+        """One more photo that was captioned, or failed for this reason and is named at once."""
+        if error is None:
+            self.captioned += 1
+        else:
+            tell(f"{path}: {error}")
+            self.failed[error.partition(" (")[0]] += 1  # what stands in brackets is the photo's own affair
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.started
+        done = self.captioned + self.failed.total()
+        reasons = "; ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
+        failed = f"failed {self.failed.total()}" + (f" ({reasons})" if reasons else "")
+        return f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f} photos/s, {duration(seconds)}"
+
+
+def with_progress(batches: Iterator[list[Row]], total: int | None) -> Generator[list[Row], None, None]:
+    """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None is not known."""
+    console = Console(stderr=True)
+    if not console.is_terminal or total == 1:
+
+        def say(done: int, rate: float) -> None:
+            if total is None:
+                tell(f"{done} photos, {rate:.1f} a second")
+            else:
+                tell(f"{done} of {total} photos, {rate:.1f} a second, {duration((total - done) / rate)} left")
+
+        yield from _reporting(batches, say, every=30)
+        return
+    columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=total, rate="")
+        yield from _reporting(batches, lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"), every=0.2)
+
+
+def tell(message: str) -> None:
+    """One line on stderr."""
+    print(f"captioner: {' '.join(message.splitlines())}", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """3 h 20 min, 5 min 10 s or 7.3 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _reporting(batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float) -> Iterator[list[Row]]:
+    """The same batches; report(photos done, photos a second) is called every so many seconds."""
+    started = told = time.monotonic()
+    done = 0
+    for rows in batches:
+        yield rows
+        done += len(rows)
+        if time.monotonic() - told >= every:
+            told = time.monotonic()
+            report(done, done / (told - started))

@@ -1,0 +1,81 @@
+"""Words to ids and back: special tokens, the tokeniser of the metrics, and sentences as people write them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from captioner.metrics.scores import BRACKETS, tokenize
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+_CLITICS = frozenset(("'s", "'n", "'m", "'d", "'ll", "'re", "'ve", "n't"))
+_BRACKETS = {token: bracket for bracket, token in BRACKETS.items()}
+_OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket in ")]}")
+
+
+def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) -> list[str]:
+    """Words that people write more than once in a caption: in at least this share of the captions that have them.
+
+    Mostly small ones (a, in, of), and some whose second use means another thing (a tennis player playing tennis). A
+    network that repeats any other has most often lost count: "a bed with a bed".
+
+    Args:
+        captions: tokenised.
+    """
+    present, repeated = Counter[str](), Counter[str]()
+    for caption in captions:
+        for word, count in Counter(caption).items():
+            present[word] += 1
+            repeated[word] += count > 1
+    return sorted(word for word, count in repeated.items() if count >= share * present[word] and count)
+
+
+class Vocabulary:
+    """The words that a captioner knows, in the order of their ids; the first four are the special tokens."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
+            raise ValueError("a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice")
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("a vocabulary's words must be text")
+        self.words = tuple(words)
+        self._ids = {word: index for index, word in enumerate(words)}
+
+    @classmethod
+    def from_captions(cls, captions: Iterable[Iterable[str]], *, min_count: int = 1) -> Vocabulary:
+        """The words that occur at least min_count times in tokenised captions, the most frequent first."""
+        counts = Counter(word for caption in captions for word in caption)
+        kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+        return cls((*SPECIAL, *kept))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, tokens: Iterable[str]) -> list[int]:
+        """Token ids with <start> before and <end> after; words not in the vocabulary become <unk>."""
+        return [START, *(self._ids.get(token, UNKNOWN) for token in tokens), END]
+
+    def encode_text(self, text: str) -> list[int]:
+        """`encode` of a sentence tokenised as the metrics do it."""
+        return self.encode(tokenize(text))
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """The words before the first <end>, without special tokens."""
+        words = []
+        for index in ids:
+            if index == END:
+                break
+            if index >= len(SPECIAL):
+                words.append(self.words[index])
+        return words
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The sentence as people write it: clitics ('s, n't) and brackets joined to their word; tokenising it gives the tokens again."""
+        sentence, previous = "", ""
+        for word in self.tokens(ids):
+            clitic = word in _CLITICS and previous[-1:].isalnum() and previous not in _CLITICS
+            joined = not sentence or clitic or previous in _OPENING or word in _CLOSING
+            previous = _BRACKETS.get(word, word)
+            sentence += previous if joined else f" {previous}"
+        return sentence

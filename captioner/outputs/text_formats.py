@@ -1,0 +1,232 @@
+"""How rows are written as text and read back: tsv, jsonl, csv and COCO results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from captioner.captioner import Caption
+from captioner.data.annotations import image_id
+from captioner.jobs.pipeline import Row
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row read back. The key is the photo's name as it stands in the file, the data is what stands there."""
+
+    key: str
+    data: bytes
+    captions: tuple[Caption, ...] = ()  # without words, and without a score (nan) where the format keeps none
+    error: str | None = None
+    whole: bool = True  # False: the end of the file, where a run was killed while it wrote
+
+
+class Format:
+    """A text format. Everything is bytes, so that a place in the file is a number that means the same in every format.
+
+    A file is `header`, then rows with `separator` between them, then `footer`.
+    """
+
+    name: ClassVar[str]
+    header = separator = footer = b""
+    several_lines = False  # does a photo with several captions take several lines?
+
+    def key(self, path: Path) -> str:
+        """A photo's name as the format writes it."""
+        return str(path).encode("utf-8", "backslashreplace").decode()
+
+    def encode(self, row: Row) -> bytes:
+        """A row; empty where the format has none for it."""
+        raise NotImplementedError
+
+    def beginning(self, key: str) -> bytes:
+        """How every row of a photo begins."""
+        raise NotImplementedError
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        """Rows of a file after its header; what is left at the end and is no whole row comes last, as a record that is not whole.
+
+        Raises: ValueError, KeyError or TypeError at a whole line that is no row.
+        """
+        for line in stream:
+            yield self.decode(line) if line.endswith(b"\n") else Record("", line, whole=False)
+
+    def decode(self, data: bytes) -> Record:
+        """One row from what stands in the file."""
+        raise NotImplementedError
+
+
+class Tsv(Format):
+    """path<TAB>caption; a line for each caption, none for a photo that failed.
+
+    A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On Windows no path can
+    hold the first three, and backslashes stand as they are.
+    """
+
+    name = "tsv"
+    several_lines = True
+
+    def key(self, path: Path) -> str:
+        name = str(path)
+        if os.sep == "/":
+            name = name.translate({9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"})
+        return name.encode("utf-8", "backslashreplace").decode()
+
+    def encode(self, row: Row) -> bytes:
+        return b"".join(self.beginning(self.key(row.path)) + caption.text.encode() + b"\n" for caption in row.captions)
+
+    def beginning(self, key: str) -> bytes:
+        return key.encode() + b"\t"
+
+    def decode(self, data: bytes) -> Record:
+        key, caption = data.decode().rstrip("\r\n").split("\t")
+        return Record(key, data, (_caption(caption),))
+
+
+class Jsonl(Format):
+    """A JSON object a line; the only text format that keeps several captions of a photo in one row."""
+
+    name = "jsonl"
+
+    def key(self, path: Path) -> str:
+        return str(path)
+
+    def encode(self, row: Row) -> bytes:
+        return _json(json_row(row)) + b"\n"
+
+    def beginning(self, key: str) -> bytes:
+        return _json({"path": key})[:-1] + b", "
+
+    def decode(self, data: bytes) -> Record:
+        return read_json_row(json.loads(data), data)
+
+
+class Csv(Format):
+    """A header, then a line for each caption or failure."""
+
+    name = "csv"
+    header = b"path,caption,score,status,error\n"
+    several_lines = True
+
+    def encode(self, row: Row) -> bytes:
+        path = self.key(row.path)
+        if row.error is not None:
+            return _csv_line(path, "", "", "error", row.error)
+        return b"".join(_csv_line(path, caption.text, _score(caption.score), "ok", "") for caption in row.captions)
+
+    def beginning(self, key: str) -> bytes:
+        return _csv_line(key, "")[:-1]
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        record = b""
+        for line in stream:
+            record += line
+            # Inside quotation marks a line break is part of a cell.
+            if record.count(b'"') % 2 == 0 and record.endswith(b"\n"):
+                yield self.decode(record)
+                record = b""
+        if record:
+            yield Record("", record, whole=False)
+
+    def decode(self, data: bytes) -> Record:
+        try:
+            ((path, caption, score, status, error),) = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+        except csv.Error as reason:
+            raise ValueError(str(reason)) from None
+        if status not in ("ok", "error"):
+            raise ValueError(f"status is {status!r}, not ok or error")
+        return Record(path, data, error=error) if status == "error" else Record(path, data, (_caption(caption, score),))
+
+
+class Coco(Format):
+    """COCO results, an array of image_id and caption: one caption a photo, none for a photo that failed."""
+
+    name = "coco"
+    header, separator, footer = b"[", b",", b"\n]\n"
+
+    def key(self, path: Path) -> str:
+        return json.dumps(image_id(path))
+
+    def encode(self, row: Row) -> bytes:
+        return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text}) if row.captions else b""
+
+    def beginning(self, key: str) -> bytes:
+        return b"\n" + _json({"image_id": json.loads(key)})[:-1] + b", "
+
+    def read(self, stream: BinaryIO) -> Iterator[Record]:
+        data = stream.read()
+        try:
+            results = json.loads(b"[" + data)
+        except ValueError:
+            results = None
+        if results is not None:  # whole, whoever wrote it
+            for result in results:
+                yield self._record(result, b"\n" + _json(result))
+            return
+        place = 0
+        for line in re.finditer(rb",?(\n\{.*\})(?=,?\n)", data):
+            if line.start() != place:
+                break
+            yield self._record(json.loads(line[1]), line[1])
+            place = line.end()
+        if place < len(data):
+            yield Record("", data[place:], whole=False)
+
+    def _record(self, result: dict[str, Any], data: bytes) -> Record:
+        return Record(json.dumps(result["image_id"]), data, (_caption(result["caption"]),))
+
+
+FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+
+
+def json_row(row: Row) -> dict[str, object]:
+    """A row as the JSON object of a jsonl line."""
+    record: dict[str, object] = {"path": str(row.path)}
+    if row.error is not None:
+        return record | {"status": "error", "error": row.error}
+    best = row.captions[0]
+    record |= {"caption": best.text, "score": round(best.score, 4), "status": "ok"}
+    if len(row.captions) > 1:
+        record["captions"] = [{"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions]
+    return record
+
+
+def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
+    """What `json_row` made, read back.
+
+    Raises: ValueError, KeyError or TypeError if it is no such thing.
+    """
+    if not isinstance(record, dict) or not isinstance(record["path"], str):
+        raise TypeError("path is no text")
+    if record["status"] == "error":
+        return Record(record["path"], data, error=str(record["error"]))
+    captions = record.get("captions") or [record]
+    return Record(record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions))
+
+
+def _caption(text: str, score: float | str = float("nan")) -> Caption:
+    if not isinstance(text, str):
+        raise TypeError(f"a caption must be text, not {text!r}")
+    return Caption(text, float(score), ())
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes them as JSON does.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+def _csv_line(*cells: str) -> bytes:
+    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see when it reads.
+    marked = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _score(score: float) -> str:
+    return "" if score != score else f"{score:.4f}"

@@ -1,0 +1,44 @@
+"""The three small cells: those that come with the package, those made anew, and damage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from charlm import CharLM
+from charlm.analysis.comparison_cells import load_cells, untrained_cells
+from charlm.data import Vocabulary
+from rnnkit.errors import UserError
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A folder of the three cells."""
+    for cell, lm in untrained_cells(Vocabulary("ab \n")).items():
+        lm.save(tmp_path / cell)
+    return tmp_path
+
+
+def test_the_packages_own_cells_are_trained_and_know_the_characters_of_its_model() -> None:
+    vocabulary = CharLM.load().vocabulary
+    cells, trained = load_cells(vocabulary)
+    assert trained and list(cells) == ["rnn", "gru", "lstm"]
+    for cell, lm in cells.items():
+        assert lm.network.architecture.cell == cell
+        said = lm.log_probs("ROMEO:\nWhat is the mat")[-1].argmax()
+        assert lm.vocabulary[int(said)] == "t"  # it has learnt to spell
+
+
+def test_a_damaged_cell_is_named_and_not_replaced(stored: Path) -> None:
+    weights = stored / "gru" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"gru.*damaged"):
+        load_cells(Vocabulary("ab"), folder=stored)
+
+
+def test_one_missing_cell_of_three_is_named_and_not_replaced(stored: Path) -> None:
+    shutil.rmtree(stored / "rnn")
+    with pytest.raises(UserError, match=r"no checkpoint at .*rnn"):
+        load_cells(Vocabulary("ab"), folder=stored)
