@@ -13,7 +13,9 @@ from PIL import Image
 from captioner.captioner import Caption
 from captioner.outputs.base import write_whole
 
-FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())  # told by the ending of a file's name
+FORMATS = frozenset(
+    f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes()
+)  # told by the ending of a file's name
 
 
 def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> Image.Image:
@@ -24,7 +26,9 @@ def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> 
         floor: brightness that is left where it did not look at all.
     """
     scaled = weights / max(float(weights.max()), 1e-9)
-    mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(photo.size, Image.Resampling.BICUBIC)
+    mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(
+        photo.size, Image.Resampling.BICUBIC
+    )
     light = floor + (1 - floor) * np.asarray(mask, dtype=np.float32)[..., None] / 255
     return Image.fromarray((np.asarray(photo, dtype=np.float32) * light).astype(np.uint8))
 
@@ -39,7 +43,13 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
     assert caption.attention is not None
     photo = photo.copy()
     photo.thumbnail((480, 480))
-    panels = [("", photo), *((word, overlay(photo, weights)) for word, weights in zip(caption.words, caption.attention, strict=True))]
+    panels = [
+        ("", photo),
+        *(
+            (word, overlay(photo, weights))
+            for word, weights in zip(caption.words, caption.attention, strict=True)
+        ),
+    ]
     rows = -(-len(panels) // columns)
     height = 2.6 * photo.height / photo.width + 0.35
     figure = Figure(figsize=(2.6 * columns, height * rows + 0.5), layout="constrained")

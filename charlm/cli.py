@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-ModelOption = Annotated[Path | None, typer.Option("--model", help="Checkpoint or run folder; the bundled model if not given.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("--model", help="Checkpoint or run folder; the bundled model if not given."),
+]
 UnknownOption = Annotated[
-    str, typer.Option("--unknown", help="For characters that the model has never seen: error names them, skip drops them.")
+    str,
+    typer.Option(
+        "--unknown",
+        help="For characters that the model has never seen: error names them, skip drops them.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 MAX_INSPECTED = 1000  # characters; nobody could read figures of more
@@ -37,10 +44,19 @@ def about() -> None:
 @app.command()
 @with_flags(TrainingSettings)
 def train(
-    corpus: Annotated[list[Path], typer.Argument(help="UTF-8 text; several files are read as one text.", metavar="CORPUS...")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of the run, which is also the checkpoint.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")] = False,
-    config: Annotated[Path | None, typer.Option("--config", help="JSON file of settings; flags win over it.")] = None,
+    corpus: Annotated[
+        list[Path],
+        typer.Argument(help="UTF-8 text; several files are read as one text.", metavar="CORPUS..."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder of the run, which is also the checkpoint.")
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="JSON file of settings; flags win over it.")
+    ] = None,
     device: DeviceOption = "auto",
     **flags: Any,
 ) -> None:
@@ -55,7 +71,14 @@ def train(
         config = output / SETTINGS
     settings = settings_from(TrainingSettings, config, flags)
     text = "".join(read_text(path) for path in corpus)
-    finished = run_training(text, output, settings, device=resolve_device(device), resume=resume, console=Console(stderr=True))
+    finished = run_training(
+        text,
+        output,
+        settings,
+        device=resolve_device(device),
+        resume=resume,
+        console=Console(stderr=True),
+    )
     sys.exit(ALL_DONE if finished else INTERRUPTED)
 
 
@@ -75,30 +98,63 @@ def evaluate(
     lm = CharLM.load(model, device=device)
     text = read_text(file)
     # Where the model has a symbol for unknown characters, that is what it is asked to predict.
-    ids = lm.vocabulary.encode(text, unknown="skip" if unknown_policy(unknown) == "skip" else "replace")
+    ids = lm.vocabulary.encode(
+        text, unknown="skip" if unknown_policy(unknown) == "skip" else "replace"
+    )
     if len(ids) < len(text):
-        print(f"{len(text) - len(ids):,} of {len(text):,} characters, which the model has never seen, are left out", file=sys.stderr)
+        print(
+            f"{len(text) - len(ids):,} of {len(text):,} characters, which the model has never seen,"
+            " are left out",
+            file=sys.stderr,
+        )
     scores = evaluation.evaluate(lm.network, ids.to(lm.device))
     if as_json:
         print(json.dumps({name: score.as_json() for name, score in scores.items()}, indent=1))
         return
     for name, score in scores.items():
-        print(f"{name:<10}  {score.nats_per_char:.4f} nats/char  {score.bits_per_char:.4f} bits/char  {score.characters:,} characters")
+        print(
+            f"{name:<10}  {score.nats_per_char:.4f} nats/char  {score.bits_per_char:.4f} bits/char "
+            f" {score.characters:,} characters"
+        )
 
 
 @app.command()
 def sample(
     model: ModelOption = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="The text to continue; may be empty.")] = "",
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="The text to continue; may be empty.")
+    ] = "",
     length: Annotated[int, typer.Option("--length", help="Characters to write.")] = 1000,
-    temperature: Annotated[float, typer.Option("--temperature", help="Below 1 likelier, above 1 wilder; 0 takes the likeliest.")] = 0.8,
-    top_k: Annotated[int, typer.Option("--top-k", help="Only the k likeliest characters; 0 is all.")] = 0,
-    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest characters whose probabilities sum to this.")] = 1.0,
-    stop: Annotated[list[str] | None, typer.Option("--stop", help="End before this string; may be given more than once.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="The same seed gives the same text.")] = None,
-    count: Annotated[int, typer.Option("--count", min=1, help="How many texts to write; they are made as one batch.")] = 1,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature", help="Below 1 likelier, above 1 wilder; 0 takes the likeliest."
+        ),
+    ] = 0.8,
+    top_k: Annotated[
+        int, typer.Option("--top-k", help="Only the k likeliest characters; 0 is all.")
+    ] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p", help="Only the likeliest characters whose probabilities sum to this."
+        ),
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option("--stop", help="End before this string; may be given more than once."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="The same seed gives the same text.")
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option("--count", min=1, help="How many texts to write; they are made as one batch."),
+    ] = 1,
     unknown: UnknownOption = "error",
-    precision: Annotated[str, typer.Option("--precision", help="Precision of the weights: auto, float32 or int8.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Precision of the weights: auto, float32 or int8.")
+    ] = "auto",
     device: DeviceOption = "cpu",
 ) -> None:
     """Continue a prompt; the text goes to stdout as it is written."""
@@ -154,14 +210,29 @@ def inspect(
     output: Annotated[Path, typer.Option("--output", help="Folder for the figures.")],
     model: ModelOption = None,
     compare: Annotated[
-        list[Path] | None, typer.Option("--compare", help="More models for the gradient flow; may be given more than once.")
+        list[Path] | None,
+        typer.Option(
+            "--compare", help="More models for the gradient flow; may be given more than once."
+        ),
     ] = None,
-    position: Annotated[int, typer.Option("--position", help="Character whose prediction is traced back; -1 is the last.")] = -1,
-    clip_norm: Annotated[float, typer.Option("--clip-norm", help="Norm to which the gradient is clipped in the dashed curves.")] = 1.0,
+    position: Annotated[
+        int,
+        typer.Option(
+            "--position", help="Character whose prediction is traced back; -1 is the last."
+        ),
+    ] = -1,
+    clip_norm: Annotated[
+        float,
+        typer.Option(
+            "--clip-norm", help="Norm to which the gradient is clipped in the dashed curves."
+        ),
+    ] = 1.0,
     unknown: UnknownOption = "error",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Draw what goes on inside: gradient flow, hidden units, surprise, and what a prediction depends on."""
+    """Draw what goes on inside: gradient flow, hidden units, surprise, and what a prediction
+    depends on.
+    """
     from charlm.analysis import figures, insight
     from charlm.model import CharLM
 
@@ -169,7 +240,10 @@ def inspect(
     policy = unknown_policy(unknown)
     text = lm.vocabulary.decode(lm.vocabulary.encode(text, unknown=policy))
     if not 2 <= len(text) <= MAX_INSPECTED:
-        raise UserError(f"--text must have 2 to {MAX_INSPECTED:,} characters that the model knows, not {len(text):,}")
+        raise UserError(
+            f"--text must have 2 to {MAX_INSPECTED:,} characters that the model knows, not"
+            f" {len(text):,}"
+        )
     if not clip_norm > 0:
         raise UserError(f"--clip-norm must be above 0, not {clip_norm}")
     models = {lm.network.architecture.cell.upper(): lm}
@@ -184,13 +258,18 @@ def inspect(
     place = len(text) + position if position < 0 else position
     if not 1 <= place < len(text):
         raise UserError(
-            f"--position must be from 1 to {len(text) - 1}, or from -{len(text) - 1} to -1 counted from the end, not {position}"
+            f"--position must be from 1 to {len(text) - 1}, or from -{len(text) - 1} to -1 counted"
+            f" from the end, not {position}"
         )
     drawn = {
         "gradient-flow.png": figures.draw_gradient_flow(flows),
-        "hidden-units.png": figures.draw_units(text, traces, insight.matching_units(traces, text)[:6]),
+        "hidden-units.png": figures.draw_units(
+            text, traces, insight.matching_units(traces, text)[:6]
+        ),
         "surprise.png": figures.draw_surprise(text, insight.surprise(lm, text)),
-        "connectivity.png": figures.draw_connectivity(text, place, insight.connectivity(lm, text, place)),
+        "connectivity.png": figures.draw_connectivity(
+            text, place, insight.connectivity(lm, text, place)
+        ),
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():

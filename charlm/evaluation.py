@@ -1,4 +1,6 @@
-"""Nats per character of a text under the two named protocols, stream and window-256. Their numbers must not be mixed."""
+"""Nats per character of a text under the two named protocols, stream and window-256. Their numbers
+must not be mixed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ class Score:
 
     def as_json(self) -> dict[str, float | int]:
         """Both units and the number of characters, by name."""
-        return {"nats_per_char": self.nats_per_char, "bits_per_char": self.bits_per_char, "characters": self.characters}
+        return {
+            "nats_per_char": self.nats_per_char,
+            "bits_per_char": self.bits_per_char,
+            "characters": self.characters,
+        }
 
 
 def evaluate(network: Network, ids: torch.Tensor) -> dict[str, Score]:
@@ -44,7 +50,8 @@ def score_stream(network: Network, ids: torch.Tensor, *, length: int = 4096) -> 
 
     Args:
         ids: (characters,), on the network's device.
-        length: how many characters are read in a call; it bounds memory and does not change the score.
+        length: how many characters are read in a call; it bounds memory and does not change the
+            score.
     """
     _check(ids)
     total, state = 0.0, None
@@ -55,15 +62,21 @@ def score_stream(network: Network, ids: torch.Tensor, *, length: int = 4096) -> 
     return Score(total / (len(ids) - 1), len(ids) - 1)
 
 
-def score_windows(network: Network, ids: torch.Tensor, *, window: int = WINDOW, batch_size: int = 128) -> Score:
-    """The text cut into runs of `window` characters to predict, each from a zero state and fed the one character before it."""
+def score_windows(
+    network: Network, ids: torch.Tensor, *, window: int = WINDOW, batch_size: int = 128
+) -> Score:
+    """The text cut into runs of `window` characters to predict, each from a zero state and fed the
+    one character before it.
+    """
     _check(ids)
     whole = (len(ids) - 1) // window
     inputs = ids[: whole * window].view(whole, window).T  # (window, runs)
     targets = ids[1 : whole * window + 1].view(whole, window).T
     total = 0.0
     for start in range(0, whole, batch_size):
-        total += _nats(network, inputs[:, start : start + batch_size], targets[:, start : start + batch_size])[0]
+        total += _nats(
+            network, inputs[:, start : start + batch_size], targets[:, start : start + batch_size]
+        )[0]
     rest = ids[whole * window :]
     if len(rest) > 1:
         total += _nats(network, rest[:-1, None], rest[1:, None])[0]
@@ -71,7 +84,9 @@ def score_windows(network: Network, ids: torch.Tensor, *, window: int = WINDOW, 
 
 
 @torch.inference_mode()
-def _nats(network: Network, inputs: torch.Tensor, targets: torch.Tensor, state: torch.Tensor | None = None) -> tuple[float, torch.Tensor]:
+def _nats(
+    network: Network, inputs: torch.Tensor, targets: torch.Tensor, state: torch.Tensor | None = None
+) -> tuple[float, torch.Tensor]:
     network.eval()
     logits, state = network(inputs.contiguous(), state)
     losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
@@ -80,4 +95,6 @@ def _nats(network: Network, inputs: torch.Tensor, targets: torch.Tensor, state: 
 
 def _check(ids: torch.Tensor) -> None:
     if len(ids) < 2:
-        raise UserError(f"a text of {len(ids)} characters has nothing to predict: at least 2 are needed")
+        raise UserError(
+            f"a text of {len(ids)} characters has nothing to predict: at least 2 are needed"
+        )

@@ -28,10 +28,13 @@ class CharLM:
     Attributes:
         vocabulary: its symbols, in the order of their ids.
         network: the recurrent network, in evaluation mode.
-        about: what the checkpoint says of itself (training settings, corpus, scores), as JSON values.
+        about: what the checkpoint says of itself (training settings, corpus, scores), as JSON
+            values.
     """
 
-    def __init__(self, network: Network, vocabulary: Vocabulary, about: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, network: Network, vocabulary: Vocabulary, about: Mapping[str, Any] | None = None
+    ) -> None:
         self.network, self.vocabulary, self.about = network.eval(), vocabulary, dict(about or {})
         self._prepared: dict[tuple[int, Precision], Callable[[], Stepper]] = {}
 
@@ -41,24 +44,40 @@ class CharLM:
 
         Raises: UserError if the folder holds no sound charlm checkpoint or the device is not there.
         """
-        path = Path(str(resources.files("charlm") / "pretrained")) if folder is None else Path(folder)
+        path = (
+            Path(str(resources.files("charlm") / "pretrained")) if folder is None else Path(folder)
+        )
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         try:
             vocabulary = Vocabulary(config["vocabulary"])
             architecture = Architecture(vocabulary_size=len(vocabulary), **config["architecture"])
         except (KeyError, TypeError, UserError) as error:
-            raise UserError(f"the config in '{path}' is damaged ({error}): copy or train the checkpoint again") from None
+            raise UserError(
+                f"the config in '{path}' is damaged ({error}): copy or train the checkpoint again"
+            ) from None
         check_sizes({name: getattr(architecture, name) for name in SIZES}, tensors, source=path)
         network = Network(architecture)
         load_weights(network, _with_tied(tensors, architecture), source=path)
-        about = {key: value for key, value in config.items() if key not in ("kind", "version", "architecture", "vocabulary")}
+        about = {
+            key: value
+            for key, value in config.items()
+            if key not in ("kind", "version", "architecture", "vocabulary")
+        }
         return cls(network.to(resolve_device(device)), vocabulary, about)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16) -> None:
-        """Write a checkpoint folder, weights in half precision unless another type is given (None keeps theirs)."""
+        """Write a checkpoint folder, weights in half precision unless another type is given (None
+        keeps theirs).
+        """
         architecture = dataclasses.asdict(self.network.architecture)
         del architecture["vocabulary_size"]  # the vocabulary says it
-        config = {"kind": KIND, "version": VERSION, "architecture": architecture, "vocabulary": list(self.vocabulary), **self.about}
+        config = {
+            "kind": KIND,
+            "version": VERSION,
+            "architecture": architecture,
+            "vocabulary": list(self.vocabulary),
+            **self.about,
+        }
         tensors = self.network.state_dict()
         if self.network.architecture.tied:
             del tensors["output.weight"]
@@ -70,9 +89,11 @@ class CharLM:
         return self.network.output.weight.device
 
     def log_probs(self, text: str) -> torch.Tensor:
-        """Natural-log probabilities of the next character after each character of a text, from a zero state.
+        """Natural-log probabilities of the next character after each character of a text, from a
+        zero state.
 
-        Returns: (characters, vocabulary), float32 on the CPU; row t is about what follows text[: t + 1].
+        Returns: (characters, vocabulary), float32 on the CPU; row t is about what follows text[: t
+            + 1].
         Raises: UserError naming characters that the model does not know.
         """
         if not text:
@@ -104,15 +125,28 @@ class CharLM:
             top_k: only the k likeliest characters; 0 is all.
             top_p: only the likeliest characters that together have this probability.
             stop: a string, or some, before which the text ends.
-            seed: the same seed, model and settings give the same text on the same device; None is another each time.
-            unknown: "skip" leaves out characters of the prompt that the model does not know; "error" refuses them.
-            precision: of the weights that each step reads: "float32", "int8", or "auto" (int8 where it runs).
+            seed: the same seed, model and settings give the same text on the same device; None is
+                another each time.
+            unknown: "skip" leaves out characters of the prompt that the model does not know;
+                "error" refuses them.
+            precision: of the weights that each step reads: "float32", "int8", or "auto" (int8 where
+                it runs).
 
-        Yields: pieces of text, one character each unless some were held back as the possible start of a stop string.
-        Raises: UserError for a setting out of its range or an unknown character; at the call, not later.
+        Yields: pieces of text, one character each unless some were held back as the possible start
+            of a stop string.
+        Raises: UserError for a setting out of its range or an unknown character; at the call, not
+            later.
         """
         choice = Choice(temperature, top_k, top_p)
-        pieces = self.sample_many([prompt], length=length, choice=choice, stop=stop, seed=seed, unknown=unknown, precision=precision)
+        pieces = self.sample_many(
+            [prompt],
+            length=length,
+            choice=choice,
+            stop=stop,
+            seed=seed,
+            unknown=unknown,
+            precision=precision,
+        )
         return (piece for (piece,) in pieces)
 
     def sample_many(
@@ -126,9 +160,11 @@ class CharLM:
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
     ) -> Iterator[list[str]]:
-        """Several texts at once, as one batch. The settings are those of `sample`; temperature, top-k and top-p make a `Choice`.
+        """Several texts at once, as one batch. The settings are those of `sample`; temperature,
+        top-k and top-p make a `Choice`.
 
-        Yields: a list with a piece of text for each prompt; "" for one that has nothing new at this step.
+        Yields: a list with a piece of text for each prompt; "" for one that has nothing new at this
+            step.
         """
         if length < 0:
             raise UserError(f"length must be 0 or more, not {length}")
@@ -137,17 +173,33 @@ class CharLM:
         ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
         if not ids or length == 0:
             return iter(())
-        return generate(self.stepper(len(ids), precision), self.vocabulary, ids, length=length, choice=choice, stop=stops, seed=seed)
+        return generate(
+            self.stepper(len(ids), precision),
+            self.vocabulary,
+            ids,
+            length=length,
+            choice=choice,
+            stop=stops,
+            seed=seed,
+        )
 
     def writer(
-        self, prompt: str = "", *, seed: int | None = None, unknown: UnknownPolicy = "error", precision: Precision = "auto"
+        self,
+        prompt: str = "",
+        *,
+        seed: int | None = None,
+        unknown: UnknownPolicy = "error",
+        precision: Precision = "auto",
     ) -> Writer:
-        """A text that goes on from a prompt and can be stopped, looked at and gone on with; the settings are those of `sample`."""
+        """A text that goes on from a prompt and can be stopped, looked at and gone on with; the
+        settings are those of `sample`.
+        """
         ids = self.vocabulary.encode(prompt, unknown=unknown).tolist()
         return Writer(self.stepper(1, precision), self.vocabulary, ids, seed=seed)
 
     def stepper(self, batch_size: int = 1, precision: Precision = "auto") -> Stepper:
-        """A new one-character stepper with a zero state; its weights are laid out once for each batch size and precision.
+        """A new one-character stepper with a zero state; its weights are laid out once for each
+        batch size and precision.
 
         The weights are those of the first call: after changing the network, make a new CharLM.
         """
@@ -157,6 +209,8 @@ class CharLM:
         return self._prepared[key]()
 
 
-def _with_tied(tensors: dict[str, torch.Tensor], architecture: Architecture) -> dict[str, torch.Tensor]:
+def _with_tied(
+    tensors: dict[str, torch.Tensor], architecture: Architecture
+) -> dict[str, torch.Tensor]:
     tied = architecture.tied and "embedding.weight" in tensors
     return {**tensors, "output.weight": tensors["embedding.weight"]} if tied else tensors

@@ -1,4 +1,6 @@
-"""The network: an embedding, stacked recurrent layers, and a layer from the last hidden state to the next character."""
+"""The network: an embedding, stacked recurrent layers, and a layer from the last hidden state to
+the next character.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,19 @@ from torch.nn import functional as F
 from rnnkit.cells import Weights
 from rnnkit.errors import UserError
 
-LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {
+    "rnn": nn.RNN,
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+}
 SIZES = ("vocabulary_size", "hidden_size", "embedding_size")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network needs to be built again. The fields are checked, so a config file cannot ask for nonsense."""
+    """What a network needs to be built again. The fields are checked, so a config file cannot ask
+    for nonsense.
+    """
 
     vocabulary_size: int
     cell: str = "lstm"
@@ -38,12 +46,17 @@ class Architecture:
         if type(self.tied) is not bool:
             raise UserError(f"tied must be true or false, not {self.tied!r}")
         if self.tied and self.embedding_size != self.hidden_size:
-            raise UserError(f"tied weights need equal sizes: embedding_size is {self.embedding_size}, hidden_size {self.hidden_size}")
+            raise UserError(
+                f"tied weights need equal sizes: embedding_size is {self.embedding_size},"
+                f" hidden_size {self.hidden_size}"
+            )
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Chances of dropping while training. Each mask but the tokens' stays the same over a chunk's time (Gal and Ghahramani 2016)."""
+    """Chances of dropping while training. Each mask but the tokens' stays the same over a chunk's
+    time (Gal and Ghahramani 2016).
+    """
 
     token: float = 0.0  # a whole character of the input, at one place
     input: float = 0.0  # units of the embedding
@@ -60,10 +73,12 @@ class Dropout:
 class Network(nn.Module):
     """A character-level recurrent language model.
 
-    The recurrent layers are torch's own (`nn.RNN`, `nn.GRU`, `nn.LSTM`), one module a layer, so their fused kernels run
-    a whole chunk at once and `rnnkit.cells` can step through the very same weights.
+    The recurrent layers are torch's own (`nn.RNN`, `nn.GRU`, `nn.LSTM`), one module a layer, so
+    their fused kernels run a whole chunk at once and `rnnkit.cells` can step through the very same
+    weights.
 
-    A state is one tensor, (layers, parts, batch, hidden): parts is 2 for the LSTM (h, c) and 1 for the others (h).
+    A state is one tensor, (layers, parts, batch, hidden): parts is 2 for the LSTM (h, c) and 1 for
+    the others (h).
     """
 
     def __init__(self, architecture: Architecture, dropout: Dropout | None = None) -> None:
@@ -74,7 +89,8 @@ class Network(nn.Module):
         sizes = [a.embedding_size, *[a.hidden_size] * (a.num_layers - 1)]
         self.layers = nn.ModuleList(LAYERS[a.cell](size, a.hidden_size) for size in sizes)
         self.output = nn.Linear(a.hidden_size, a.vocabulary_size)
-        # A tied matrix must give logits of unit variance; its rows are scaled back to unit variance where they enter.
+        # A tied matrix must give logits of unit variance; its rows are scaled back to unit variance
+        # where they enter.
         self.input_scale = a.embedding_size**0.5 if a.tied else 1.0
         if a.tied:
             nn.init.normal_(self.embedding.weight, std=a.embedding_size**-0.5)
@@ -85,16 +101,21 @@ class Network(nn.Module):
     def zero_state(self, batch_size: int) -> torch.Tensor:
         """The state before any character, (layers, parts, batch, hidden)."""
         a = self.architecture
-        return self.output.weight.new_zeros(a.num_layers, 2 if a.cell == "lstm" else 1, batch_size, a.hidden_size)
+        return self.output.weight.new_zeros(
+            a.num_layers, 2 if a.cell == "lstm" else 1, batch_size, a.hidden_size
+        )
 
-    def forward(self, ids: torch.Tensor, state: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, ids: torch.Tensor, state: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read some characters of each stream.
 
         Args:
             ids: (time, batch).
             state: what the previous call returned; None is the zero state.
 
-        Returns: logits of the next character after each one, (time, batch, vocabulary); the state after the last.
+        Returns: logits of the next character after each one, (time, batch, vocabulary); the state
+            after the last.
         """
         if state is None:
             state = self.zero_state(ids.shape[1])
@@ -110,7 +131,8 @@ class Network(nn.Module):
         return self.output(x), torch.stack(states)  # (T, B, V)
 
     def _set_forget_bias(self, value: float) -> None:
-        # Two biases are added, so one carries the value. A remembering start: Jozefowicz et al. 2015.
+        # Two biases are added, so one carries the value. A remembering start: Jozefowicz et al.
+        # 2015.
         hidden = self.architecture.hidden_size
         for layer in self.layers:
             _, _, bias_ih, bias_hh = layer_weights(layer)
@@ -123,7 +145,9 @@ def layer_weights(layer: nn.Module) -> Weights:
     return Weights(*layer.parameters())
 
 
-def run_layer(layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dropout: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
+def run_layer(
+    layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dropout: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """One recurrent layer over a chunk with torch's fused kernel.
 
     Args:
@@ -136,15 +160,28 @@ def run_layer(layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dro
     if weight_dropout == 0:
         y, after = layer(x, (state[:1], state[1:]) if len(state) == 2 else state)
         return y, torch.cat(after) if len(state) == 2 else after
-    # The fused function is called directly: replacing the module's own parameter would undo the layout cuDNN wants on
-    # every call, and the gradient would not reach the raw weight. Dropped weights are laid out once a chunk instead.
+    # The fused function is called directly: replacing the module's own parameter would undo the
+    # layout cuDNN wants on every call, and the gradient would not reach the raw weight. Dropped
+    # weights are laid out once a chunk instead.
     input_hidden, hidden_hidden, bias_ih, bias_hh = layer_weights(layer)
     weights = [input_hidden, F.dropout(hidden_hidden, weight_dropout), bias_ih, bias_hh]
-    options = (weights, True, 1, 0.0, True, False, False)  # biases, 1 layer, no dropout, training, one direction, time first
+    options = (
+        weights,
+        True,
+        1,
+        0.0,
+        True,
+        False,
+        False,
+    )  # biases, 1 layer, no dropout, training, one direction, time first
     if isinstance(layer, nn.LSTM):
         y, h, c = torch.lstm(x, (state[:1], state[1:]), *options)
         return y, torch.cat((h, c))
-    y, h = torch.gru(x, state, *options) if isinstance(layer, nn.GRU) else torch.rnn_tanh(x, state, *options)
+    y, h = (
+        torch.gru(x, state, *options)
+        if isinstance(layer, nn.GRU)
+        else torch.rnn_tanh(x, state, *options)
+    )
     return y, h
 
 
@@ -154,5 +191,7 @@ def drop_units(x: torch.Tensor, chance: float) -> torch.Tensor:
 
 
 def drop_characters(x: torch.Tensor, chance: float) -> torch.Tensor:
-    """Dropout of whole time steps, each by its own chance; nothing is scaled up, for what is left is no weaker. x: (time, batch, units)."""
+    """Dropout of whole time steps, each by its own chance; nothing is scaled up, for what is left
+    is no weaker. x: (time, batch, units).
+    """
     return x if chance == 0 else x * (torch.rand_like(x[..., :1]) >= chance)

@@ -20,11 +20,15 @@ HOTTEST = 1_000_000  # all characters are equally likely long before that
 
 @dataclass(frozen=True)
 class Choice:
-    """How the next character is drawn. The three limits hold together: temperature first, then top-k, then top-p."""
+    """How the next character is drawn. The three limits hold together: temperature first, then
+    top-k, then top-p.
+    """
 
     temperature: float = 1.0  # 0 always takes the likeliest
     top_k: int = 0  # only the k likeliest; 0 is all
-    top_p: float = 1.0  # only the likeliest whose probabilities reach p together (Holtzman et al. 2020)
+    top_p: float = (
+        1.0  # only the likeliest whose probabilities reach p together (Holtzman et al. 2020)
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= HOTTEST:
@@ -52,8 +56,12 @@ class Choice:
         return likeliest(cumulative > threshold[:, None])
 
     def weights(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities but for a factor, (batch, vocabulary), 0 for what the limits leave out. Needs a temperature of COLDEST at least."""
-        weights: NDArray[np.float32] = np.exp((logits - logits.max(axis=1, keepdims=True)) / self.temperature)
+        """Probabilities but for a factor, (batch, vocabulary), 0 for what the limits leave out.
+        Needs a temperature of COLDEST at least.
+        """
+        weights: NDArray[np.float32] = np.exp(
+            (logits - logits.max(axis=1, keepdims=True)) / self.temperature
+        )
         if 0 < self.top_k < weights.shape[1]:
             least = np.partition(weights, -self.top_k, axis=1)[:, -self.top_k, None]
             weights[weights < least] = 0
@@ -75,7 +83,8 @@ def running_sums(weights: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sums of each row up to each place, (batch, vocabulary), in double precision."""
     if len(weights) < 12:
         return np.add.accumulate(weights, axis=1, dtype=np.float64)
-    # The same sums in the same order, in a third of the time for many rows; for few, numpy is the faster.
+    # The same sums in the same order, in a third of the time for many rows; for few, numpy is the
+    # faster.
     return np.asarray(torch.from_numpy(weights).cumsum(dim=1, dtype=torch.float64))
 
 
@@ -88,13 +97,18 @@ class StopStrings:
         self.strings, self.held, self.stopped = tuple(strings), "", False
 
     def push(self, character: str) -> str:
-        """Take one more character; returns what is sure not to be part of a stop string. `stopped` says that one came."""
+        """Take one more character; returns what is sure not to be part of a stop string. `stopped`
+        says that one came.
+        """
         self.held += character
         if self.held.endswith(self.strings):
             self.stopped = True
             stop = max((s for s in self.strings if self.held.endswith(s)), key=len)
             return self._release(len(stop), forget=True)
-        longest = max((n for s in self.strings for n in range(1, len(s)) if self.held.endswith(s[:n])), default=0)
+        longest = max(
+            (n for s in self.strings for n in range(1, len(s)) if self.held.endswith(s[:n])),
+            default=0,
+        )
         return self._release(longest)
 
     def _release(self, keep: int, forget: bool = False) -> str:
@@ -115,8 +129,9 @@ def generate(
 ) -> Iterator[list[str]]:
     """Go on from several prompts at once.
 
-    All texts step together; each is fed its prompt first and then what was drawn for it, so prompts may differ in length.
-    Where a prompt is empty, the network is fed a line end (or the most frequent character), after which a text begins.
+    All texts step together; each is fed its prompt first and then what was drawn for it, so prompts
+    may differ in length. Where a prompt is empty, the network is fed a line end (or the most
+    frequent character), after which a text begins.
 
     Args:
         stepper: of batch size len(prompts).
@@ -125,14 +140,16 @@ def generate(
         stop: a text ends before the first of these strings; they are not given out.
         seed: of the random numbers; None takes another each time.
 
-    Yields: a piece of text for each prompt: most often one character; "" while its prompt is read, while characters that
-        may begin a stop string are held back, and after its end.
+    Yields: a piece of text for each prompt: most often one character; "" while its prompt is read,
+        while characters that may begin a stop string are held back, and after its end.
     """
     stepper.reset()
     uniform = _uniform(np.random.default_rng(seed), len(prompts))
     fed = [list(prompt) or [vocabulary.begin] for prompt in prompts]
     stops = [StopStrings(stop) for _ in prompts]
-    ends = [len(prompt) + length for prompt in fed]  # what is drawn at position p is given out where len(prompt) <= p < end
+    ends = [
+        len(prompt) + length for prompt in fed
+    ]  # what is drawn at position p is given out where len(prompt) <= p < end
     all_read, first_end = max(map(len, fed)), min(ends)
     unknown, symbols = vocabulary.unknown, vocabulary.symbols
     ids = np.array([prompt[0] for prompt in fed], dtype=np.int64)
@@ -161,6 +178,8 @@ def generate(
 
 
 def _uniform(generator: np.random.Generator, size: int) -> Iterator[NDArray[np.float64]]:
-    """Random numbers in [0, 1), (size,) at a time; the same as drawing each alone, which takes longer."""
+    """Random numbers in [0, 1), (size,) at a time; the same as drawing each alone, which takes
+    longer.
+    """
     while True:
         yield from generator.random((256, size))

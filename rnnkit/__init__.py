@@ -1,1 +1,3 @@
-"""The little that both networks need and that knows neither: devices, checkpoints, run folders, settings, errors."""
+"""The little that both networks need and that knows neither: devices, checkpoints, run folders,
+settings, errors.
+"""

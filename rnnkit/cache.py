@@ -9,5 +9,7 @@ from platformdirs import user_cache_path
 
 
 def cache_folder() -> Path:
-    """Where things are kept by default: SHOW_AND_SPELL_CACHE, or the platform's cache folder for this program."""
+    """Where things are kept by default: SHOW_AND_SPELL_CACHE, or the platform's cache folder for
+    this program.
+    """
     return Path(os.environ.get("SHOW_AND_SPELL_CACHE") or user_cache_path("show-and-spell"))

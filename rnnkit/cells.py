@@ -1,10 +1,12 @@
 """The three recurrent cells, one time step each, written from their equations.
 
-They compute what torch.nn.RNN, GRU and LSTM compute, from the same four weights in the same layout, so that insight can
-look at every hidden state of a network that was trained with torch's fused layers, and a reader can see what those do.
+They compute what torch.nn.RNN, GRU and LSTM compute, from the same four weights in the same layout,
+so that insight can look at every hidden state of a network that was trained with torch's fused
+layers, and a reader can see what those do.
 
-The worked example of the lectures: the vocabulary h, e, l, o as one-hot inputs, three hidden units, one number for the
-recurrent weight and one for the bias. After "he", `l` should be likely; an untrained network thinks otherwise.
+The worked example of the lectures: the vocabulary h, e, l, o as one-hot inputs, three hidden units,
+one number for the recurrent weight and one for the bias. After "he", `l` should be likely; an
+untrained network thinks otherwise.
 
 >>> import torch
 >>> input_hidden = torch.tensor([
@@ -42,7 +44,9 @@ import torch
 
 
 class Weights(NamedTuple):
-    """A layer's weights as torch's recurrent layers hold them; gates is 1 for the RNN, 3 for the GRU, 4 for the LSTM."""
+    """A layer's weights as torch's recurrent layers hold them; gates is 1 for the RNN, 3 for the
+    GRU, 4 for the LSTM.
+    """
 
     input_hidden: torch.Tensor  # (gates * hidden, inputs)
     hidden_hidden: torch.Tensor  # (gates * hidden, hidden)
@@ -64,7 +68,8 @@ def rnn_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Te
 
 
 def gru_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Tensor:
-    """The GRU (Cho et al. 2014, equations 5 to 8), with the reset gate after the product, as torch and cuDNN have it.
+    """The GRU (Cho et al. 2014, equations 5 to 8), with the reset gate after the product, as torch
+    and cuDNN have it.
 
     r = sigmoid(W_xr x_t + W_hr h_{t-1} + b_r),  z = sigmoid(W_xz x_t + W_hz h_{t-1} + b_z),
     n = tanh(W_xn x_t + b_xn + r * (W_hn h_{t-1} + b_hn)),  h_t = (1 - z) * n + z * h_{t-1}.
@@ -82,8 +87,8 @@ def gru_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Te
 def lstm_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Tensor:
     """The LSTM with a forget gate (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
 
-    i, f, o = sigmoid(W_x x_t + W_h h_{t-1} + b) with weights of their own each,  g = tanh(likewise),
-    c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t).
+    i, f, o = sigmoid(W_x x_t + W_h h_{t-1} + b) with weights of their own each,  g =
+    tanh(likewise), c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t).
 
     Args:
         x: (batch, inputs).
@@ -105,13 +110,19 @@ def gru_gates(from_input: torch.Tensor, from_hidden: torch.Tensor, h: torch.Tens
 
 
 def lstm_gates(joined: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The LSTM's new h and c, (B, H) each, from the sum of its products and biases (B, 4H), in the order i, f, g, o."""
+    """The LSTM's new h and c, (B, H) each, from the sum of its products and biases (B, 4H), in the
+    order i, f, g, o.
+    """
     i, f, g, o = joined.chunk(4, dim=-1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-STEPS: dict[str, Callable[[torch.Tensor, torch.Tensor, Weights], torch.Tensor]] = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
+STEPS: dict[str, Callable[[torch.Tensor, torch.Tensor, Weights], torch.Tensor]] = {
+    "rnn": rnn_step,
+    "gru": gru_step,
+    "lstm": lstm_step,
+}
 
 
 def _from_input(x: torch.Tensor, weights: Weights) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""A checkpoint is a folder: model.safetensors and config.json. No pickle anywhere, so loading one runs no code."""
+"""A checkpoint is a folder: model.safetensors and config.json. No pickle anywhere, so loading one
+runs no code.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,16 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def save_checkpoint(
-    folder: Path, tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], *, dtype: torch.dtype | None = None
+    folder: Path,
+    tensors: Mapping[str, torch.Tensor],
+    config: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write a checkpoint folder.
 
-    Both files are written beside their final names and then renamed; each carries the other's mark, so a pair left
-    half-replaced by a crash is recognised, and completed, when it is loaded.
+    Both files are written beside their final names and then renamed; each carries the other's mark,
+    so a pair left half-replaced by a crash is recognised, and completed, when it is loaded.
 
     Args:
         dtype: floating-point tensors are stored in this type; None keeps theirs.
@@ -35,14 +41,21 @@ def save_checkpoint(
     digest = weights_hash(stored)
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
     write_tensors(weights, stored, {"weights_hash": digest})
-    text.write_text(json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text.write_text(
+        json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
+    )
     weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file. Raises: OSError naming it, where safetensors itself hides what the system said (a full disk)."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file. Raises: OSError naming it, where safetensors itself hides what the
+    system said (a full disk).
+    """
     try:
         save_file(dict(tensors), path, metadata=dict(metadata))
     except SafetensorError as error:
@@ -52,11 +65,14 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
-def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_checkpoint(
+    folder: Path, *, kind: str, version: int
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a checkpoint folder onto the CPU, whatever it was trained on.
 
     Args:
-        kind: what the config's "kind" must be ("captioner", "charlm"), so one network's folder is not loaded as the other's.
+        kind: what the config's "kind" must be ("captioner", "charlm"), so one network's folder is
+            not loaded as the other's.
         version: the newest format version this code reads.
 
     Returns: (tensors by name, in the type they were stored in; the config).
@@ -70,14 +86,21 @@ def load_checkpoint(folder: Path, *, kind: str, version: int) -> tuple[dict[str,
     except FileNotFoundError:
         raise UserError(f"no {WEIGHTS} in '{folder}': copy both files of the checkpoint") from None
     except SafetensorError as error:
-        raise UserError(f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again") from None
+        raise UserError(
+            f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again"
+        ) from None
     if digest != config.get("weights_hash"):
         config = _left_between_renames(folder, digest) or config
     if digest != config.get("weights_hash"):
-        raise UserError(f"the two files in '{folder}' are not of one checkpoint: copy or train it again")
+        raise UserError(
+            f"the two files in '{folder}' are not of one checkpoint: copy or train it again"
+        )
     if weights_hash(tensors) != digest:
         # Not only for damage: what is converted from the weights is kept under their hash.
-        raise UserError(f"the weights in '{folder}' are not those that were saved there: copy the checkpoint again, or save them anew")
+        raise UserError(
+            f"the weights in '{folder}' are not those that were saved there: copy the checkpoint"
+            " again, or save them anew"
+        )
     return tensors, config
 
 
@@ -86,9 +109,13 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}") from None
+        raise UserError(
+            f"no checkpoint at '{folder}': a checkpoint is a folder with {WEIGHTS} and {CONFIG}"
+        ) from None
     except NotADirectoryError:
-        raise UserError(f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}") from None
+        raise UserError(
+            f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
     if not isinstance(config, dict) or config.get("kind") != kind:
@@ -96,7 +123,8 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         raise UserError(f"'{folder}' is not a {kind} checkpoint (its kind is {found!r})")
     if not isinstance(config.get("version"), int) or config["version"] > version:
         raise UserError(
-            f"'{folder}' has format version {config.get('version')!r}, this program reads up to {version}: update show-and-spell"
+            f"'{folder}' has format version {config.get('version')!r}, this program reads up to"
+            f" {version}: update show-and-spell"
         )
     return config
 
@@ -110,7 +138,9 @@ def _left_between_renames(folder: Path, digest: str | None) -> dict[str, Any] | 
     return config if isinstance(config, dict) and config.get("weights_hash") == digest else None
 
 
-def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, source: object) -> None:
+def load_weights(
+    module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, source: object
+) -> None:
     """Copy stored tensors into a module after comparing names and shapes.
 
     Raises: UserError naming the source and the first tensors that do not fit.
@@ -118,21 +148,32 @@ def load_weights(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if expected != found:
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise UserError(f"the weights in '{source}' do not fit its config: {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}")
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise UserError(
+            f"the weights in '{source}' do not fit its config:"
+            f" {', '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}"
+        )
     own = module.state_dict()
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
 
 
-def check_sizes(sizes: Mapping[str, int], tensors: Mapping[str, torch.Tensor], *, source: object) -> None:
-    """Compare the sizes in a config with the stored tensors, before a network of those sizes takes its memory.
+def check_sizes(
+    sizes: Mapping[str, int], tensors: Mapping[str, torch.Tensor], *, source: object
+) -> None:
+    """Compare the sizes in a config with the stored tensors, before a network of those sizes takes
+    its memory.
 
     Raises: UserError naming the source and a size that is larger than any the tensors have.
     """
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     for name, size in sizes.items():
         if size > largest:
-            raise UserError(f"the weights in '{source}' do not fit its config: {name} is {size}, their largest size {largest}")
+            raise UserError(
+                f"the weights in '{source}' do not fit its config: {name} is {size}, their largest"
+                f" size {largest}"
+            )
 
 
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:

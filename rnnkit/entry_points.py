@@ -1,4 +1,6 @@
-"""The console commands' entry points: importing torch takes seconds, and Ctrl-C is answered in words in those too."""
+"""The console commands' entry points: importing torch takes seconds, and Ctrl-C is answered in
+words in those too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def webui() -> None:
 
 def _start(name: str) -> None:
     def leave(*_: object) -> None:
-        # At once: an exception out of a half-imported library may come out as another one. Nothing has been begun yet.
+        # At once: an exception out of a half-imported library may come out as another one. Nothing
+        # has been begun yet.
         print(f"{name}: interrupted", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)
 

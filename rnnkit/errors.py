@@ -1,4 +1,6 @@
-"""Errors for people: one sentence that names the value and says what to do, and how a command prints it."""
+"""Errors for people: one sentence that names the value and says what to do, and how a command
+prints it.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,27 @@ from contextlib import suppress
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not know
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EFBIG: "the file may not grow further"}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file may not grow further",
+}
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one sentence: what was wrong, with which value, what to do."""
+    """Something the user can mend. The message is one sentence: what was wrong, with which value,
+    what to do.
+    """
 
 
 def run_command(name: str, command: Callable[[], object]) -> None:
-    """Run a command line and turn whatever goes wrong into one line on stderr and an exit code; never a traceback.
+    """Run a command line and turn whatever goes wrong into one line on stderr and an exit code;
+    never a traceback.
 
     Args:
         name: the command's name, printed in front of the message.
-        command: a call without arguments, for example a typer application; an exit of its own passes through.
+        command: a call without arguments, for example a typer application; an exit of its own
+            passes through.
 
     Set SHOW_AND_SPELL_DEBUG=1 to see the traceback of an unexpected error.
     """
@@ -31,7 +41,8 @@ def run_command(name: str, command: Callable[[], object]) -> None:
         command()
         return
     for closed in [name for name in ("stdout", "stderr") if getattr(sys, name) is None]:
-        # By `>&-`. What goes there is dropped, as print does; but it would print what is for stderr among the rows.
+        # By `>&-`. What goes there is dropped, as print does; but it would print what is for stderr
+        # among the rows.
         setattr(sys, closed, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open as long as the process
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):  # what stands for it may be no text file
@@ -39,10 +50,13 @@ def run_command(name: str, command: Callable[[], object]) -> None:
     try:
         command()
     except SystemExit as exit:
-        # typer makes exits of these two before they come here: one without a word, the other with the code of failed inputs.
+        # typer makes exits of these two before they come here: one without a word, the other with
+        # the code of failed inputs.
         if isinstance(exit.__context__, BrokenPipeError):
             _leave_quietly()
-        if exit.__context__ is not None and isinstance(exit.__context__.__cause__, KeyboardInterrupt):
+        if exit.__context__ is not None and isinstance(
+            exit.__context__.__cause__, KeyboardInterrupt
+        ):
             _leave_interrupted(name)
         raise
     except UserError as error:
@@ -56,10 +70,18 @@ def run_command(name: str, command: Callable[[], object]) -> None:
             _drop_stdout()
             what = f"{_FULL[error.errno]} ({error.filename or 'while writing'})"
             _leave(name, f"{what}; what was written before is whole", SOME_FAILED)
-        _leave(name, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", WRONG_USAGE)
+        _leave(
+            name,
+            f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}",
+            WRONG_USAGE,
+        )
     except Exception as error:
         kind = type(error).__name__
-        _leave(name, f"unexpected {kind}: {error} (set SHOW_AND_SPELL_DEBUG=1 for the traceback)", SOME_FAILED)
+        _leave(
+            name,
+            f"unexpected {kind}: {error} (set SHOW_AND_SPELL_DEBUG=1 for the traceback)",
+            SOME_FAILED,
+        )
 
 
 def _leave_interrupted(name: str) -> None:
@@ -73,7 +95,9 @@ def _leave_quietly() -> None:
 
 
 def _drop_stdout() -> None:
-    """What could not be written stays in a buffer, and Python's own flush at exit must not complain of it again."""
+    """What could not be written stays in a buffer, and Python's own flush at exit must not complain
+    of it again.
+    """
     with suppress(OSError):  # what stands for stdout may be no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

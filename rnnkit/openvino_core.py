@@ -1,7 +1,8 @@
 """OpenVINO's core, one for the whole process.
 
-The CPU part of each core gives the thread that first uses it a stack for signal handlers, and takes that away when the core
-goes. With several cores a thread is left with a stack that is gone, and the next signal, a Ctrl-C, kills the process.
+The CPU part of each core gives the thread that first uses it a stack for signal handlers, and takes
+that away when the core goes. With several cores a thread is left with a stack that is gone, and the
+next signal, a Ctrl-C, kills the process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""One dataclass of settings, three ways to fill it: defaults, a JSON file, command-line flags (the later wins)."""
+"""One dataclass of settings, three ways to fill it: defaults, a JSON file, command-line flags (the
+later wins).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, An
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
         if not isinstance(values, dict):
-            raise UserError(f"--config '{config}' must hold one JSON object, names of settings and their values")
+            raise UserError(
+                f"--config '{config}' must hold one JSON object, names of settings and their values"
+            )
     values |= {name: value for name, value in flags.items() if value is not None}
     hints = get_type_hints(kind)
     for name, value in values.items():
@@ -51,13 +55,27 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     hints = get_type_hints(kind)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        own = [
+            p
+            for p in inspect.signature(command, eval_str=True).parameters.values()
+            if p.kind is not p.VAR_KEYWORD
+        ]
         for field in dataclasses.fields(kind):
             # In brackets rich would take it for markup and leave it out.
-            help = f"{field.metadata['help']} (default: {'none' if field.default == '' else field.default})"
+            help = (
+                f"{field.metadata['help']} (default:"
+                f" {'none' if field.default == '' else field.default})"
+            )
             kind_or_none: Any = hints[field.name] | None
-            option = Annotated[kind_or_none, typer.Option(help=help, show_default=False, rich_help_panel="Settings")]
-            own.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
+            option = Annotated[
+                kind_or_none,
+                typer.Option(help=help, show_default=False, rich_help_panel="Settings"),
+            ]
+            own.append(
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option
+                )
+            )
         command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in own}
         return command

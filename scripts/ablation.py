@@ -1,4 +1,5 @@
-"""Trains a recipe and variants of it that each change one setting, and prints a table of how each did on held-out data.
+"""Trains a recipe and variants of it that each change one setting, and prints a table of how each
+did on held-out data.
 
     python scripts/ablation.py charlm CORPUS --output RUNS
     python scripts/ablation.py captioner --annotations dataset.json --images photos/ --output RUNS
@@ -45,8 +46,18 @@ CHARLM: Settings = {
 CHARLM_VARIANTS: dict[str, Settings] = {
     "recipe": {},
     "three layers": {"num_layers": 3},
-    "more dropout": {"dropout_token": 0.1, "dropout_hidden": 0.5, "dropout_output": 0.5, "dropout_weight": 0.5},
-    "less dropout": {"dropout_token": 0.0, "dropout_hidden": 0.25, "dropout_output": 0.25, "dropout_weight": 0.3},
+    "more dropout": {
+        "dropout_token": 0.1,
+        "dropout_hidden": 0.5,
+        "dropout_output": 0.5,
+        "dropout_weight": 0.5,
+    },
+    "less dropout": {
+        "dropout_token": 0.0,
+        "dropout_hidden": 0.25,
+        "dropout_output": 0.25,
+        "dropout_weight": 0.3,
+    },
     "no weight dropout": {"dropout_weight": 0.0},
     "no dropout between layers": {"dropout_hidden": 0.0},
     "no dropout on the output": {"dropout_output": 0.0},
@@ -68,7 +79,9 @@ CAPTIONER: Settings = {"fine_tune_stages": 3, "crops": 4}
 
 CAPTIONER_VARIANTS: dict[str, Settings] = {
     "recipe": {},
-    "encoder frozen": {"fine_tune_from": 1000},  # an epoch that never comes; the cached front is then shared with the recipe
+    "encoder frozen": {
+        "fine_tune_from": 1000
+    },  # an epoch that never comes; the cached front is then shared with the recipe
     "no crops": {"crops": 0},
     "no mirror": {"mirror": False},
     "no label smoothing": {"label_smoothing": 0.0},
@@ -90,7 +103,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 Output = Annotated[Path, typer.Option(help="Folder for the runs, one per variant.")]
 Only = Annotated[str, typer.Option(help="Variants, separated by commas; all if not given.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at the same time.")]
-Flags = Annotated[str, typer.Option(help="More flags for every run, as one string; they win over the recipe.")]
+Flags = Annotated[
+    str, typer.Option(help="More flags for every run, as one string; they win over the recipe.")
+]
 
 
 @app.command()
@@ -103,7 +118,13 @@ def charlm(
 ) -> None:
     """Ablate the character model's recipe; prints a Markdown table, best first."""
     command = ["charlm.cli", "train", str(corpus)]
-    print(charlm_table(run_variants(command, CHARLM, CHARLM_VARIANTS, output, only=only, jobs=jobs, flags=flags)))
+    print(
+        charlm_table(
+            run_variants(
+                command, CHARLM, CHARLM_VARIANTS, output, only=only, jobs=jobs, flags=flags
+            )
+        )
+    )
 
 
 @app.command()
@@ -117,11 +138,24 @@ def captioner(
 ) -> None:
     """Ablate the captioner's recipe; prints a Markdown table, best first."""
     command = ["captioner.cli", "train", "--annotations", str(annotations), "--images", str(images)]
-    print(captioner_table(run_variants(command, CAPTIONER, CAPTIONER_VARIANTS, output, only=only, jobs=jobs, flags=flags)))
+    print(
+        captioner_table(
+            run_variants(
+                command, CAPTIONER, CAPTIONER_VARIANTS, output, only=only, jobs=jobs, flags=flags
+            )
+        )
+    )
 
 
 def run_variants(
-    command: Sequence[str], recipe: Settings, variants: dict[str, Settings], output: Path, *, only: str, jobs: int, flags: str
+    command: Sequence[str],
+    recipe: Settings,
+    variants: dict[str, Settings],
+    output: Path,
+    *,
+    only: str,
+    jobs: int,
+    flags: str,
 ) -> dict[str, list[dict[str, Any]]]:
     """Train each variant; one that is done in the output folder already is not trained again.
 
@@ -159,17 +193,32 @@ def run_variants(
     return {name: RunFolder(_folder(output, name)).records() for name in names}
 
 
-def _start(command: Sequence[str], settings: Settings, run: Path, flags: str) -> subprocess.Popen[bytes]:
+def _start(
+    command: Sequence[str], settings: Settings, run: Path, flags: str
+) -> subprocess.Popen[bytes]:
     """Train one variant, or go on with it; what it says goes to a log beside its folder."""
     arguments = [flag for key, value in settings.items() for flag in _as_flag(key, value)]
     with run.with_suffix(".log").open("wb") as log:
-        whole = [sys.executable, "-m", *command, "--output", str(run), *arguments, *flags.split(), *(["--resume"] if run.exists() else [])]
+        whole = [
+            sys.executable,
+            "-m",
+            *command,
+            "--output",
+            str(run),
+            *arguments,
+            *flags.split(),
+            *(["--resume"] if run.exists() else []),
+        ]
         return subprocess.Popen(whole, stdout=log, stderr=log)
 
 
 def _as_flag(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
-    return [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return (
+        [f"--{flag}" if value else f"--no-{flag}"]
+        if isinstance(value, bool)
+        else [f"--{flag}", str(value)]
+    )
 
 
 def _folder(output: Path, name: str) -> Path:
@@ -185,15 +234,28 @@ def charlm_table(records: dict[str, list[dict[str, Any]]]) -> str:
             rows.append((9.0, f"| {name} | failed: see its log | | | | |"))
             continue
         best = min(scored, key=lambda record: record["held_out_stream"])
-        speeds = sorted(record["chars_per_second"] for record in run if "chars_per_second" in record) or [0.0]
+        speeds = sorted(
+            record["chars_per_second"] for record in run if "chars_per_second" in record
+        ) or [0.0]
         losses = [record["loss"] for record in run if "loss" in record] or [float("nan")]
         cells = (
             f"{best['held_out_stream']:.4f}",
             f"{best['held_out_window-256']:.4f}",
             f"{best['epoch']:.0f} of {scored[-1]['epoch']:.0f}",
         )
-        rows.append((best["held_out_stream"], f"| {name} | {' | '.join(cells)} | {losses[-1]:.3f} | {speeds[len(speeds) // 2]:,.0f} |"))
-    head = "| variant | held-out stream | held-out window-256 | best at epoch | training loss | chars/s |\n|---|---|---|---|---|---|"
+        rows.append(
+            (
+                best["held_out_stream"],
+                (
+                    f"| {name} | {' | '.join(cells)} | {losses[-1]:.3f} |"
+                    f" {speeds[len(speeds) // 2]:,.0f} |"
+                ),
+            )
+        )
+    head = (
+        "| variant | held-out stream | held-out window-256 | best at epoch | training loss |"
+        " chars/s |\n|---|---|---|---|---|---|"
+    )
     return "\n".join([head, *(row for _, row in sorted(rows))])
 
 
@@ -207,7 +269,15 @@ def captioner_table(records: dict[str, list[dict[str, Any]]]) -> str:
             continue
         best = max(scored, key=lambda record: record["cider_d"])
         scores = f"{100 * best['cider_d']:.1f} | {100 * best['bleu_4']:.1f}"
-        rows.append((-best["cider_d"], f"| {name} | {scores} | {best['epoch']} of {scored[-1]['epoch']} | {best['loss']:.3f} |"))
+        rows.append(
+            (
+                -best["cider_d"],
+                (
+                    f"| {name} | {scores} | {best['epoch']} of {scored[-1]['epoch']} |"
+                    f" {best['loss']:.3f} |"
+                ),
+            )
+        )
     head = "| variant | CIDEr-D | BLEU-4 | best at epoch | training loss |\n|---|---|---|---|---|"
     return "\n".join([head, *(row for _, row in sorted(rows))])
 

@@ -1,4 +1,6 @@
-"""How many of the words that a model writes are words: its samples checked against a text's own words."""
+"""How many of the words that a model writes are words: its samples checked against a text's own
+words.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,12 @@ def words(text: str) -> list[str]:
 
 def check(
     corpus: Annotated[Path, typer.Argument(help="UTF-8 text whose words count as words.")],
-    model: Annotated[Path | None, typer.Option("--model", help="Checkpoint; without it, the model that comes with the package.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", help="Checkpoint; without it, the model that comes with the package."
+        ),
+    ] = None,
     temperature: Annotated[float, typer.Option("--temperature")] = 0.8,
     count: Annotated[int, typer.Option("--count", help="Texts to sample.")] = 160,
     length: Annotated[int, typer.Option("--length", help="Characters of each.")] = 2000,
@@ -33,13 +40,18 @@ def check(
     """Print the share of words that the corpus does not have, and the most frequent of them."""
     known = set(words(read_text(corpus)))
     texts = [""] * count
-    for pieces in CharLM.load(model).sample_many(["\n"] * count, length=length, choice=Choice(temperature), seed=seed):
+    for pieces in CharLM.load(model).sample_many(
+        ["\n"] * count, length=length, choice=Choice(temperature), seed=seed
+    ):
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
     # The first and last word of a text may be cut.
     written = [word for text in texts for word in words(text)[1:-1]]
     unknown = Counter(word for word in written if word not in known)
     total = sum(unknown.values())
-    print(f"{len(written):,} words at temperature {temperature}, {total:,} not in the corpus: 1 in {len(written) / max(1, total):.0f}")
+    print(
+        f"{len(written):,} words at temperature {temperature}, {total:,} not in the corpus: 1 in"
+        f" {len(written) / max(1, total):.0f}"
+    )
     print(", ".join(f"{word} ({n})" if n > 1 else word for word, n in unknown.most_common(60)))
 
 

@@ -1,11 +1,13 @@
-"""Checks this package's scores against the public record: the 1,000 captions that coco-caption ships with its example.
+"""Checks this package's scores against the public record: the 1,000 captions that coco-caption
+ships with its example.
 
     python scripts/check_golden_scores.py REFERENCES PREDICTIONS [EXPECTED]
 
-REFERENCES are COCO's val2014 captions (the whole file or those of the 1,000 photos), PREDICTIONS coco-caption's
-captions_val2014_fakecap_results.json. EXPECTED is a JSON file with other values to check: "guess", "correct" (n-grams in
-the predictions and matched, n = 1..4), "testlen", "reflen" (words), "bleu", "rouge_l", "cider_d". Counts must be equal,
-scores to three decimals. Exit code 1 if anything differs.
+REFERENCES are COCO's val2014 captions (the whole file or those of the 1,000 photos), PREDICTIONS
+coco-caption's captions_val2014_fakecap_results.json. EXPECTED is a JSON file with other values to
+check: "guess", "correct" (n-grams in the predictions and matched, n = 1..4), "testlen", "reflen"
+(words), "bleu", "rouge_l", "cider_d". Counts must be equal, scores to three decimals. Exit code 1
+if anything differs.
 """
 
 from __future__ import annotations
@@ -32,8 +34,12 @@ RECORD: dict[str, Any] = {
 
 
 def check(
-    references: Annotated[Path, typer.Argument(help="COCO's val2014 captions, or those of the 1,000 photos.")],
-    predictions: Annotated[Path, typer.Argument(help="coco-caption's captions_val2014_fakecap_results.json.")],
+    references: Annotated[
+        Path, typer.Argument(help="COCO's val2014 captions, or those of the 1,000 photos.")
+    ],
+    predictions: Annotated[
+        Path, typer.Argument(help="coco-caption's captions_val2014_fakecap_results.json.")
+    ],
     expected: Annotated[Path | None, typer.Argument(help="JSON file with other values.")] = None,
 ) -> None:
     """Score and compare."""
@@ -41,7 +47,15 @@ def check(
     examples = read_references(references).examples
     captions = read_predictions(predictions, examples, allow_missing=True)
     kept = [example for example in examples if str(example.image_id) in captions]
-    report = judge(captions, kept, data=str(references), split="all", decoding=str(predictions), bootstrap=0, java=False)
+    report = judge(
+        captions,
+        kept,
+        data=str(references),
+        split="all",
+        decoding=str(predictions),
+        bootstrap=0,
+        java=False,
+    )
     scores = report.scores
     found = {
         "guess": scores.totals,
@@ -56,7 +70,10 @@ def check(
     for name, value in wanted.items():
         same = _rounded(found.get(name)) == _rounded(value)
         different += not same
-        print(f"{'same' if same else 'DIFFERENT'}  {name}: {_rounded(found.get(name))}{'' if same else f', should be {_rounded(value)}'}")
+        print(
+            f"{'same' if same else 'DIFFERENT'}  {name}:"
+            f" {_rounded(found.get(name))}{'' if same else f', should be {_rounded(value)}'}"
+        )
     print(f"{len(kept)} images, {different} of {len(wanted)} values differ")
     if different:
         raise typer.Exit(SOME_FAILED)
@@ -73,7 +90,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    return [_rounded(each) for each in value] if isinstance(value, list) else round(value, 3) if isinstance(value, float) else value
+    return (
+        [_rounded(each) for each in value]
+        if isinstance(value, list)
+        else round(value, 3)
+        if isinstance(value, float)
+        else value
+    )
 
 
 if __name__ == "__main__":

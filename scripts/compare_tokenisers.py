@@ -1,8 +1,10 @@
-"""Counts the captions that this package's tokeniser splits otherwise than coco-caption's Java one (Java, metrics extra).
+"""Counts the captions that this package's tokeniser splits otherwise than coco-caption's Java one
+(Java, metrics extra).
 
     python scripts/compare_tokenisers.py CAPTIONS
 
-CAPTIONS is any file of references that `captioner evaluate` reads. The captions that differ are printed one by one.
+CAPTIONS is any file of references that `captioner evaluate` reads. The captions that differ are
+printed one by one.
 """
 
 from __future__ import annotations
@@ -20,26 +22,42 @@ from rnnkit.errors import UserError, run_command
 
 
 def compare(
-    captions: Annotated[Path, typer.Argument(help="References: COCO's or Karpathy's JSON, Flickr8k's token file, CSV, plain text.")],
-    shown: Annotated[int, typer.Option(help="How many of the captions that differ are printed.")] = 20,
+    captions: Annotated[
+        Path,
+        typer.Argument(
+            help="References: COCO's or Karpathy's JSON, Flickr8k's token file, CSV, plain text."
+        ),
+    ],
+    shown: Annotated[
+        int, typer.Option(help="How many of the captions that differ are printed.")
+    ] = 20,
 ) -> None:
     """Tokenise with both and count."""
     try:
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError:
-        raise UserError("pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'") from None
+        raise UserError(
+            "pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'"
+        ) from None
     if shutil.which("java") is None:
         raise UserError("coco-caption's tokeniser needs Java, which is not installed")
-    texts = [caption for example in read_references(captions).examples for caption in example.captions]
+    texts = [
+        caption for example in read_references(captions).examples for caption in example.captions
+    ]
     started = time.perf_counter()
     mine = [tokenize(text) for text in texts]
     ended = time.perf_counter()
-    java = PTBTokenizer().tokenize({number: [{"caption": text}] for number, text in enumerate(texts)})
+    java = PTBTokenizer().tokenize(
+        {number: [{"caption": text}] for number, text in enumerate(texts)}
+    )
     seconds = time.perf_counter() - ended
     different = [number for number, tokens in enumerate(mine) if java[number][0].split() != tokens]
     for number in different[:shown]:
         print(f"{texts[number]}\n  Java: {java[number][0]}\n  here: {' '.join(mine[number])}")
-    print(f"{len(different)} of {len(texts)} captions differ; {ended - started:.1f} s here, {seconds:.1f} s in Java")
+    print(
+        f"{len(different)} of {len(texts)} captions differ; {ended - started:.1f} s here,"
+        f" {seconds:.1f} s in Java"
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def evaluate(
     seed: BootstrapSeed = 0,
     java: Java = True,
 ) -> None:
-    """Score captions with BLEU-1 to 4, ROUGE-L and CIDEr-D, and with METEOR and SPICE where Java and the metrics extra are installed."""
+    """Score captions with BLEU-1 to 4, ROUGE-L and CIDEr-D, and with METEOR and SPICE where Java
+    and the metrics extra are installed.
+    """
     evaluate_command(
         references,
         predictions,

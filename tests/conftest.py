@@ -10,7 +10,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 # A machine that is busy with something else must not fail a test.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("any machine")
 
 
@@ -29,7 +31,8 @@ def one_thread_for_torch() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell has what it runs in the background ignore Ctrl-C, and so would the commands that the tests start and interrupt.
+    # A shell has what it runs in the background ignore Ctrl-C, and so would the commands that the
+    # tests start and interrupt.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # OpenVINO's converter traces networks, which torch would rather have done otherwise.

@@ -1,6 +1,7 @@
 """The endpoints with names, for clients and MCP: /caption, /caption_many, /generate, /score.
 
-No `from __future__ import annotations` here: Gradio makes the documentation from the annotations themselves.
+No `from __future__ import annotations` here: Gradio makes the documentation from the annotations
+themselves.
 """
 
 import inspect
@@ -29,8 +30,17 @@ from webui.workers import Models
 def build(models: Models) -> None:
     """Add the endpoints to the page."""
 
-    def settings(beam_size: int, max_length: int, sample: bool, temperature: float, top_p: float, seed: int | None) -> Decoding:
-        return decoding(SAMPLING if sample else "", beam_size, 1, max_length, temperature, top_p, seed)
+    def settings(
+        beam_size: int,
+        max_length: int,
+        sample: bool,
+        temperature: float,
+        top_p: float,
+        seed: int | None,
+    ) -> Decoding:
+        return decoding(
+            SAMPLING if sample else "", beam_size, 1, max_length, temperature, top_p, seed
+        )
 
     def caption(
         photo: FileData,
@@ -44,7 +54,8 @@ def build(models: Models) -> None:
         """Write a sentence about a photo.
 
         Args:
-            photo: The photo, uploaded or as a data URL; addresses are not fetched. JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF, at most 20 MB.
+            photo: The photo, uploaded or as a data URL; addresses are not fetched. JPEG, PNG, WebP,
+                GIF, BMP, TIFF or AVIF, at most 20 MB.
             beam_size: Sentences kept while searching; 1 is greedy.
             max_length: Longest caption in words.
             sample: Draw words at random instead of searching.
@@ -64,7 +75,8 @@ def build(models: Models) -> None:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> tuple[dict[str, Any], FileData]:
-        """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot be used gets a note that says why.
+        """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot
+        be used gets a note that says why.
 
         Args:
             photos: Photos or ZIPs of photos, at most 500 photos in all.
@@ -98,7 +110,8 @@ def build(models: Models) -> None:
         stop: str = "",
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Continue a prompt, a character at a time; each value is the whole text so far, prompt included.
+        """Continue a prompt, a character at a time; each value is the whole text so far, prompt
+        included.
 
         Args:
             prompt: The text to continue; characters that the model has never seen are left out.
@@ -110,16 +123,29 @@ def build(models: Models) -> None:
             seed: The same seed gives the same text.
         """
         shared = models.charlm.get()
-        start = random.randrange(2**31) if seed is None else whole_number(seed, "the seed", 0, 2**31)
-        characters, choice = whole_number(length, "the length", 1, MAX_LENGTH), choice_of(temperature, top_k, top_p)
+        start = (
+            random.randrange(2**31) if seed is None else whole_number(seed, "the seed", 0, 2**31)
+        )
+        characters, choice = (
+            whole_number(length, "the length", 1, MAX_LENGTH),
+            choice_of(temperature, top_k, top_p),
+        )
         yield from stream(shared, begin(shared, prompt, start), characters, choice, stop)
 
-    def score(references: FileData, predictions: FileData, split: str = "automatic", allow_missing: bool = False) -> dict[str, Any]:
-        """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95 % bootstrap intervals, as fractions.
+    def score(
+        references: FileData,
+        predictions: FileData,
+        split: str = "automatic",
+        allow_missing: bool = False,
+    ) -> dict[str, Any]:
+        """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95 % bootstrap
+        intervals, as fractions.
 
         Args:
-            references: Captions by people: COCO's or Karpathy's JSON, Flickr8k's token file, a CSV or plain text.
-            predictions: A COCO results file, [{"image_id", "caption"}, ...], or JSONL, CSV or TSV as `captioner caption` writes.
+            references: Captions by people: COCO's or Karpathy's JSON, Flickr8k's token file, a CSV
+                or plain text.
+            predictions: A COCO results file, [{"image_id", "caption"}, ...], or JSONL, CSV or TSV
+                as `captioner caption` writes.
             split: automatic, test, val, train or all.
             allow_missing: Score the photos that have a caption, though others have none.
         """
@@ -141,7 +167,9 @@ def _add(function: Callable[..., Any], group: str, limit: int, *, returns: Any =
     wrapped = in_words(function)
     if returns is not None:
         wrapped.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
-    block = gr.api(wrapped, api_name=function.__name__, concurrency_id=group, concurrency_limit=limit)
+    block = gr.api(
+        wrapped, api_name=function.__name__, concurrency_id=group, concurrency_limit=limit
+    )
     _describe(block, function)
 
 
@@ -149,6 +177,8 @@ def _describe(endpoint: Any, function: Callable[..., Any]) -> None:
     """Put what the docstring says of each parameter where the API page shows it."""
     _, parameters, _ = get_function_description(function)
     root = gr.context.Context.root_block
-    for component, name in zip(root.fns[endpoint["id"]].inputs, inspect.signature(function).parameters, strict=True):
+    for component, name in zip(
+        root.fns[endpoint["id"]].inputs, inspect.signature(function).parameters, strict=True
+    ):
         component.label = name
         component._api_info = {**component._api_info, "additional_description": parameters[name]}

@@ -37,7 +37,12 @@ HEAD = """
 
 def build(models: Models) -> gr.Blocks:
     """The page, not yet served."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_EVERY, FILES_LIVE), fill_width=False) as page:
+    with gr.Blocks(
+        title=TITLE,
+        analytics_enabled=False,
+        delete_cache=(SWEEP_EVERY, FILES_LIVE),
+        fill_width=False,
+    ) as page:
         endpoints.build(models)  # first, so that no event of a tab takes their names
         gr.HTML(HEAD, container=False, apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
@@ -53,9 +58,14 @@ def build(models: Models) -> gr.Blocks:
                 score_tab.build()
     requests_in_words(page)
     page.queue(max_size=WAITING, default_concurrency_limit=16)
-    # Gradio would look for new events a thousand times a second, which takes 3 % of a core for a page that nobody uses.
-    page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = LOOK_FOR_EVENTS, LOOK_FOR_PROGRESS
-    # Icons of buttons that this page has not; each photo's path would be resolved and compared with theirs.
+    # Gradio would look for new events a thousand times a second, which takes 3 % of a core for a
+    # page that nobody uses.
+    page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = (
+        LOOK_FOR_EVENTS,
+        LOOK_FOR_PROGRESS,
+    )
+    # Icons of buttons that this page has not; each photo's path would be resolved and compared with
+    # theirs.
     if hasattr(data_classes, "_StaticFiles"):
         data_classes._StaticFiles.all_paths.clear()
     return page
@@ -94,7 +104,12 @@ def launch(
         ssr_mode=False,
         run_history=False,
         footer_links=["api", "settings"],
-        app_kwargs={"middleware": [Middleware(RequestFilter)], "docs_url": None, "redoc_url": None, "openapi_url": None},
+        app_kwargs={
+            "middleware": [Middleware(RequestFilter)],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
         theme=theme(),
         css_paths=[STYLE],
         strict_cors=True,
@@ -106,19 +121,28 @@ def launch(
 
 
 def _busiest_first(app: gr.routes.App) -> None:
-    """Put the routes that every call takes before the hundred others, each of which the server would try for each request."""
-    included = [route.original_router for route in app.router.routes if hasattr(route, "original_router")]
+    """Put the routes that every call takes before the hundred others, each of which the server
+    would try for each request.
+    """
+    included = [
+        route.original_router for route in app.router.routes if hasattr(route, "original_router")
+    ]
     for router in (app.router, *included):
         # A new list: the server's thread may be going through the old one.
-        router.routes = sorted(router.routes, key=lambda route: not str(getattr(route, "path", "")).endswith(BUSIEST))
-        getattr(router, "_mark_routes_changed", lambda: None)()  # newer versions of FastAPI remember the order
+        router.routes = sorted(
+            router.routes, key=lambda route: not str(getattr(route, "path", "")).endswith(BUSIEST)
+        )
+        getattr(
+            router, "_mark_routes_changed", lambda: None
+        )()  # newer versions of FastAPI remember the order
 
 
 def close(page: gr.Blocks) -> None:
     """Stop serving.
 
-    Gradio alone would set the event that ends its visitors' connections from the thread that calls this, and fail where
-    one of them comes or goes at that moment; so it is set in the server's own thread first.
+    Gradio alone would set the event that ends its visitors' connections from the thread that calls
+    this, and fail where one of them comes or goes at that moment; so it is set in the server's own
+    thread first.
     """
     if page.is_running and page.server is not None:
         ended = threading.Event()

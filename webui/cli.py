@@ -22,15 +22,33 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens the page to the whole network.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens the page to the whole network.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 7860,
-    share: Annotated[bool, typer.Option("--share", help="Also make a public address, through a tunnel over Gradio's servers.")] = False,
-    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that visitors must enter.")] = None,
+    share: Annotated[
+        bool,
+        typer.Option(
+            "--share", help="Also make a public address, through a tunnel over Gradio's servers."
+        ),
+    ] = False,
+    auth: Annotated[
+        str | None, typer.Option(help="USER:PASSWORD that visitors must enter.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    captioner: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")] = None,
-    charlm: Annotated[Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")] = None,
-    mcp: Annotated[bool, typer.Option("--mcp", help="Offer the endpoints as MCP tools too; needs the mcp extra.")] = False,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    captioner: Annotated[
+        Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
+    ] = None,
+    charlm: Annotated[
+        Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
+    ] = None,
+    mcp: Annotated[
+        bool,
+        typer.Option("--mcp", help="Offer the endpoints as MCP tools too; needs the mcp extra."),
+    ] = False,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the page in a browser.")
+    ] = False,
 ) -> None:
     """Serve the page: caption photos, write text, look inside the networks, score captions."""
     user, host = _credentials(auth), host.strip("[]")
@@ -38,7 +56,10 @@ def serve(
     _check_address(host, port)
     if (share or host not in LOCAL) and user is None:
         where = "anybody with the public address" if share else f"everybody who reaches {host}"
-        _tell(f"warning: {where} can use this page and this machine's processor; add --auth USER:PASSWORD to ask for a password")
+        _tell(
+            f"warning: {where} can use this page and this machine's processor; add --auth"
+            " USER:PASSWORD to ask for a password"
+        )
     if mcp and user is not None:
         _tell("warning: Gradio's MCP endpoint may not ask for the password; do not expose it")
     ended = threading.Event()
@@ -54,19 +75,30 @@ def serve(
     models = Models(captioner, charlm, device)
     try:
         page = launch(
-            models, host=f"[{host}]" if ":" in host else host, port=port, share=share, auth=user, mcp=mcp, open_browser=open_browser
+            models,
+            host=f"[{host}]" if ":" in host else host,
+            port=port,
+            share=share,
+            auth=user,
+            mcp=mcp,
+            open_browser=open_browser,
         )
     except OSError as error:
         _check_address(host, port)  # taken meanwhile
-        raise UserError(f"cannot listen on {host}, port {port} ({error.strerror or type(error).__name__})") from None
+        raise UserError(
+            f"cannot listen on {host}, port {port} ({error.strerror or type(error).__name__})"
+        ) from None
     _tell(
-        f"the page is at {page.local_url.rstrip('/')}" + (f" and {page.share_url}" if share and page.share_url else "") + "; Ctrl-C ends it"
+        f"the page is at {page.local_url.rstrip('/')}"
+        + (f" and {page.share_url}" if share and page.share_url else "")
+        + "; Ctrl-C ends it"
     )
     while not ended.wait(3600):
         pass
     close(page)
     remove_temporary_folder()
-    # Not by the interpreter's own end, which aborts where a model is still being loaded in a thread.
+    # Not by the interpreter's own end, which aborts where a model is still being loaded in a
+    # thread.
     os._exit(ALL_DONE)
 
 
@@ -103,21 +135,32 @@ def _check_address(host: str, port: int) -> None:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise UserError(f"there is no host '{host}': choose another with --host ({choices})") from None
+        raise UserError(
+            f"there is no host '{host}': choose another with --host ({choices})"
+        ) from None
     refusals = [_refusal(family, address) for family, *_, address in found]
     if errno.EADDRNOTAVAIL in refusals and all(refusals):
-        raise UserError(f"{host} is no address of this machine: choose another with --host ({choices})")
-    if errno.EADDRINUSE in [*refusals, _refusal(socket.AF_INET, ("127.0.0.1", port))]:  # there Gradio wants the port in any case
+        raise UserError(
+            f"{host} is no address of this machine: choose another with --host ({choices})"
+        )
+    if errno.EADDRINUSE in [
+        *refusals,
+        _refusal(socket.AF_INET, ("127.0.0.1", port)),
+    ]:  # there Gradio wants the port in any case
         raise UserError(f"port {port} is taken by another program: choose another with --port")
     if errno.EACCES in refusals:
-        raise UserError(f"port {port} is for the administrator alone: choose one above 1023 with --port")
+        raise UserError(
+            f"port {port} is for the administrator alone: choose one above 1023 with --port"
+        )
 
 
 def _refusal(family: int, address: Any) -> int | None:
     """Why nothing can listen at an address, as an errno; None if something can."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, for a port left a moment ago
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server does, for a port left a moment ago
             probe.bind(address)
     except OSError as error:
         return error.errno

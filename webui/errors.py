@@ -42,7 +42,8 @@ def in_words(handler: Handler) -> Handler:
 
 
 def requests_in_words(page: gr.Blocks) -> None:
-    """Let a request that Gradio itself refuses, for it has too few values or a file of the server's, be answered by a sentence too.
+    """Let a request that Gradio itself refuses, for it has too few values or a file of the
+    server's, be answered by a sentence too.
 
     Gradio would answer such a one with nothing, and print a traceback for whoever runs the page.
     """
@@ -55,18 +56,25 @@ def requests_in_words(page: gr.Blocks) -> None:
         except gr.Error:
             raise
         except Exception as error:
-            raise gr.Error(escape(refusal(error), quote=False), duration=20, print_exception=False) from None
+            raise gr.Error(
+                escape(refusal(error), quote=False), duration=20, print_exception=False
+            ) from None
 
     page.process_api = process_api
 
 
 def refusal(error: Exception) -> str:
-    """What is said to a request that does not fit, in place of the error that came of it; the reason is logged in one line."""
+    """What is said to a request that does not fit, in place of the error that came of it; the
+    reason is logged in one line.
+    """
     first = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
     reason = "".join(character for character in first if character.isprintable())
     logger.warning("a request was refused (%s)", reason)
     logger.debug("where it failed", exc_info=error)
-    return f"This request does not fit what the page takes ({sentence(UserError(reason)).rstrip('.')}); its API page shows what does."
+    return (
+        "This request does not fit what the page takes"
+        f" ({sentence(UserError(reason)).rstrip('.')}); its API page shows what does."
+    )
 
 
 def sentence(error: BaseException) -> str:
@@ -74,7 +82,9 @@ def sentence(error: BaseException) -> str:
     text = str(error)
     for folder in (str(temporary_folder()), tempfile.gettempdir()):
         text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
-    text = re.sub(r"[;:,]? \(?(?:check|use|see|or use) --[^;.)]*\)?", "", text)  # advice for the command line
+    text = re.sub(
+        r"[;:,]? \(?(?:check|use|see|or use) --[^;.)]*\)?", "", text
+    )  # advice for the command line
     text = re.sub(r"--([a-z-]+)", lambda flag: f"'{flag[1].replace('-', ' ')}'", text)
     if "." not in text.split(" ", 1)[0]:  # a file's name stays as it is
         text = text[:1].upper() + text[1:]
@@ -89,7 +99,9 @@ def _in_words() -> Iterator[None]:
         raise
     except UserError as error:
         # Escaped, for Gradio shows it as HTML, and a file's name may be anything.
-        raise gr.Error(escape(sentence(error), quote=False), duration=20, print_exception=False) from None
+        raise gr.Error(
+            escape(sentence(error), quote=False), duration=20, print_exception=False
+        ) from None
     except Exception as error:
         logger.exception("a handler failed")
         raise gr.Error(

@@ -1,4 +1,6 @@
-"""Numbers as HTML and SVG in the page's own colours: bars, coloured text, a heat map, lines on a logarithmic axis."""
+"""Numbers as HTML and SVG in the page's own colours: bars, coloured text, a heat map, lines on a
+logarithmic axis.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def bars(rows: Sequence[tuple[str, float]], *, label: str) -> str:
     """Labelled bars of probabilities, the fullest as wide as there is room."""
     most = max((value for _, value in rows), default=0) or 1
     cells = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td><span class="bar" style="width:{100 * value / most:.1f}%"></span></td>'
-        f"<td>{percent(value)}</td></tr>"
+        f'<tr><th scope="row">{escape(name)}</th><td><span class="bar"'
+        f' style="width:{100 * value / most:.1f}%"></span></td><td>{percent(value)}</td></tr>'
         for name, value in rows
     )
     return f'<table class="bars"><caption>{escape(label)}</caption><tbody>{cells}</tbody></table>'
@@ -43,7 +45,15 @@ def percent(value: float) -> str:
         return ""
     shown = 100 * value
     return (
-        f"{shown:.0f} %" if shown >= 9.95 else f"{shown:.1f} %" if shown >= 0.095 else f"{shown:.2g} %" if shown >= 1e-4 else "< 0.0001 %"
+        f"{shown:.0f} %"
+        if shown >= 9.95
+        else (
+            f"{shown:.1f} %"
+            if shown >= 0.095
+            else f"{shown:.2g} %"
+            if shown >= 1e-4
+            else "< 0.0001 %"
+        )
     )
 
 
@@ -70,15 +80,28 @@ def coloured_text(
     for index, character in enumerate(text):
         value = float(values[index]) if index < len(values) else math.nan
         share = (
-            0.0 if math.isnan(value) else min(1.0, max(-1.0 if signed else 0.0, value / high if signed else (value - low) / (high - low)))
+            0.0
+            if math.isnan(value)
+            else min(
+                1.0,
+                max(
+                    -1.0 if signed else 0.0,
+                    value / high if signed else (value - low) / (high - low),
+                ),
+            )
         )
         kind = "minus" if share < 0 else "plus"
         style = f' style="--share:{100 * abs(share):.0f}%"' if share else ""
         title = f' title="{escape(titles[index], quote=True)}"' if index < len(titles) else ""
         mark = " marked" if index == marked else ""
         shown = "⏎<br>" if character == "\n" else escape(character)
-        spans.append(f'<span class="{kind}{mark}" data-index="{index}"{style}{title}>{shown}</span>')
-    return f'<div class="coloured" role="img" aria-label="{escape(label, quote=True)}">{"".join(spans)}</div>'
+        spans.append(
+            f'<span class="{kind}{mark}" data-index="{index}"{style}{title}>{shown}</span>'
+        )
+    return (
+        '<div class="coloured" role="img"'
+        f' aria-label="{escape(label, quote=True)}">{"".join(spans)}</div>'
+    )
 
 
 def heat_map(values: Array, names: Sequence[str], *, label: str) -> str:
@@ -90,29 +113,53 @@ def heat_map(values: Array, names: Sequence[str], *, label: str) -> str:
     """
     rows = []
     for name, row in zip(names, values, strict=False):
-        rows.append(f'<div class="heat-row"><span>{escape(name)}</span><img alt="" src="{_pixels(row[None])}"></div>')
+        rows.append(
+            f'<div class="heat-row"><span>{escape(name)}</span><img alt=""'
+            f' src="{_pixels(row[None])}"></div>'
+        )
     rest = values[len(names) :]
     if len(rest):
         height = min(360, max(24, 3 * len(rest)))
         picture = f'<img alt="" style="height:{height}px" src="{_pixels(rest)}">'
-        rows.append(f'<div class="heat-row rest"><span>{len(rest)} more units</span>{picture}</div>')
-    return f'<div class="heat" role="img" aria-label="{escape(label, quote=True)}">{"".join(rows)}</div>'
+        rows.append(
+            f'<div class="heat-row rest"><span>{len(rest)} more units</span>{picture}</div>'
+        )
+    return (
+        '<div class="heat" role="img"'
+        f' aria-label="{escape(label, quote=True)}">{"".join(rows)}</div>'
+    )
 
 
-def log_panels(panels: Mapping[str, Sequence[tuple[str, Array]]], notes: Mapping[str, str], *, x_label: str, y_label: str) -> str:
+def log_panels(
+    panels: Mapping[str, Sequence[tuple[str, Array]]],
+    notes: Mapping[str, str],
+    *,
+    x_label: str,
+    y_label: str,
+) -> str:
     """Panels side by side with one logarithmic axis for all.
 
     Args:
-        panels: name -> lines, each a style ("solid" or "dashed") with its positive values (points,).
+        panels: name -> lines, each a style ("solid" or "dashed") with its positive values
+            (points,).
         notes: name -> a line under the panel.
     """
-    positive = [value for lines in panels.values() for _, values in lines for value in values if value > 0]
-    low, high = (math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))) if positive else (-1, 0)
+    positive = [
+        value for lines in panels.values() for _, values in lines for value in values if value > 0
+    ]
+    low, high = (
+        (math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive))))
+        if positive
+        else (-1, 0)
+    )
     low, high = max(low, high - 16), max(high, low + 1)
     drawn = ""
     for name, lines in panels.items():
         drawing = _log_panel(lines, low, high, x_label, y_label)
-        drawn += f'<figure><figcaption>{escape(name)}</figcaption>{drawing}<p class="fine">{escape(notes[name])}</p></figure>'
+        drawn += (
+            f"<figure><figcaption>{escape(name)}</figcaption>{drawing}<p"
+            f' class="fine">{escape(notes[name])}</p></figure>'
+        )
     return f'<div class="panels">{drawn}</div>'
 
 
@@ -125,13 +172,29 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
     drawn = []
     for name, value, low, high, full in rows:
         at = [100 * min(1.0, max(0.0, number / full)) for number in (value, low, high)]
-        whisker = f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>' if math.isfinite(low) else ""
+        whisker = (
+            f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>'
+            if math.isfinite(low)
+            else ""
+        )
         said = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "none"
-        track = f'<div class="track"><span class="bar" style="width:{at[0]:.2f}%"></span>{whisker}</div>'
-        drawn.append(f'<tr><th scope="row">{escape(name)}</th><td class="wide">{track}</td><td>{value:.2f}</td><td>{said}</td></tr>')
-    columns = '<th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th scope="col">95 % interval</th>'
+        track = (
+            '<div class="track"><span class="bar"'
+            f' style="width:{at[0]:.2f}%"></span>{whisker}</div>'
+        )
+        drawn.append(
+            f'<tr><th scope="row">{escape(name)}</th><td'
+            f' class="wide">{track}</td><td>{value:.2f}</td><td>{said}</td></tr>'
+        )
+    columns = (
+        '<th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th'
+        ' scope="col">95 % interval</th>'
+    )
     head = f"<thead><tr>{columns}</tr></thead>"
-    return f'<table class="bars scores"><caption>{escape(label)}</caption>{head}<tbody>{"".join(drawn)}</tbody></table>'
+    return (
+        '<table class="bars'
+        f' scores"><caption>{escape(label)}</caption>{head}<tbody>{"".join(drawn)}</tbody></table>'
+    )
 
 
 def small_png(values: NDArray[np.uint8]) -> str:
@@ -142,14 +205,18 @@ def small_png(values: NDArray[np.uint8]) -> str:
 
 
 def _pixels(values: Array) -> str:
-    """Plum for minus, the accent for plus, clear in between, so that it reads on light and dark. values: (rows, columns)."""
+    """Plum for minus, the accent for plus, clear in between, so that it reads on light and dark.
+    values: (rows, columns).
+    """
     strength = np.clip(np.nan_to_num(values), -1, 1)
     colour = np.where(strength[..., None] < 0, [132, 84, 178], [20, 140, 130])
     alpha = np.rint(255 * np.abs(strength))[..., None]
     return small_png(np.concatenate([colour, alpha], axis=2).astype(np.uint8))
 
 
-def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label: str, y_label: str) -> str:
+def _log_panel(
+    lines: Sequence[tuple[str, Array]], low: int, high: int, x_label: str, y_label: str
+) -> str:
     width, height, left, bottom, top, right = 360, 240, 52, 38, 8, 8
     inside_w, inside_h = width - left - right, height - top - bottom
     count = max(len(values) for _, values in lines)
@@ -162,8 +229,9 @@ def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label:
 
     step = max(1, math.ceil((high - low) / 6))
     grid = "".join(
-        f'<line x1="{left}" x2="{width - right}" y1="{y(10.0**power):.1f}" y2="{y(10.0**power):.1f}"/>'
-        f'<text x="{left - 6}" y="{y(10.0**power) + 4:.1f}" text-anchor="end">10<tspan dy="-5" font-size="9">{power}</tspan></text>'
+        f'<line x1="{left}" x2="{width - right}" y1="{y(10.0**power):.1f}"'
+        f' y2="{y(10.0**power):.1f}"/><text x="{left - 6}" y="{y(10.0**power) + 4:.1f}"'
+        f' text-anchor="end">10<tspan dy="-5" font-size="9">{power}</tspan></text>'
         for power in range(high, low - 1, -step)
     )
     ticks = "".join(
@@ -172,11 +240,19 @@ def _log_panel(lines: Sequence[tuple[str, Array]], low: int, high: int, x_label:
     )
     curves = ""
     for style, values in lines:
-        points = " ".join(f"{x(number):.1f},{y(value):.1f}" for number, value in enumerate(values) if value >= 10.0**low)
+        points = " ".join(
+            f"{x(number):.1f},{y(value):.1f}"
+            for number, value in enumerate(values)
+            if value >= 10.0**low
+        )
         curves += f'<polyline class="{style}" points="{points}"/>'
     axes = (
-        f'<text x="{left + inside_w / 2}" y="{height - 4}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(12 {top + inside_h / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
+        f'<text x="{left + inside_w / 2}" y="{height - 4}"'
+        f' text-anchor="middle">{escape(x_label)}</text><text transform="translate(12'
+        f' {top + inside_h / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
     )
     label = f"{escape(y_label)} by {escape(x_label)}"
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{grid}{ticks}{curves}{axes}</svg>'
+    return (
+        f'<svg viewBox="0 0 {width} {height}" role="img"'
+        f' aria-label="{label}">{grid}{ticks}{curves}{axes}</svg>'
+    )

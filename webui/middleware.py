@@ -1,4 +1,6 @@
-"""What the server lets in: only the routes that the page needs, bodies of bounded size, and no address to fetch anything from."""
+"""What the server lets in: only the routes that the page needs, bodies of bounded size, and no
+address to fetch anything from.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ from webui.uploads import DISK_FULL, MAX_FILE, MAX_PHOTO, MEGABYTE, disk_has_roo
 API = "/gradio_api"
 # Parts of Gradio that this page has no use for. Each could read, write or fetch something.
 CLOSED = (
-    *(f"{API}/{route}" for route in ("proxy=", "component_server", "process_recording", "stream", "vibe", "undo-vibe", "run-history")),
+    *(
+        f"{API}/{route}"
+        for route in (
+            "proxy=",
+            "component_server",
+            "process_recording",
+            "stream",
+            "vibe",
+            "undo-vibe",
+            "run-history",
+        )
+    ),
     *(f"{API}/{route}" for route in ("file/", "deep_link", "custom_component", "dev")),
     "/monitoring",
     "/svelte",
@@ -45,7 +58,9 @@ class RequestFilter:
             await self._hand_on(scope, receive, send)
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """To Gradio; a request that it fails on, for it asks for what is not there, is answered by a sentence."""
+        """To Gradio; a request that it fails on, for it asks for what is not there, is answered by
+        a sentence.
+        """
         answered = False
 
         async def noting(message: Message) -> None:
@@ -87,7 +102,9 @@ def _limit(path: str) -> int:
 
 
 def _bounded(receive: Receive, limit: int) -> Receive:
-    """The body, cut off where it is longer than it may be; what parses it then says that it is damaged."""
+    """The body, cut off where it is longer than it may be; what parses it then says that it is
+    damaged.
+    """
     left = limit
 
     async def bounded() -> Message:
@@ -107,8 +124,15 @@ def _friendly(send: Send) -> Send:
         nonlocal full
         if message["type"] == "http.response.start" and message["status"] == 503:
             full = True
-            headers = [pair for pair in message["headers"] if pair[0].lower() not in (b"content-length", b"content-encoding")]
-            message = {**message, "headers": [*headers, (b"content-length", str(len(BUSY)).encode())]}
+            headers = [
+                pair
+                for pair in message["headers"]
+                if pair[0].lower() not in (b"content-length", b"content-encoding")
+            ]
+            message = {
+                **message,
+                "headers": [*headers, (b"content-length", str(len(BUSY)).encode())],
+            }
         elif full and message["type"] == "http.response.body":
             message = {**message, "body": b"" if message.get("more_body") else BUSY}
         await send(message)
@@ -125,7 +149,11 @@ async def _fetch_nothing(*_: Any, **__: Any) -> Any:
 
 
 def close_fetching() -> None:
-    """Gradio would download a file that a client gives as an address; here it says no, wherever the address came in."""
+    """Gradio would download a file that a client gives as an address; here it says no, wherever the
+    address came in.
+    """
     for name in ("async_ssrf_protected_download", "async_ssrf_protected_get"):
-        assert hasattr(processing_utils, name), f"this version of Gradio fetches by another way than {name}"
+        assert hasattr(processing_utils, name), (
+            f"this version of Gradio fetches by another way than {name}"
+        )
         setattr(processing_utils, name, _fetch_nothing)

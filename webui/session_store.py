@@ -1,4 +1,6 @@
-"""What the server keeps for its visitors between events, each under a token that only its visitor holds."""
+"""What the server keeps for its visitors between events, each under a token that only its visitor
+holds.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import Font, LocalFont
 
-# One accent; its shades are used by name below. Text on them keeps WCAG AA's contrast, which the tests compute.
+# One accent; its shades are used by name below. Text on them keeps WCAG AA's contrast, which the
+# tests compute.
 ACCENT = gr.themes.Color(
     c50="#eefaf8",
     c100="#d4f1ec",
@@ -45,8 +46,16 @@ def theme() -> gr.themes.Base:
         secondary_hue=ACCENT,
         neutral_hue=GREY,
         radius_size=gr.themes.sizes.radius_md,
-        font=(LocalFont("IBM Plex Sans", weights=(400, 700)), Font("system-ui"), Font("sans-serif")),
-        font_mono=(LocalFont("IBM Plex Mono", weights=(400, 700)), Font("ui-monospace"), Font("monospace")),
+        font=(
+            LocalFont("IBM Plex Sans", weights=(400, 700)),
+            Font("system-ui"),
+            Font("sans-serif"),
+        ),
+        font_mono=(
+            LocalFont("IBM Plex Mono", weights=(400, 700)),
+            Font("ui-monospace"),
+            Font("monospace"),
+        ),
     )
     return look.set(
         body_background_fill="*neutral_50",

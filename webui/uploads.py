@@ -48,7 +48,9 @@ class Upload:
 
 @dataclass
 class Budget:
-    """What one request may still bring: several ZIPs, or one sent several times, have no more room than one."""
+    """What one request may still bring: several ZIPs, or one sent several times, have no more room
+    than one.
+    """
 
     photos: int = field(default_factory=lambda: MAX_PHOTOS)
     size: int = field(default_factory=lambda: MAX_UNPACKED)  # in bytes, unpacked
@@ -60,10 +62,16 @@ class Budget:
         """
         size = sum(member.file_size for member in members)
         if len(members) > self.photos:
-            raise UserError(f"{name} holds {len(members)} files, more than the {self.photos} left of {MAX_PHOTOS} in one go: split it")
+            raise UserError(
+                f"{name} holds {len(members)} files, more than the {self.photos} left of"
+                f" {MAX_PHOTOS} in one go: split it"
+            )
         if size > self.size:
             left, limit = (f"{number / MEGABYTE:.0f}" for number in (self.size, MAX_UNPACKED))
-            raise UserError(f"{name} has {size / MEGABYTE:.0f} MB when unpacked, more than the {left} left of {limit} in one go: split it")
+            raise UserError(
+                f"{name} has {size / MEGABYTE:.0f} MB when unpacked, more than the {left} left of"
+                f" {limit} in one go: split it"
+            )
         self.photos -= len(members)
         self.size -= size
 
@@ -92,7 +100,9 @@ def new_folder() -> Path:
 
 
 def remove_old_folders(age: float) -> None:
-    """Delete the folders of jobs that nothing was added to for so many seconds: Gradio deletes only the files that it made itself."""
+    """Delete the folders of jobs that nothing was added to for so many seconds: Gradio deletes only
+    the files that it made itself.
+    """
     for folder in temporary_folder().glob(f"{JOB}*"):
         with suppress(FileNotFoundError):
             if time.time() - folder.stat().st_mtime > age:
@@ -100,12 +110,14 @@ def remove_old_folders(age: float) -> None:
 
 
 def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
-    """The file behind what a client sent for one, which need not have come from the page's own form.
+    """The file behind what a client sent for one, which need not have come from the page's own
+    form.
 
     Args:
         value: Gradio's file data, {"path", "url", "orig_name", ...}, or a data URL.
 
-    Raises: UserError for anything but a file uploaded to this server or a data URL, or one that is too large.
+    Raises: UserError for anything but a file uploaded to this server or a data URL, or one that is
+        too large.
     """
     data = value if isinstance(value, dict) else {"path": value}
     path, url = data.get("path"), data.get("url")
@@ -121,7 +133,10 @@ def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
     else:
         upload = Upload(name, _own(text, name))
     if upload.size > limit:
-        raise UserError(f"{upload.name} has {upload.size / MEGABYTE:.0f} MB, more than the limit of {limit // MEGABYTE} MB")
+        raise UserError(
+            f"{upload.name} has {upload.size / MEGABYTE:.0f} MB, more than the limit of"
+            f" {limit // MEGABYTE} MB"
+        )
     return upload
 
 
@@ -129,19 +144,25 @@ def unpacked(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str
     """The files in a ZIP, written into a folder under names of our own.
 
     Args:
-        budget: what the request may still bring; what the ZIP holds is taken from it before anything is written.
+        budget: what the request may still bring; what the ZIP holds is taken from it before
+            anything is written.
 
     Yields: (name in the ZIP, where it lies now, or the reason why it was left in the ZIP).
     Raises: UserError if it is no sound ZIP, or holds too much.
     """
     try:
         if _index_size(upload) > MAX_INDEX:
-            raise UserError(f"{upload.name} holds far more files than the limit of {MAX_PHOTOS} in one go: split it")
+            raise UserError(
+                f"{upload.name} holds far more files than the limit of {MAX_PHOTOS} in one go:"
+                " split it"
+            )
         with zipfile.ZipFile(upload.source) as archive:  # type: ignore[arg-type]
             members = [member for member in archive.infolist() if not _is_clutter(member)]
             budget.take(upload.name, members)
             for number, member in enumerate(members):
-                if not disk_has_room(member.file_size):  # asked for each, because others unpack at the same time
+                if not disk_has_room(
+                    member.file_size
+                ):  # asked for each, because others unpack at the same time
                     raise UserError(DISK_FULL)
                 name = _clean(member.filename)
                 target = folder / f"{number}{_suffix(name)}"
@@ -156,7 +177,9 @@ def is_zip(upload: Upload) -> bool:
 
 
 def _index_size(upload: Upload) -> int:
-    """Bytes of a ZIP's index, which zipfile reads whole before anything can be asked of it. The number of files beside it may lie."""
+    """Bytes of a ZIP's index, which zipfile reads whole before anything can be asked of it. The
+    number of files beside it may lie.
+    """
     with cast(Path, upload.source).open("rb") as file:
         # Private, but what zipfile itself goes by: any other reader could be shown another index.
         record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
@@ -176,7 +199,9 @@ def _decoded(url: str, limit: int) -> bytes:
 
 
 def _own(path: str, name: str) -> Path:
-    """The path, if it is a file that was uploaded here; whatever else it is, the answer is the same."""
+    """The path, if it is a file that was uploaded here; whatever else it is, the answer is the
+    same.
+    """
     try:
         found = Path(path).resolve(strict=True)
         if found.is_relative_to(temporary_folder()) and found.is_file():
@@ -187,8 +212,12 @@ def _own(path: str, name: str) -> Path:
 
 
 def _clean(name: str) -> str:
-    """A file's name as it may be shown and written; a file system takes 255 bytes, and a number or an ending may yet come to it."""
-    printable = "".join(character if character.isprintable() else " " for character in name[-MAX_NAME:])
+    """A file's name as it may be shown and written; a file system takes 255 bytes, and a number or
+    an ending may yet come to it.
+    """
+    printable = "".join(
+        character if character.isprintable() else " " for character in name[-MAX_NAME:]
+    )
     return printable.encode()[-MAX_NAME:].decode(errors="ignore").strip() or "file"
 
 
@@ -199,7 +228,12 @@ def _suffix(name: str) -> str:
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    return member.is_dir() or not parts or "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
+    return (
+        member.is_dir()
+        or not parts
+        or "__MACOSX" in parts
+        or any(part.startswith(".") and part != ".." for part in parts)
+    )
 
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:
@@ -211,7 +245,10 @@ def _refusal(member: zipfile.ZipInfo) -> str | None:
     if member.flag_bits & 1:
         return "encrypted"
     if member.file_size > MAX_PHOTO:
-        return f"{member.file_size / MEGABYTE:.0f} MB is more than the limit of {MAX_PHOTO // MEGABYTE} MB"
+        return (
+            f"{member.file_size / MEGABYTE:.0f} MB is more than the limit of"
+            f" {MAX_PHOTO // MEGABYTE} MB"
+        )
     if member.file_size > MAX_RATIO * max(member.compress_size, 1024):
         return "packed suspiciously tight"
     return None
@@ -230,7 +267,9 @@ def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) ->
 
 
 def prepare_gradio() -> None:
-    """Settings that Gradio reads from the environment when it is imported: where files lie, and nothing reported to anybody."""
+    """Settings that Gradio reads from the environment when it is imported: where files lie, and
+    nothing reported to anybody.
+    """
     os.environ["GRADIO_TEMP_DIR"] = str(temporary_folder())
     os.environ["GRADIO_EXAMPLES_CACHE"] = str(temporary_folder() / "examples")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

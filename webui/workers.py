@@ -1,4 +1,6 @@
-"""The two models, loaded once for all visitors: never two forwards of one at a time, and waiting photos share a batch."""
+"""The two models, loaded once for all visitors: never two forwards of one at a time, and waiting
+photos share a batch.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,10 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
-# Searching sentences costs half as much a photo for 16 photos as for 4, and a computation while other photos are being received
-# holds up both. So a batch waits until as many are there as were answered last, for their senders are likely to send the next;
-# for as long as the last batch took and no longer than this. One who was alone does not wait.
+# Searching sentences costs half as much a photo for 16 photos as for 4, and a computation while
+# other photos are being received holds up both. So a batch waits until as many are there as were
+# answered last, for their senders are likely to send the next; for as long as the last batch took
+# and no longer than this. One who was alone does not wait.
 LONGEST_WAIT = 0.5  # seconds
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
@@ -47,13 +50,16 @@ class _Job:
 
 @contextmanager
 def turn(image: Source) -> Iterator[None]:
-    """A turn to decode a picture: a very large one takes hundreds of megabytes, and dozens of visitors may send one at once."""
+    """A turn to decode a picture: a very large one takes hundreds of megabytes, and dozens of
+    visitors may send one at once.
+    """
     with _LARGE if pixel_count(image) > LARGE_PIXELS else nullcontext():
         yield
 
 
 class SharedCaptioner:
-    """A captioner that many threads may ask: one thread runs it, on all that wait for the same settings at once.
+    """A captioner that many threads may ask: one thread runs it, on all that wait for the same
+    settings at once.
 
     It has the methods that `captioner.jobs.pipeline.caption_photos` uses.
     """
@@ -62,7 +68,11 @@ class SharedCaptioner:
         self.captioner = captioner
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._answered, self._started, self._took = 0, 0.0, 0.0  # jobs of the last batch, when it was begun, seconds that it took
+        self._answered, self._started, self._took = (
+            0,
+            0.0,
+            0.0,
+        )  # jobs of the last batch, when it was begun, seconds that it took
         threading.Thread(target=self._run, daemon=True, name="captioner").start()
 
     def prepare(self, image: Source) -> np.ndarray:
@@ -70,7 +80,9 @@ class SharedCaptioner:
         with turn(image):
             return self.captioner.prepare(image)
 
-    def caption_pixels(self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False) -> list[list[Caption]]:
+    def caption_pixels(
+        self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False
+    ) -> list[list[Caption]]:
         """See `Captioner.caption_pixels`; waits for its turn."""
         job = _Job(pixels, decoding or Decoding(), attention)
         job.decoding.check()  # here, so that it fails for nobody else
@@ -92,8 +104,12 @@ class SharedCaptioner:
                 features = []
                 while arrived := self._next(jobs):
                     jobs += arrived
-                    features.append(self.captioner.encode(np.concatenate([job.pixels for job in arrived])))
-                found = self.captioner.caption_features(features, jobs[0].decoding, attention=jobs[0].attention)
+                    features.append(
+                        self.captioner.encode(np.concatenate([job.pixels for job in arrived]))
+                    )
+                found = self.captioner.caption_features(
+                    features, jobs[0].decoding, attention=jobs[0].attention
+                )
                 self._answered, self._took = len(jobs), time.monotonic() - self._started
                 for job in jobs:
                     job.done.set_result(found[: len(job.pixels)])
@@ -104,7 +120,8 @@ class SharedCaptioner:
                         job.done.set_exception(error)
 
     def _next(self, jobs: list[_Job]) -> list[_Job]:
-        """Jobs to encode next: the one that waits the longest and those that can go with it, or with the jobs that are given.
+        """Jobs to encode next: the one that waits the longest and those that can go with it, or
+        with the jobs that are given.
 
         Returns: nothing if there are no such jobs (which can be only where some are given).
         """
@@ -125,7 +142,10 @@ class SharedCaptioner:
         """Wait for a job, and for those that are likely to come with it."""
 
         def enough() -> bool:
-            return len(self._waiting) >= self._answered or sum(len(job.pixels) for job in self._waiting) >= PHOTOS_AT_ONCE
+            return (
+                len(self._waiting) >= self._answered
+                or sum(len(job.pixels) for job in self._waiting) >= PHOTOS_AT_ONCE
+            )
 
         self._changed.wait_for(lambda: self._waiting)
         self._changed.wait_for(enough, timeout=min(self._took, LONGEST_WAIT))
@@ -164,29 +184,39 @@ class Loading(Generic[Model]):
     def _run(self) -> None:
         try:
             self._loaded.set_result(self._load())
-            # A model and the libraries that came with it stay; a collector that looked at them all again and again
-            # would take a twentieth of the time of a busy page.
+            # A model and the libraries that came with it stay; a collector that looked at them all
+            # again and again would take a twentieth of the time of a busy page.
             gc.collect()
             gc.freeze()
         except UserError as error:
             self._loaded.set_exception(error)
         except Exception as error:
             logger.exception("a model could not be loaded")
-            self._loaded.set_exception(UserError(f"the model could not be loaded ({type(error).__name__}: {error})"))
+            self._loaded.set_exception(
+                UserError(f"the model could not be loaded ({type(error).__name__}: {error})")
+            )
 
 
 class Models:
-    """Both models, and the three small ones to compare cells by; they load while the page is already there.
+    """Both models, and the three small ones to compare cells by; they load while the page is
+    already there.
 
     Args:
         captioner, charlm: checkpoint folders; None are the bundled ones.
-        device: auto, cpu, cuda or cuda:N. A single text is written no faster by a GPU, so auto leaves charlm on the CPU.
+        device: auto, cpu, cuda or cuda:N. A single text is written no faster by a GPU, so auto
+            leaves charlm on the CPU.
     """
 
-    def __init__(self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto"
+    ) -> None:
         threads = torch.get_num_threads()
         self.captioner = Loading(lambda: _warm_captioner(Captioner.load(captioner, device=device)))
-        self.charlm = Loading(lambda: _warm_charlm(CharLM.load(charlm, device="cpu" if device == "auto" else device), threads))
+        self.charlm = Loading(
+            lambda: _warm_charlm(
+                CharLM.load(charlm, device="cpu" if device == "auto" else device), threads
+            )
+        )
         self.cells = Loading(lambda: load_cells(self.charlm.get().lm.vocabulary))
 
     def start(self) -> None:
@@ -197,12 +227,15 @@ class Models:
 
 def _warm_captioner(captioner: Captioner) -> SharedCaptioner:
     size = captioner.preprocessing.size
-    captioner.caption_pixels(np.zeros((1, size, size, 3), np.uint8), attention=captioner.decoder.attends)
+    captioner.caption_pixels(
+        np.zeros((1, size, size, 3), np.uint8), attention=captioner.decoder.attends
+    )
     return SharedCaptioner(captioner)
 
 
 def _warm_charlm(lm: CharLM, threads: int) -> SharedCharLM:
-    # While the captioner searches it leaves PyTorch one thread, and a thread that begins meanwhile would keep to that.
+    # While the captioner searches it leaves PyTorch one thread, and a thread that begins meanwhile
+    # would keep to that.
     torch.set_num_threads(threads)
     lm.writer().likeliest(1)
     return SharedCharLM(lm)

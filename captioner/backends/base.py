@@ -1,4 +1,6 @@
-"""What runs the two networks: PyTorch anywhere, OpenVINO on a CPU, where the same graphs are several times as fast."""
+"""What runs the two networks: PyTorch anywhere, OpenVINO on a CPU, where the same graphs are
+several times as fast.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Engine(Protocol):
     name: str
 
     def run(self, pixels: np.ndarray) -> Tensor:
-        """Photos (B, size, size, 3) uint8 -> float32 on the captioner's device: region features, or the front's grid."""
+        """Photos (B, size, size, 3) uint8 -> float32 on the captioner's device: region features, or
+        the front's grid.
+        """
 
     def writer(self, decoder: Decoder) -> Writer:
         """The decoder, run by this engine."""
@@ -44,21 +48,31 @@ class Engine(Protocol):
 
 
 def choose_engine(
-    backend: str, encoder: Encoder | StoredEncoder, device: torch.device, *, trained: int = 0, weights: str | None = None
+    backend: str,
+    encoder: Encoder | StoredEncoder,
+    device: torch.device,
+    *,
+    trained: int = 0,
+    weights: str | None = None,
 ) -> Engine:
     """The engine for a backend's name.
 
     Args:
-        backend: auto takes OpenVINO on a CPU, and PyTorch if that is not there or fails (one log line says so).
-        trained: how many last stages to leave out; 0 runs the whole encoder and gives region features.
-        weights: a hash of the weights of encoder and decoder, if the caller knows it; names the converted networks' cache.
+        backend: auto takes OpenVINO on a CPU, and PyTorch if that is not there or fails (one log
+            line says so).
+        trained: how many last stages to leave out; 0 runs the whole encoder and gives region
+            features.
+        weights: a hash of the weights of encoder and decoder, if the caller knows it; names the
+            converted networks' cache.
 
     Raises: UserError for an unknown name, or openvino where it cannot be.
     """
     if backend not in BACKENDS:
         raise UserError(f"unknown backend '{backend}': use {', '.join(BACKENDS)}")
     if backend == "openvino" and device.type != "cpu":
-        raise UserError("the openvino backend runs on the CPU: use --device cpu, or --backend torch")
+        raise UserError(
+            "the openvino backend runs on the CPU: use --device cpu, or --backend torch"
+        )
     if backend == "torch" or device.type != "cpu":
         return TorchEngine(encoder.built, device, trained)
     try:
@@ -104,6 +118,11 @@ class TorchEngine:
         return nullcontext()
 
     def run(self, pixels: np.ndarray) -> Tensor:
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            found: Tensor = self._part(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True))
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"),
+        ):
+            found: Tensor = self._part(
+                torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device, non_blocking=True)
+            )
         return found.float()

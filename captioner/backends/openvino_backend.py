@@ -1,4 +1,6 @@
-"""The encoder and the decoder's step as OpenVINO graphs, converted once and kept in the user's cache folder."""
+"""The encoder and the decoder's step as OpenVINO graphs, converted once and kept in the user's
+cache folder.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ from rnnkit.openvino_core import CORE
 
 logger = logging.getLogger(__name__)
 
-# Not bf16, which runs the encoder 1.6 times as fast where the CPU has it: with it one caption in seven came out otherwise
-# than PyTorch's, with f32 none of sixty. The decoder's products are too small to gain from it.
+# Not bf16, which runs the encoder 1.6 times as fast where the CPU has it: with it one caption in
+# seven came out otherwise than PyTorch's, with f32 none of sixty. The decoder's products are too
+# small to gain from it.
 PRECISION = "f32"
 
 
@@ -42,7 +45,9 @@ class OpenVinoEngine:
         self._graph = _Graph(
             f"encoder {encoder_config(encoder)} {trained} {weights}",
             lambda: openvino.convert_model(
-                EncoderPart(encoder.built, trained).cpu().eval(), example_input=example, input=[openvino.PartialShape([-1, size, size, 3])]
+                EncoderPart(encoder.built, trained).cpu().eval(),
+                example_input=example,
+                input=[openvino.PartialShape([-1, size, size, 3])],
             ),
         )
 
@@ -52,8 +57,8 @@ class OpenVinoEngine:
 
     @contextmanager
     def threads(self) -> Iterator[None]:
-        # What is left to PyTorch beside the networks is small; its threads would only wait, spinning, for each other
-        # on the cores that OpenVINO and the decoding of photos need.
+        # What is left to PyTorch beside the networks is small; its threads would only wait,
+        # spinning, for each other on the cores that OpenVINO and the decoding of photos need.
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -67,7 +72,9 @@ class OpenVinoEngine:
 
 
 class OpenVinoDecoder:
-    """The decoder's two steps; see `captioner.network.decoder.Decoder`. Attention is not given out: its third result is empty."""
+    """The decoder's two steps; see `captioner.network.decoder.Decoder`. Attention is not given out:
+    its third result is empty.
+    """
 
     def __init__(self, decoder: Decoder, weights: str) -> None:
         config = decoder.cpu().eval().config
@@ -76,20 +83,27 @@ class OpenVinoDecoder:
         features = torch.zeros(2, 5, config.channels)
         self._start = _Graph(
             f"start {key}",
-            lambda: openvino.convert_model(_Start(decoder), example_input=features, input=[partial([-1, -1, config.channels])]),
+            lambda: openvino.convert_model(
+                _Start(decoder), example_input=features, input=[partial([-1, -1, config.channels])]
+            ),
         )
         with torch.no_grad():
             state, memory = decoder.start(features)
         inputs = (torch.zeros(2, 1, dtype=torch.long), *state, *memory)
         shapes = [partial([-1, -1, *tensor.shape[2:]]) for tensor in inputs]
-        self._step = _Graph(f"step {key}", lambda: openvino.convert_model(_Step(decoder), example_input=inputs, input=shapes))
+        self._step = _Graph(
+            f"step {key}",
+            lambda: openvino.convert_model(_Step(decoder), example_input=inputs, input=shapes),
+        )
 
     def start(self, features: Tensor) -> tuple[State, Memory]:
         hidden, cell, keys, values = self._start(features.numpy())
         return State(hidden, cell), Memory(keys, values)
 
     def step(self, words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State, Tensor]:
-        logits, hidden, cell = self._step(*(tensor.contiguous().numpy() for tensor in (words, *state, *memory)))
+        logits, hidden, cell = self._step(
+            *(tensor.contiguous().numpy() for tensor in (words, *state, *memory))
+        )
         return logits, State(hidden, cell), logits[..., :0]
 
 
@@ -108,7 +122,9 @@ class _Step(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         logits, state, _ = self.decoder.step(words, State(hidden, cell), Memory(keys, values))
         return logits, state.hidden, state.cell
 
@@ -122,7 +138,9 @@ class _Graph:
     """
 
     def __init__(self, key: str, convert: Callable[[], Any]) -> None:
-        digest = hashlib.sha256(f"{key} {openvino.__version__} {torch.__version__}".encode()).hexdigest()[:20]
+        digest = hashlib.sha256(
+            f"{key} {openvino.__version__} {torch.__version__}".encode()
+        ).hexdigest()[:20]
         self._path = cache_folder() / "openvino" / f"{digest}.xml"
         self._model, compiled = self._load(convert, key.split()[0])
         self._request = compiled.create_infer_request()
@@ -134,7 +152,10 @@ class _Graph:
         with self._lock:
             found = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
             # The engine writes its next results over these.
-            return [torch.from_numpy(np.array(found[index], dtype=np.float32)) for index in range(len(found))]
+            return [
+                torch.from_numpy(np.array(found[index], dtype=np.float32))
+                for index in range(len(found))
+            ]
 
     def each(self, rows: np.ndarray) -> Tensor:
         """The first result for every row, each row computed by itself and several side by side.
@@ -156,18 +177,30 @@ class _Graph:
         return torch.from_numpy(np.concatenate(found))
 
     def _compile(self, model: Any, hint: str) -> Any:
-        return CORE.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION})
+        return CORE.compile_model(
+            model, "CPU", {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": PRECISION}
+        )
 
     def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
         """The graph, and compiled for one request at a time."""
-        if os.access(self._path, os.R_OK):  # not Path.exists, which fails where the cache may not be looked into
+        if os.access(
+            self._path, os.R_OK
+        ):  # not Path.exists, which fails where the cache may not be looked into
             try:
                 model = CORE.read_model(self._path)
                 return model, self._compile(model, "LATENCY")
             except Exception as error:
                 reason = " ".join(str(error).split())[:120]
-                logger.warning("the converted network in '%s' is damaged (%s); converting it again", self._path, reason)
-        logger.info("converting the network for OpenVINO (%s), once; it is then kept in %s", what, self._path.parent)
+                logger.warning(
+                    "the converted network in '%s' is damaged (%s); converting it again",
+                    self._path,
+                    reason,
+                )
+        logger.info(
+            "converting the network for OpenVINO (%s), once; it is then kept in %s",
+            what,
+            self._path.parent,
+        )
         started = time.monotonic()
         model = convert()
         self._store(model)
@@ -175,7 +208,9 @@ class _Graph:
         return model, self._compile(model, "LATENCY")
 
     def _store(self, model: Any) -> None:
-        """Save under another name and rename, so that the cache never holds half a network; a full disk only costs the cache."""
+        """Save under another name and rename, so that the cache never holds half a network; a full
+        disk only costs the cache.
+        """
         part = self._path.with_name(f"{self._path.stem}.{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)
@@ -183,6 +218,8 @@ class _Graph:
             (part / "model.bin").replace(self._path.with_suffix(".bin"))
             (part / "model.xml").replace(self._path)
         except (OSError, RuntimeError) as error:
-            logger.warning("the converted network could not be kept in '%s' (%s)", self._path.parent, error)
+            logger.warning(
+                "the converted network could not be kept in '%s' (%s)", self._path.parent, error
+            )
         finally:
             shutil.rmtree(part, ignore_errors=True)

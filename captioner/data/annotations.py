@@ -1,4 +1,6 @@
-"""Captioned photos from any of the field's formats: Karpathy's JSON, COCO annotations, Flickr8k's token file, a CSV, sidecars."""
+"""Captioned photos from any of the field's formats: Karpathy's JSON, COCO annotations, Flickr8k's
+token file, a CSV, sidecars.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class Dataset:
     name: str
     examples: list[Example]
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (file or row, reason)
-    has_splits: bool = False  # the file names splits; otherwise photos for validation were chosen by hash
+    has_splits: bool = (
+        False  # the file names splits; otherwise photos for validation were chosen by hash
+    )
 
     def split(self, name: str) -> list[Example]:
         """The examples of one split."""
@@ -45,26 +49,34 @@ class Dataset:
 
 
 def image_id(path: Path) -> int | str:
-    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042 gives 42."""
+    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042
+    gives 42.
+    """
     number = re.fullmatch(r"(?:COCO_\w+?_)?([0-9]+)", path.stem)
     return int(number[1]) if number else path.stem
 
 
-def read_dataset(annotations: Path, images: Path | None, *, validation_fraction: float = 0.1) -> Dataset:
-    """Read captions in whichever format the file is in; a folder is read as photos with .txt sidecars.
+def read_dataset(
+    annotations: Path, images: Path | None, *, validation_fraction: float = 0.1
+) -> Dataset:
+    """Read captions in whichever format the file is in; a folder is read as photos with .txt
+    sidecars.
 
-    Rows with a missing photo or without a caption are skipped, counted and named. Karpathy's "restval" counts as
-    training. Where a format knows no splits, a photo is for validation by a hash of its name, the same on every run.
+    Rows with a missing photo or without a caption are skipped, counted and named. Karpathy's
+    "restval" counts as training. Where a format knows no splits, a photo is for validation by a
+    hash of its name, the same on every run.
 
     Args:
         images: the folder of the photos; None to read captions only (then no photo is looked for).
         validation_fraction: share of photos held out where the format has no splits.
 
-    Raises: UserError if the file cannot be read, its format is not known, it lists a photo twice and not alike, or
-        nothing in it is usable.
+    Raises: UserError if the file cannot be read, its format is not known, it lists a photo twice
+        and not alike, or nothing in it is usable.
     """
     where = annotations.resolve()
-    dataset = Dataset(where.parent.name if where.stem in ("dataset", "captions") else where.stem, [])
+    dataset = Dataset(
+        where.parent.name if where.stem in ("dataset", "captions") else where.stem, []
+    )
     groups = _read_groups(annotations, dataset.skipped)
     dataset.has_splits = any(split for _, split, _ in groups.values())
     for filename, (captions, split, number) in groups.items():
@@ -80,13 +92,24 @@ def read_dataset(annotations: Path, images: Path | None, *, validation_fraction:
         elif images is not None and not path.is_file():
             dataset.skipped.append((filename, "no such photo"))
         else:
-            dataset.examples.append(Example(path, kept, split or _hashed_split(filename, validation_fraction), number))
+            dataset.examples.append(
+                Example(path, kept, split or _hashed_split(filename, validation_fraction), number)
+            )
     if not dataset.examples:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in dataset.skipped[:3]) or "it lists no photos"
+        reasons = (
+            "; ".join(f"{name}: {reason}" for name, reason in dataset.skipped[:3])
+            or "it lists no photos"
+        )
         raise UserError(f"nothing in '{annotations}' is usable ({reasons}); check --images")
     if dataset.skipped:
         shown = ", ".join(f"{name} ({reason})" for name, reason in dataset.skipped[:5])
-        logger.warning("%s: %d rows skipped: %s%s", annotations, len(dataset.skipped), shown, " ..." if len(dataset.skipped) > 5 else "")
+        logger.warning(
+            "%s: %d rows skipped: %s%s",
+            annotations,
+            len(dataset.skipped),
+            shown,
+            " ..." if len(dataset.skipped) > 5 else "",
+        )
     return dataset
 
 
@@ -115,9 +138,12 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
         if "," in first or "|" in first:
             return _csv_groups(text, skipped)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})"
+        ) from None
     raise UserError(
-        f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token file, or a CSV with image,caption"
+        f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token"
+        " file, or a CSV with image,caption"
     )
 
 
@@ -126,17 +152,25 @@ def _json_groups(data: Any, annotations: Path, skipped: Skipped) -> Groups:
         return _coco_groups(data, annotations, skipped)
     if isinstance(data, dict) and "images" in data:
         return _karpathy_groups(data, annotations)
-    raise UserError(f"'{annotations}' is JSON but has neither 'annotations' (COCO) nor 'images' (Karpathy)")
+    raise UserError(
+        f"'{annotations}' is JSON but has neither 'annotations' (COCO) nor 'images' (Karpathy)"
+    )
 
 
 def _karpathy_groups(data: Mapping[str, Any], annotations: Path) -> Groups:
     groups: Groups = {}
     for image in data["images"]:
         path = Path(image.get("filepath", "")) / image["filename"]
-        captions = [str(sentence.get("raw") or " ".join(sentence.get("tokens", []))) for sentence in image.get("sentences", [])]
+        captions = [
+            str(sentence.get("raw") or " ".join(sentence.get("tokens", [])))
+            for sentence in image.get("sentences", [])
+        ]
         group = (captions, str(image.get("split", "")), image.get("cocoid", image_id(path)))
         if groups.setdefault(str(path), group) != group:
-            raise UserError(f"'{annotations}' lists '{path}' twice, with different captions, splits or ids: keep one of them")
+            raise UserError(
+                f"'{annotations}' lists '{path}' twice, with different captions, splits or ids:"
+                " keep one of them"
+            )
     return groups
 
 
@@ -148,9 +182,14 @@ def _coco_groups(data: Mapping[str, Any], annotations: Path, skipped: Skipped) -
         if not isinstance(name, str):
             raise TypeError(f"the file_name of image {number} must be text, not {name!r}")
         if names.setdefault(number, name) != name:
-            raise UserError(f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}': keep one of them")
+            raise UserError(
+                f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}':"
+                " keep one of them"
+            )
         if (other := groups.setdefault(name, ([], "", number))[2]) != number:
-            raise UserError(f"'{annotations}' gives '{name}' two ids, {other} and {number}: keep one of them")
+            raise UserError(
+                f"'{annotations}' gives '{name}' two ids, {other} and {number}: keep one of them"
+            )
     for annotation in data["annotations"]:
         number = annotation["image_id"]
         if number in names:
@@ -175,21 +214,36 @@ def _token_groups(text: str, skipped: Skipped) -> Groups:
 def _csv_groups(text: str, skipped: Skipped) -> Groups:
     first = text.partition("\n")[0]
     mark = "|" if first.count("|") > first.count(",") else ","
-    # Files with bars write quotation marks as they are; with commas they enclose captions that hold a comma.
+    # Files with bars write quotation marks as they are; with commas they enclose captions that hold
+    # a comma.
     quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if mark == "|" else {}
     rows = csv.reader(io.StringIO(text), delimiter=mark, **quotes)
     header = [cell.strip().lower() for cell in next(rows)]
-    image = next((index for index, cell in enumerate(header) if cell in ("image", "image_name", "filename", "file_name", "path")), None)
-    caption = next((index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None)
+    image = next(
+        (
+            index
+            for index, cell in enumerate(header)
+            if cell in ("image", "image_name", "filename", "file_name", "path")
+        ),
+        None,
+    )
+    caption = next(
+        (index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None
+    )
     if image is None or caption is None:
         raise ValueError(f"the first line must name the columns image and caption, not {first!r}")
     groups: Groups = {}
     for row in rows:
         if len(row) > len(header) == caption + 1:
-            row = [*row[:caption], mark.join(row[caption:])]  # a caption with commas that nobody enclosed
+            row = [
+                *row[:caption],
+                mark.join(row[caption:]),
+            ]  # a caption with commas that nobody enclosed
         name = row[image].strip() if len(row) > image else ""
         if name:
-            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(row[caption] if len(row) > caption else "")
+            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(
+                row[caption] if len(row) > caption else ""
+            )
         elif row:
             skipped.append((f"line {rows.line_num}", "names no photo"))
     return groups
@@ -204,5 +258,7 @@ def _sidecars(folder: Path) -> Iterator[tuple[str, tuple[list[str], str, int | s
 
 
 def _hashed_split(name: str, fraction: float) -> str:
-    number = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4], "big")
+    number = int.from_bytes(
+        hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:4], "big"
+    )
     return "val" if number < fraction * 2**32 else "train"

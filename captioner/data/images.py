@@ -1,4 +1,6 @@
-"""The one door for every picture: any file, upload or bytes in, an upright RGB picture out, or one line that says why not."""
+"""The one door for every picture: any file, upload or bytes in, an upright RGB picture out, or one
+line that says why not.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,17 @@ from rnnkit.errors import UserError
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"})
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+)
 MAX_PIXELS = 100_000_000
 LARGE_PIXELS = 16_000_000
 _TILE = 1024  # pixels on a side
 _PILLOWS_LIMIT = 178_956_970  # Pillow itself refuses to open pictures larger than this.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
-# Our own cap is checked before anything is decoded; Pillow's warning at 89 megapixels would only alarm.
+# Our own cap is checked before anything is decoded; Pillow's warning at 89 megapixels would only
+# alarm.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # A photo whose EXIF is damaged is captioned as it lies.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", module=r"PIL\.")
@@ -35,23 +40,29 @@ class ImageError(UserError):
     """A picture that cannot be used: its name and the reason, in one line."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(" ".join(f"{name}: {reason}".splitlines()))  # a file's name may hold line breaks
+        super().__init__(
+            " ".join(f"{name}: {reason}".splitlines())
+        )  # a file's name may hold line breaks
         self.name, self.reason = name, reason
 
 
 def open_image(
-    source: Source, *, size: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS, name: str | None = None
+    source: Source,
+    *,
+    size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
 ) -> Image.Image:
     """Open a picture safely.
 
-    The format is told by content, never by name. EXIF orientation is applied, transparency is composited on white,
-    deeper than 8 bits is scaled to 8, an animation gives its first frame.
+    The format is told by content, never by name. EXIF orientation is applied, transparency is
+    composited on white, deeper than 8 bits is scaled to 8, an animation gives its first frame.
 
     Args:
         source: a path, encoded bytes, a binary file or a Pillow picture.
-        size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest of the scales
-            1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other pictures of more than 16 megapixels
-            are shrunk to no less than three times that size.
+        size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest
+            of the scales 1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other
+            pictures of more than 16 megapixels are shrunk to no less than three times that size.
         max_pixels: larger pictures are refused before they are decoded; at most 178 million.
         name: how to call the picture in errors; a path is its own name.
 
@@ -84,26 +95,35 @@ def pixel_count(source: Source) -> int:
 
 @contextmanager
 def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Image.Image]:
-    """The picture, not yet decoded and not too large; whatever goes wrong with it meanwhile becomes an ImageError."""
+    """The picture, not yet decoded and not too large; whatever goes wrong with it meanwhile becomes
+    an ImageError.
+    """
     max_pixels = min(max_pixels, _PILLOWS_LIMIT)
     name = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else "picture")
     try:
         with _opened(source, name) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise ImageError(name, f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels")
+                raise ImageError(
+                    name,
+                    f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels",
+                )
             yield image
     except ImageError:
         raise
     except Image.DecompressionBombError:
         raise ImageError(name, f"more than the limit of {max_pixels / 1e6:g} megapixels") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
-        raise ImageError(name, f"damaged or cut short ({' '.join(str(error).split()) or type(error).__name__})") from None
+        raise ImageError(
+            name, f"damaged or cut short ({' '.join(str(error).split()) or type(error).__name__})"
+        ) from None
 
 
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; a file that was opened here is closed afterwards. What the caller opened stays the caller's."""
+    """The picture, not yet decoded; a file that was opened here is closed afterwards. What the
+    caller opened stays the caller's.
+    """
     if isinstance(source, Image.Image):
         yield source
         return
@@ -119,7 +139,10 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             head = file.read(32)
             file.seek(0)
         except OSError as error:
-            known = {FileNotFoundError: "no such file", IsADirectoryError: "a folder, not a picture"}
+            known = {
+                FileNotFoundError: "no such file",
+                IsADirectoryError: "a folder, not a picture",
+            }
             raise ImageError(name, known.get(type(error), error.strerror or str(error))) from None
         if not head:
             raise ImageError(name, "the file is empty")
@@ -130,7 +153,9 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
         try:
             image = stack.enter_context(Image.open(file, formats=formats))
         except UnidentifiedImageError:
-            raise ImageError(name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)") from None
+            raise ImageError(
+                name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)"
+            ) from None
         yield image
 
 
@@ -138,15 +163,19 @@ def _register_heic(name: str) -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        raise ImageError(name, "a HEIC photo: install its decoder with `pip install show-and-spell[heic]`") from None
+        raise ImageError(
+            name, "a HEIC photo: install its decoder with `pip install show-and-spell[heic]`"
+        ) from None
     register_heif_opener()
 
 
 def _rgb_by_tiles(image: Image.Image, side: int | None) -> Image.Image:
-    """The upright picture in RGB, shrunk where a side is given, with little more memory than the decoded one and the result.
+    """The upright picture in RGB, shrunk where a side is given, with little more memory than the
+    decoded one and the result.
 
-    The whole at once would take many times as much. A tile is shrunk after it was laid on white, so no colour hidden
-    in transparency comes through, and by whole pixels, as Pillow's `resize` itself begins with reducing_gap=3.
+    The whole at once would take many times as much. A tile is shrunk after it was laid on white, so
+    no colour hidden in transparency comes through, and by whole pixels, as Pillow's `resize` itself
+    begins with reducing_gap=3.
     """
     factor = max(1, min(image.size) // (3 * side)) if side is not None else 1
     step = max(1, _TILE // factor) * factor
@@ -162,11 +191,19 @@ def _rgb_by_tiles(image: Image.Image, side: int | None) -> Image.Image:
 def _tiles(image: Image.Image, step: int) -> Iterator[tuple[int, int, Image.Image]]:
     for top in range(0, image.height, step):
         for left in range(0, image.width, step):
-            yield left, top, image.crop((left, top, min(left + step, image.width), min(top + step, image.height)))
+            yield (
+                left,
+                top,
+                image.crop(
+                    (left, top, min(left + step, image.width), min(top + step, image.height))
+                ),
+            )
 
 
 def _rgb(image: Image.Image, limits: tuple[float, float] | None = None) -> Image.Image:
-    """The picture in RGB on white; limits are the values that become black and white in a deep one, else its own."""
+    """The picture in RGB on white; limits are the values that become black and white in a deep one,
+    else its own.
+    """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if _is_deep(image):
@@ -185,7 +222,10 @@ def _range(image: Image.Image) -> tuple[float, float]:
     """The values of a deep picture that become black and white."""
     if image.mode.startswith("I;16"):
         return 0.0, 65535.0
-    ends = [(float(grey.min()), float(grey.max())) for grey in (_grey(tile) for _, _, tile in _tiles(image, _TILE))]
+    ends = [
+        (float(grey.min()), float(grey.max()))
+        for grey in (_grey(tile) for _, _, tile in _tiles(image, _TILE))
+    ]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
     usual = 65535.0 if image.mode == "I" else 1.0
     return (0.0, usual) if low >= 0 and high <= usual else (low, high)
@@ -196,7 +236,9 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bits(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Grey of 16 or 32 bits, or floating point, to 8 bits by scaling: Pillow's own conversion clips at 255."""
+    """Grey of 16 or 32 bits, or floating point, to 8 bits by scaling: Pillow's own conversion clips
+    at 255.
+    """
     grey = _grey(image)
     scaled = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
     return Image.fromarray(np.rint(scaled * 255).astype(np.uint8))

@@ -1,4 +1,6 @@
-"""Captions to judge, read from a file: COCO results, jsonl, csv, tsv or plain text, each matched with its image."""
+"""Captions to judge, read from a file: COCO results, jsonl, csv, tsv or plain text, each matched
+with its image.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +29,24 @@ class _Prediction:
 
 
 def read_predictions(
-    path: Path, examples: Sequence[Example], *, others: Sequence[Example] = (), allow_missing: bool = False
+    path: Path,
+    examples: Sequence[Example],
+    *,
+    others: Sequence[Example] = (),
+    allow_missing: bool = False,
 ) -> dict[str, str]:
     """Captions by image id, for the examples.
 
-    COCO results ([{"image_id", "caption"}, ...]), jsonl, csv and tsv (what `captioner caption` writes) are matched by
-    image id or the name of the photo's file; plain text, a caption a line, by its order.
+    COCO results ([{"image_id", "caption"}, ...]), jsonl, csv and tsv (what `captioner caption`
+    writes) are matched by image id or the name of the photo's file; plain text, a caption a line,
+    by its order.
 
     Args:
         others: images that are not judged, of which there may be captions too (other splits).
         allow_missing: an image may lack a caption.
 
-    Raises: UserError for a file in none of these formats; images with two captions; captions that are empty, or of
-        images that are not in the references; images without a caption.
+    Raises: UserError for a file in none of these formats; images with two captions; captions that
+        are empty, or of images that are not in the references; images without a caption.
     """
     predictions = _read(path, examples)
     ids = _Images([*examples, *others])
@@ -55,29 +62,42 @@ def read_predictions(
         elif prediction.caption is None:
             failed.add(image)
         elif image in places:
-            raise UserError(f"'{path}' has two captions for image {image} ({places[image]} and {prediction.place}): keep one")
+            raise UserError(
+                f"'{path}' has two captions for image {image} ({places[image]} and"
+                f" {prediction.place}): keep one"
+            )
         else:
             places[image] = prediction.place
             if image in judged:
                 captions[image] = prediction.caption
     if strange:
         few = ", ".join(strange[:3])
-        raise UserError(f"'{path}' has captions of images that are not in the references ({len(strange)}), for example {few}")
+        raise UserError(
+            f"'{path}' has captions of images that are not in the references ({len(strange)}), for"
+            f" example {few}"
+        )
     empty = [image for image, caption in captions.items() if not tokenize(caption)]
     if empty:
         raise UserError(
-            f"'{path}' has captions without a word ({len(empty)}), for example of image {empty[0]} ({places[empty[0]]}):"
-            " correct them, or take them out and use --allow-missing"
+            f"'{path}' has captions without a word ({len(empty)}), for example of image {empty[0]}"
+            f" ({places[empty[0]]}): correct them, or take them out and use --allow-missing"
         )
-    missing = [str(example.image_id) for example in examples if str(example.image_id) not in captions]
+    missing = [
+        str(example.image_id) for example in examples if str(example.image_id) not in captions
+    ]
     if missing and not allow_missing:
         marked = len(failed.intersection(missing))
         why = f" ({marked} marked as failed)" if marked else ""
         raise UserError(
-            f"'{path}' lacks {len(missing)} of {len(examples)} images, for example {', '.join(missing[:3])}{why}:"
-            " if it is not of another split, --allow-missing scores the images that it has"
+            f"'{path}' lacks {len(missing)} of {len(examples)} images, for example"
+            f" {', '.join(missing[:3])}{why}: if it is not of another split, --allow-missing scores"
+            " the images that it has"
         )
-    return {str(example.image_id): captions[str(example.image_id)] for example in examples if str(example.image_id) in captions}
+    return {
+        str(example.image_id): captions[str(example.image_id)]
+        for example in examples
+        if str(example.image_id) in captions
+    }
 
 
 class _Images:
@@ -112,7 +132,9 @@ def _read(path: Path, examples: Sequence[Example]) -> list[_Prediction]:
     try:
         return list(_READERS[kind](text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(f"'{path}' is no {_NAMES[kind]} ({type(error).__name__}: {error})") from None
+        raise UserError(
+            f"'{path}' is no {_NAMES[kind]} ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _format(path: Path, text: str) -> str:
@@ -122,11 +144,16 @@ def _format(path: Path, text: str) -> str:
         return "coco"
     if first.startswith("{"):
         return "coco" if path.suffix.lower() == ".json" else "jsonl"
-    if _column(first.split(","), CAPTIONS) is not None and _column(first.split(","), IDS + FILES) is not None:
+    if (
+        _column(first.split(","), CAPTIONS) is not None
+        and _column(first.split(","), IDS + FILES) is not None
+    ):
         return "csv"
     if "\t" in first:
         return "tsv"
-    return {".json": "coco", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}.get(path.suffix.lower(), "text")
+    return {".json": "coco", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}.get(
+        path.suffix.lower(), "text"
+    )
 
 
 def _coco(text: str) -> Iterator[_Prediction]:
@@ -140,7 +167,9 @@ def _jsonl(text: str) -> Iterator[_Prediction]:
             record = json.loads(line)
             image = next((record[key] for key in IDS + FILES if key in record), None)
             if image is None:
-                raise ValueError(f"line {number} names no image: {' or '.join(IDS[:1] + FILES[:1])} is needed")
+                raise ValueError(
+                    f"line {number} names no image: {' or '.join(IDS[:1] + FILES[:1])} is needed"
+                )
             failed = record.get("status", "ok") != "ok"
             caption = next((record[key] for key in CAPTIONS if key in record), None)
             yield _Prediction(str(image), None if failed else _caption(caption), f"line {number}")
@@ -149,7 +178,11 @@ def _jsonl(text: str) -> Iterator[_Prediction]:
 def _csv(text: str) -> Iterator[_Prediction]:
     rows = csv.reader(io.StringIO(text))
     header = next(rows, [])
-    image, caption, status = _column(header, IDS + FILES), _column(header, CAPTIONS), _column(header, ("status",))
+    image, caption, status = (
+        _column(header, IDS + FILES),
+        _column(header, CAPTIONS),
+        _column(header, ("status",)),
+    )
     if image is None or caption is None:
         raise ValueError("the first line must name the columns path (or image_id) and caption")
     for row in rows:
@@ -173,7 +206,10 @@ def _tsv(text: str) -> Iterator[_Prediction]:
 def _text(path: Path, text: str, examples: Sequence[Example]) -> list[_Prediction]:
     lines = text.removesuffix("\n").split("\n") if text else []
     if len(lines) != len(examples):
-        raise UserError(f"'{path}' has {len(lines)} lines for {len(examples)} images: plain text needs a caption a line, in their order")
+        raise UserError(
+            f"'{path}' has {len(lines)} lines for {len(examples)} images: plain text needs a"
+            " caption a line, in their order"
+        )
     return [
         _Prediction(str(example.image_id), line, f"line {number}")
         for number, (example, line) in enumerate(zip(examples, lines, strict=True), start=1)

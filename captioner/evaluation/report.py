@@ -1,4 +1,6 @@
-"""Judging captions of a data set: matched to references, scored, compared with another captioner's and shown."""
+"""Judging captions of a data set: matched to references, scored, compared with another captioner's
+and shown.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,12 @@ TOKENISER = "PTB-like, lower case, coco-caption's 17 punctuation tokens dropped"
 TEST = "paired bootstrap over images, two-sided"
 
 
-# --- references -------------------------------------------------------------------------------------------------------
+# --- references -----------------------------------------------------------------------------------
 
 
 def read_references(path: Path) -> Dataset:
-    """What `read_dataset` reads, and plain text: a line an image, with tabs between its references; the id is the line's number.
+    """What `read_dataset` reads, and plain text: a line an image, with tabs between its references;
+    the id is the line's number.
 
     Raises: UserError as `read_dataset` does, or naming a line of plain text without a reference.
     """
@@ -37,23 +40,39 @@ def read_references(path: Path) -> Dataset:
         return read_dataset(path, None)
     examples = []
     for number, line in enumerate(lines, start=1):
-        captions = tuple(" ".join(caption.split()) for caption in line.split("\t") if tokenize(caption))
+        captions = tuple(
+            " ".join(caption.split()) for caption in line.split("\t") if tokenize(caption)
+        )
         if not captions:
-            raise UserError(f"line {number} of '{path}' has no reference: a line is an image, tabs stand between its references")
+            raise UserError(
+                f"line {number} of '{path}' has no reference: a line is an image, tabs stand"
+                " between its references"
+            )
         examples.append(Example(Path(str(number)), captions, "test", number))
     return Dataset(path.stem, examples)
 
 
 def _plain_lines(path: Path) -> list[str] | None:
-    """The lines of a file of plain text; None for any other file or folder, and for one that cannot be read."""
+    """The lines of a file of plain text; None for any other file or folder, and for one that cannot
+    be read.
+    """
     try:
-        text = "" if path.suffix.lower() in (".json", ".csv", ".tsv") else path.read_text(encoding="utf-8-sig")
+        text = (
+            ""
+            if path.suffix.lower() in (".json", ".csv", ".tsv")
+            else path.read_text(encoding="utf-8-sig")
+        )
     except (OSError, UnicodeDecodeError):
         return None
     first = text.partition("\n")[0]
     cells = {cell.strip().lower() for cell in re.split(r"[,|]", first)}
     token_file = re.match(r"[^\t]+#\d+\t", first)
-    if not text.strip() or text.lstrip()[0] in "[{" or token_file or cells & {"image", "image_name", "filename", "file_name", "path"}:
+    if (
+        not text.strip()
+        or text.lstrip()[0] in "[{"
+        or token_file
+        or cells & {"image", "image_name", "filename", "file_name", "path"}
+    ):
         return None
     return text.removesuffix("\n").split("\n")
 
@@ -62,20 +81,31 @@ def choose_split(dataset: Dataset, split: str | None) -> tuple[list[Example], st
     """The examples to judge on.
 
     Args:
-        split: train, val, test or all; None takes test where the file names splits, else everything.
+        split: train, val, test or all; None takes test where the file names splits, else
+            everything.
 
     Raises: UserError if the split has no examples.
     """
     chosen = split or ("test" if dataset.has_splits else "all")
-    examples = dataset.examples if chosen == "all" else dataset.split(chosen) if dataset.has_splits else []
+    examples = (
+        dataset.examples if chosen == "all" else dataset.split(chosen) if dataset.has_splits else []
+    )
     if not examples:
-        counts = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "val", "test") if dataset.split(name))
-        known = f"it has {counts}" if dataset.has_splits else "its format names no splits: use --split all"
+        counts = ", ".join(
+            f"{name} {len(dataset.split(name))}"
+            for name in ("train", "val", "test")
+            if dataset.split(name)
+        )
+        known = (
+            f"it has {counts}"
+            if dataset.has_splits
+            else "its format names no splits: use --split all"
+        )
         raise UserError(f"'{dataset.name}' has no split '{chosen}' ({known})")
     return examples, chosen
 
 
-# --- one captioner ----------------------------------------------------------------------------------------------------
+# --- one captioner --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -95,7 +125,13 @@ class Report:
         """The report as JSON; scores are fractions, CIDEr-D 0 to 10."""
         scores = asdict(self.scores)
         del scores["per_image"], scores["drawn"]
-        header = {"data": self.data, "split": self.split, "decoding": self.decoding, "tokeniser": TOKENISER, "missing_images": self.missing}
+        header = {
+            "data": self.data,
+            "split": self.split,
+            "decoding": self.decoding,
+            "tokeniser": TOKENISER,
+            "missing_images": self.missing,
+        }
         counted = {"length_ratio": self.scores.length_ratio, "distinct_captions": self.distinct}
         return {**header, **scores, **counted, "nltk_bleu": self.nltk, "left_out": self.left_out}
 
@@ -103,12 +139,19 @@ class Report:
         """Scores times 100, as papers print them."""
         s = self.scores
         rows = [
-            [NAMES[name], _hundredfold(value), _interval(s.intervals.get(name)), _hundredfold(self.nltk.get(name))]
+            [
+                NAMES[name],
+                _hundredfold(value),
+                _interval(s.intervals.get(name)),
+                _hundredfold(self.nltk.get(name)),
+            ]
             for name, value in s.values.items()
         ]
         left_out = [f"{NAMES[name]} left out: {reason}" for name, reason in self.left_out.items()]
         above = [self.heading, f"captions: {self.decoding}", f"tokens: {TOKENISER}"]
-        return Table(above, ["", "score", "95 % interval", "nltk's"], rows, [*left_out, self.counts])
+        return Table(
+            above, ["", "score", "95 % interval", "nltk's"], rows, [*left_out, self.counts]
+        )
 
     def __str__(self) -> str:
         return self.table().text()
@@ -118,15 +161,23 @@ class Report:
         """What was judged, and that it is a subset where it is one."""
         images = f"{self.scores.images} images"
         if self.missing:
-            images = f"SUBSET, {self.scores.images} of {self.scores.images + self.missing} images: {self.missing} without a caption"
+            images = (
+                f"SUBSET, {self.scores.images} of {self.scores.images + self.missing} images:"
+                f" {self.missing} without a caption"
+            )
         return f"{self.data}, split {self.split}: {images}"
 
     @property
     def counts(self) -> str:
         """What BLEU was made of."""
         s = self.scores
-        length = f"{s.prediction_length} words against {s.reference_length} (ratio {s.length_ratio:.3f})"
-        return f"n-grams matched {s.matches} of {s.totals}; {length}; {self.distinct} distinct captions"
+        length = (
+            f"{s.prediction_length} words against {s.reference_length} (ratio {s.length_ratio:.3f})"
+        )
+        return (
+            f"n-grams matched {s.matches} of {s.totals}; {length}; {self.distinct} distinct"
+            " captions"
+        )
 
 
 def judge(
@@ -152,20 +203,33 @@ def judge(
     """
     ids = Counter(str(example.image_id) for example in examples)
     if len(ids) < len(examples):
-        raise UserError(f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}: captions are matched by id")
+        raise UserError(
+            f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}: captions are matched"
+            " by id"
+        )
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
         raise UserError(
-            f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have them, so it needs at least two"
+            f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have"
+            " them, so it needs at least two"
         )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)
     distinct = len({tuple(tokens) for tokens in predictions})
-    return Report(data, split, missing, decoding, scores, nltk_bleu(predictions, references), left_out, distinct)
+    return Report(
+        data,
+        split,
+        missing,
+        decoding,
+        scores,
+        nltk_bleu(predictions, references),
+        left_out,
+        distinct,
+    )
 
 
-# --- two captioners ---------------------------------------------------------------------------------------------------
+# --- two captioners -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -176,37 +240,70 @@ class Comparison:
     second: Report
 
     def as_json(self) -> dict[str, Any]:
-        """Both reports, and for each metric the difference (second less first) and its p-value (None without a bootstrap)."""
+        """Both reports, and for each metric the difference (second less first) and its p-value
+        (None without a bootstrap).
+        """
         differences = {
-            name: {"difference": self.second.scores.values[name] - value, "p_value": self.p_value(name)}
+            name: {
+                "difference": self.second.scores.values[name] - value,
+                "p_value": self.p_value(name),
+            }
             for name, value in self.first.scores.values.items()
         }
-        return {"first": self.first.as_json(), "second": self.second.as_json(), "differences": differences, "test": TEST}
+        return {
+            "first": self.first.as_json(),
+            "second": self.second.as_json(),
+            "differences": differences,
+            "test": TEST,
+        }
 
     def p_value(self, metric: str) -> float | None:
         """How often chance alone would make as great a difference; None without a bootstrap."""
         one, other = self.first.scores, self.second.scores
         if metric not in one.drawn:
             return None
-        return paired_p_value(other.values[metric] - one.values[metric], other.drawn[metric] - one.drawn[metric])
+        return paired_p_value(
+            other.values[metric] - one.values[metric], other.drawn[metric] - one.drawn[metric]
+        )
 
     def table(self) -> Table:
         """Scores times 100, and the differences."""
         one, other = self.first.scores, self.second.scores
         rows = []
         for name, value in one.values.items():
-            cells = [_hundredfold(value), _interval(one.intervals.get(name)), _hundredfold(other.values[name])]
+            cells = [
+                _hundredfold(value),
+                _interval(one.intervals.get(name)),
+                _hundredfold(other.values[name]),
+            ]
             p = self.p_value(name)
             difference = f"{100 * (other.values[name] - value):+.2f}"
-            rows.append([NAMES[name], *cells, _interval(other.intervals.get(name)), difference, "" if p is None else f"{p:.4f}"])
-        above = [self.first.heading, f"A: {self.first.decoding}", f"B: {self.second.decoding}", f"tokens: {TOKENISER}"]
-        left_out = [f"{NAMES[name]} left out: {reason}" for name, reason in self.first.left_out.items()]
+            rows.append(
+                [
+                    NAMES[name],
+                    *cells,
+                    _interval(other.intervals.get(name)),
+                    difference,
+                    "" if p is None else f"{p:.4f}",
+                ]
+            )
+        above = [
+            self.first.heading,
+            f"A: {self.first.decoding}",
+            f"B: {self.second.decoding}",
+            f"tokens: {TOKENISER}",
+        ]
+        left_out = [
+            f"{NAMES[name]} left out: {reason}" for name, reason in self.first.left_out.items()
+        ]
         test = [f"p: {TEST}, {len(next(iter(one.drawn.values())))} draws"] if one.drawn else []
         below = [*left_out, *test]
         for name, report in (("A", self.first), ("B", self.second)):
             nltk = ", ".join(_hundredfold(value) for value in report.nltk.values())
             below.append(f"{name}: {report.counts}; nltk's BLEU-1 to 4 {nltk}")
-        return Table(above, ["", "A", "95 % interval", "B", "95 % interval", "B - A", "p"], rows, below)
+        return Table(
+            above, ["", "A", "95 % interval", "B", "95 % interval", "B - A", "p"], rows, below
+        )
 
     def __str__(self) -> str:
         return self.table().text()

@@ -13,7 +13,8 @@ _LATEX = str.maketrans({
 
 @dataclass(frozen=True)
 class Table:
-    """What is shown: rows of cells under columns, the first column to the left, the others to the right.
+    """What is shown: rows of cells under columns, the first column to the left, the others to the
+    right.
 
     A column in which no row has anything is not shown.
     """
@@ -36,7 +37,15 @@ class Table:
         columns, *rows = [[cell.replace("|", r"\|") for cell in row] for row in self._grid()]
         rule = ["---", *["---:"] * (len(columns) - 1)]
         lines = [f"| {' | '.join(row)} |" for row in (columns, rule, *rows)]
-        return "\n".join(["\n".join(f"{line}  " for line in self.above), "", *lines, "", "\n".join(f"{line}  " for line in self.below)])
+        return "\n".join(
+            [
+                "\n".join(f"{line}  " for line in self.above),
+                "",
+                *lines,
+                "",
+                "\n".join(f"{line}  " for line in self.below),
+            ]
+        )
 
     def latex(self) -> str:
         """A tabular (of the package booktabs); the words above and below become comments."""
@@ -44,7 +53,9 @@ class Table:
         head, *rows = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in grid]
         begin = rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}"
         tabular = [begin, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
-        return "\n".join([*(f"% {line}" for line in self.above), *tabular, *(f"% {line}" for line in self.below)])
+        return "\n".join(
+            [*(f"% {line}" for line in self.above), *tabular, *(f"% {line}" for line in self.below)]
+        )
 
     def _grid(self) -> list[tuple[str, ...]]:
         shown = [column for column in zip(self.columns, *self.rows, strict=True) if any(column[1:])]

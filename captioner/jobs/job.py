@@ -1,4 +1,6 @@
-"""One run over many photos: which, where their captions go, who writes them, and what is said about it."""
+"""One run over many photos: which, where their captions go, who writes them, and what is said about
+it.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +52,24 @@ class FolderJob:
 def run_job(job: FolderJob) -> bool:
     """Caption the photos; False if some of them failed, each of which has been named on stderr.
 
-    Raises: UserError before anything is written where it cannot be done as asked; OSError where writing fails on the way:
-        what was written before then is whole.
+    Raises: UserError before anything is written where it cannot be done as asked; OSError where
+        writing fails on the way: what was written before then is whole.
     """
     if job.engine not in ENGINES:
         raise UserError(f"unknown --engine '{job.engine}': use {' or '.join(ENGINES)}")
     if job.in_place and (not job.embed or job.output is not None):
-        raise UserError("--in-place changes the photos themselves: it goes with --embed, and without --output")
+        raise UserError(
+            "--in-place changes the photos themselves: it goes with --embed, and without --output"
+        )
     if bool(job.paths) == (job.from_file is not None):
-        raise UserError("give images, folders or globs, or --from-file with a list of photos, and not both")
-    photos = find_photos(job.paths, recursive=job.recursive) if job.from_file is None else read_list(job.from_file)
+        raise UserError(
+            "give images, folders or globs, or --from-file with a list of photos, and not both"
+        )
+    photos = (
+        find_photos(job.paths, recursive=job.recursive)
+        if job.from_file is None
+        else read_list(job.from_file)
+    )
     summary = Summary()
     for name, reason in photos.unread.items():
         summary.count(Path(name), reason)
@@ -78,7 +88,9 @@ def run_job(job: FolderJob) -> bool:
         with output:
             if total != 0:
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
-                batches = caption_photos(captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers)
+                batches = caption_photos(
+                    captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers
+                )
                 with closing(with_progress(batches, total)) as shown:
                     _write(shown, output, summary, fail_fast=job.fail_fast)
     return not summary.failed
@@ -87,15 +99,28 @@ def run_job(job: FolderJob) -> bool:
 def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
     shards = [photo for photo in photos if photo.suffix == ".tar"]
     if job.output == Path("-") and (job.embed or job.format == "webdataset"):
-        raise UserError("--output - is standard output, but copies and shards go to a folder: name one")
+        raise UserError(
+            "--output - is standard output, but copies and shards go to a folder: name one"
+        )
     if job.embed:
         from captioner.outputs.photo_metadata import Embedded
 
         if job.format != "tsv":
-            raise UserError(f"--embed writes into photos, so it has no --format {job.format}: leave out one of the two")
+            raise UserError(
+                f"--embed writes into photos, so it has no --format {job.format}: leave out one of"
+                " the two"
+            )
         if job.output is None and not job.in_place:
-            raise UserError("--embed needs --output with a folder for copies, or --in-place to change the photos themselves")
-        return Embedded(photos, job.existing, job.output, [Path(path) for path in job.paths if Path(path).is_dir()])
+            raise UserError(
+                "--embed needs --output with a folder for copies, or --in-place to change the"
+                " photos themselves"
+            )
+        return Embedded(
+            photos,
+            job.existing,
+            job.output,
+            [Path(path) for path in job.paths if Path(path).is_dir()],
+        )
     if job.format == "webdataset":
         from captioner.outputs.webdataset import CaptionedShards, PhotoShards
 
@@ -104,10 +129,15 @@ def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
         if not shards:
             return PhotoShards(photos, job.existing, job.output)
         if len(shards) < len(photos):
-            raise UserError(f"'{shards[0]}' is a shard but others are photos: give only shards or only photos")
+            raise UserError(
+                f"'{shards[0]}' is a shard but others are photos: give only shards or only photos"
+            )
         return CaptionedShards(shards, job.existing, job.output, summary)
     if shards:
-        raise UserError(f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for shards with captions")
+        raise UserError(
+            f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for"
+            " shards with captions"
+        )
     return open_output(
         job.format, job.output, sys.stdout, photos, existing=job.existing, num_captions=job.decoding.num_captions,
         made_by=f"{job.model and job.model.resolve()} {job.decoding}",
@@ -118,7 +148,9 @@ class _FirstFailure(Exception):
     """With --fail-fast; raised so that an output which is only published whole is not."""
 
 
-def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool) -> None:
+def _write(
+    batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool
+) -> None:
     for rows in batches:
         with _interrupts_wait():
             for row in rows:  # all of the batch: they are computed already
@@ -129,8 +161,12 @@ def _write(batches: Iterator[list[Row]], output: Output, summary: Summary, *, fa
 
 @contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """A first Ctrl-C takes effect at the end of this, so that no row is lost or written and not counted; a second one at once."""
-    in_main = threading.current_thread() is threading.main_thread()  # no other may say what a signal does
+    """A first Ctrl-C takes effect at the end of this, so that no row is lost or written and not
+    counted; a second one at once.
+    """
+    in_main = (
+        threading.current_thread() is threading.main_thread()
+    )  # no other may say what a signal does
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -153,7 +189,9 @@ def _interrupts_wait() -> Iterator[None]:
 
 @contextmanager
 def _summed_up(summary: Summary, asked: int | None, output: Output | None = None) -> Iterator[None]:
-    """Says at the end what became of the photos, also where the end comes early; the line of the error follows."""
+    """Says at the end what became of the photos, also where the end comes early; the line of the
+    error follows.
+    """
 
     def sum_up() -> None:
         if isinstance(output, RowFile) and output.part is not None:
@@ -186,7 +224,10 @@ def _say_what_would_be_done(photos: Photos, todo: object, summary: Summary) -> N
             missing += 1
             summary.count(Path(name), "no such file")
     failing = f", fail {missing}" if missing else ""
-    tell(f"would caption {len(names) - missing}, skip {len(photos) - len(names)}{failing}; nothing was done")
+    tell(
+        f"would caption {len(names) - missing}, skip {len(photos) - len(names)}{failing}; nothing"
+        " was done"
+    )
 
 
 def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:

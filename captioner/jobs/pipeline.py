@@ -1,4 +1,6 @@
-"""Many photos to rows: found in a stable order, decoded by threads, captioned in batches; one bad photo is one row."""
+"""Many photos to rows: found in a stable order, decoded by threads, captioned in batches; one bad
+photo is one row.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from rnnkit.errors import UserError
 
 # Batches in hand: one is searched while the next is encoded and the one after that is decoded.
 BATCHES_HELD = 3
-Encoded = tuple[list[str | None], Tensor | None]  # for each photo None or its error; the features (B, R, C) of those without
+Encoded = tuple[
+    list[str | None], Tensor | None
+]  # for each photo None or its error; the features (B, R, C) of those without
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,9 @@ class Picture:
 
 
 class Photos(Sequence[Path]):
-    """Paths kept as plain text, which takes a fifth of the memory; and what could not be looked into for them, with the reason."""
+    """Paths kept as plain text, which takes a fifth of the memory; and what could not be looked
+    into for them, with the reason.
+    """
 
     def __init__(self, names: Iterable[str], unread: Mapping[str, str] | None = None) -> None:
         self.names = list(names)
@@ -61,34 +67,42 @@ class Photos(Sequence[Path]):
         return len(self.names)
 
 
-# --- finding ----------------------------------------------------------------------------------------------------------
+# --- finding --------------------------------------------------------------------------------------
 
 
 def find_photos(paths: Sequence[str], *, recursive: bool = False) -> Photos:
-    """The photos meant by paths, each an image, a folder or a glob; a folder's are sorted by name, none comes twice.
+    """The photos meant by paths, each an image, a folder or a glob; a folder's are sorted by name,
+    none comes twice.
 
     Args:
-        recursive: look into folders inside folders too; into hidden ones and through links to folders never.
+        recursive: look into folders inside folders too; into hidden ones and through links to
+            folders never.
 
-    A folder that cannot be looked into is kept in `unread` with the reason. A link that leads nowhere is taken for a
-    photo, which becomes a row that says so; and so is a path at which nothing is, where there is something at another.
+    A folder that cannot be looked into is kept in `unread` with the reason. A link that leads
+    nowhere is taken for a photo, which becomes a row that says so; and so is a path at which
+    nothing is, where there is something at another.
 
-    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path where nothing is at any;
-        or if a path is empty, which would otherwise be the current folder.
+    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path
+        where nothing is at any; or if a path is empty, which would otherwise be the current folder.
     """
     found: dict[str, None] = {}  # a set that keeps its order
     missing: dict[str, str] = {}  # those of them at which nothing is, as they were written
     unread: dict[str, str] = {}
     for text in paths:
         if not text:
-            raise UserError("one of the paths is empty, perhaps a variable of the shell that is not set: leave it out or fill it in")
+            raise UserError(
+                "one of the paths is empty, perhaps a variable of the shell that is not set: leave"
+                " it out or fill it in"
+            )
         path = Path(text)
         if path.is_dir():
             before = len(unread)
             inside = dict.fromkeys(_inside(path, unread, recursive=recursive))
             if not inside and len(unread) == before:
                 deeper = "" if recursive else "; folders inside need --recursive"
-                raise UserError(f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})")
+                raise UserError(
+                    f"no photos in '{path}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})"
+                )
             found |= inside
         elif path.is_file():
             found[str(path)] = None
@@ -111,7 +125,8 @@ def _nothing_at(text: str) -> UserError:
 
 
 def read_list(source: str) -> Photos:
-    """The photos that a file names, one a line, or with NUL between them as `find -print0` writes; "-" is standard input.
+    """The photos that a file names, one a line, or with NUL between them as `find -print0` writes;
+    "-" is standard input.
 
     Nothing is looked up: a photo that is not there becomes a row that says so.
 
@@ -121,18 +136,29 @@ def read_list(source: str) -> Photos:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the list '{source}' ({error.strerror})") from None
-    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    lines = (
+        data.split(b"\0")
+        if b"\0" in data
+        else [line.removesuffix(b"\r") for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    )
     names = dict.fromkeys(str(Path(os.fsdecode(line))) for line in lines if line)
     if not names:
-        raise UserError(f"the list '{'standard input' if source == '-' else source}' names no photos")
+        raise UserError(
+            f"the list '{'standard input' if source == '-' else source}' names no photos"
+        )
     return Photos(names)
 
 
 def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterator[str]:
-    """Names of the photos in a folder, sorted as their paths are; what cannot be looked into is added to `unread`."""
+    """Names of the photos in a folder, sorted as their paths are; what cannot be looked into is
+    added to `unread`.
+    """
     try:
         with os.scandir(folder) as entries:
-            listed = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            listed = sorted(
+                (entry for entry in entries if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
     except OSError as error:
         unread[str(folder)] = f"cannot look into the folder ({error.strerror})"
         return
@@ -149,17 +175,23 @@ def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterato
             yield from _inside(folder / entry.name, unread, recursive=True)
 
 
-# --- captioning -------------------------------------------------------------------------------------------------------
+# --- captioning -----------------------------------------------------------------------------------
 
 
 def caption_photos(
-    captioner: Captioner, photos: Iterable[Path | Picture], decoding: Decoding, *, batch_size: int = 32, workers: int = 2
+    captioner: Captioner,
+    photos: Iterable[Path | Picture],
+    decoding: Decoding,
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
 ) -> Iterator[list[Row]]:
     """Rows of photos in their order, a batch at a time.
 
-    Three stages work at the same time, each on another batch: `workers` threads decode and resize, one thread runs the
-    encoder, and the caller's thread searches for sentences. At most three batches are held, so memory does not grow with
-    the number of photos, which may come from an iterator.
+    Three stages work at the same time, each on another batch: `workers` threads decode and resize,
+    one thread runs the encoder, and the caller's thread searches for sentences. At most three
+    batches are held, so memory does not grow with the number of photos, which may come from an
+    iterator.
 
     Args:
         batch_size: photos computed at once.
@@ -181,7 +213,9 @@ def caption_photos(
                 return
             batch, encoded = held.popleft()
             errors, features = encoded.result()
-            captions = iter(captioner.caption_features(features, decoding) if features is not None else [])
+            captions = iter(
+                captioner.caption_features(features, decoding) if features is not None else []
+            )
             yield [
                 Row(path, error=error) if error is not None else Row(path, tuple(next(captions)))
                 for path, error in zip(map(_path, batch), errors, strict=True)

@@ -1,4 +1,6 @@
-"""What a long run says on stderr: a bar with rate and time left on a terminal, a line every half minute elsewhere, a summary."""
+"""What a long run says on stderr: a bar with rate and time left on a terminal, a line every half
+minute elsewhere, a summary.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,27 @@ class Summary:
             self.captioned += 1
         else:
             tell(f"{path}: {error}")
-            self.failed[error.partition(" (")[0]] += 1  # what stands in brackets is the photo's own affair
+            self.failed[error.partition(" (")[0]] += (
+                1  # what stands in brackets is the photo's own affair
+            )
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
         done = self.captioned + self.failed.total()
         reasons = "; ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
         failed = f"failed {self.failed.total()}" + (f" ({reasons})" if reasons else "")
-        return f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f} photos/s, {duration(seconds)}"
+        return (
+            f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f}"
+            f" photos/s, {duration(seconds)}"
+        )
 
 
-def with_progress(batches: Iterator[list[Row]], total: int | None) -> Generator[list[Row], None, None]:
-    """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None is not known."""
+def with_progress(
+    batches: Iterator[list[Row]], total: int | None
+) -> Generator[list[Row], None, None]:
+    """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None
+    is not known.
+    """
     console = Console(stderr=True)
     if not console.is_terminal or total == 1:
 
@@ -49,14 +60,27 @@ def with_progress(batches: Iterator[list[Row]], total: int | None) -> Generator[
             if total is None:
                 tell(f"{done} photos, {rate:.1f} a second")
             else:
-                tell(f"{done} of {total} photos, {rate:.1f} a second, {duration((total - done) / rate)} left")
+                tell(
+                    f"{done} of {total} photos, {rate:.1f} a second,"
+                    f" {duration((total - done) / rate)} left"
+                )
 
         yield from _reporting(batches, say, every=30)
         return
-    columns = (TextColumn("captioning"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("captioning"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total, rate="")
-        yield from _reporting(batches, lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"), every=0.2)
+        yield from _reporting(
+            batches,
+            lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"),
+            every=0.2,
+        )
 
 
 def tell(message: str) -> None:
@@ -69,10 +93,16 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = int(seconds // 60)
-    return f"{minutes} min {seconds % 60:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    return (
+        f"{minutes} min {seconds % 60:.0f} s"
+        if minutes < 60
+        else f"{minutes // 60} h {minutes % 60} min"
+    )
 
 
-def _reporting(batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float) -> Iterator[list[Row]]:
+def _reporting(
+    batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float
+) -> Iterator[list[Row]]:
     """The same batches; report(photos done, photos a second) is called every so many seconds."""
     started = told = time.monotonic()
     done = 0

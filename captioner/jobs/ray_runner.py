@@ -1,4 +1,6 @@
-"""Photos captioned by a Ray cluster, for which the extra `ray` is needed: shards of rows in a folder, none lost with a worker."""
+"""Photos captioned by a Ray cluster, for which the extra `ray` is needed: shards of rows in a
+folder, none lost with a worker.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from captioner.outputs.text_formats import FORMATS, Format, Record
 from rnnkit.checkpoint import read_config
 from rnnkit.errors import UserError
 
-# Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are made good without a word.
+# Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are made
+# good without a word.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 try:
@@ -34,21 +37,29 @@ LARGEST_SHARD = 1000  # photos; what a lost worker has to do again
 
 
 class ShardFolder:
-    """A folder with shards of rows, each whole or not there; `photos` are those that have no captions in one yet.
+    """A folder with shards of rows, each whole or not there; `photos` are those that have no
+    captions in one yet.
 
     Rows of failures are taken out, and those photos tried again.
 
-    Raises: UserError for another format than jsonl and parquet, a folder that cannot be written, or one with other files
-        of that kind.
+    Raises: UserError for another format than jsonl and parquet, a folder that cannot be written, or
+        one with other files of that kind.
     """
 
-    def __init__(self, folder: Path | None, format: str, photos: Sequence[Path], existing: str = "skip") -> None:
+    def __init__(
+        self, folder: Path | None, format: str, photos: Sequence[Path], existing: str = "skip"
+    ) -> None:
         if format not in ("jsonl", "parquet"):
-            raise UserError(f"--engine ray writes jsonl or parquet, not {format}: add --format jsonl")
+            raise UserError(
+                f"--engine ray writes jsonl or parquet, not {format}: add --format jsonl"
+            )
         if folder is None or (folder.exists() and not folder.is_dir()):
             raise UserError("--engine ray writes many files: give --output a folder")
         if existing != "skip":
-            raise UserError(f"shards are only added to, so --existing {existing} cannot be: choose another --output")
+            raise UserError(
+                f"shards are only added to, so --existing {existing} cannot be: choose another"
+                " --output"
+            )
         check_writable(folder / "shard" if folder.exists() else folder)
         self.folder, self.format = folder, format
         key = _rows_of(format).key
@@ -61,7 +72,9 @@ class ShardFolder:
                     self._failed.setdefault(shard, set()).add(record.key)
                 elif record.key in wanted:
                     done.add(record.key)
-        self.photos: Sequence[Path] = Photos(str(photo) for photo in photos if key(photo) not in done)
+        self.photos: Sequence[Path] = Photos(
+            str(photo) for photo in photos if key(photo) not in done
+        )
 
     def mend(self) -> None:
         """Make the folder, and take out the rows of photos that are tried again."""
@@ -107,21 +120,25 @@ def caption_with_ray(
     workers: int = 2,
     actors: int | None = None,
 ) -> Iterator[list[Row]]:
-    """Caption the photos of a shard folder; yields rows as shards are done, with errors but without captions.
+    """Caption the photos of a shard folder; yields rows as shards are done, with errors but without
+    captions.
 
-    Ray Data hands lists of photos to actors, each of which holds a Captioner, opens the photos and writes the shard. All
-    machines must see photos, output and model under the same paths. The shard of an actor that is lost is done again by
-    another, under the same name.
+    Ray Data hands lists of photos to actors, each of which holds a Captioner, opens the photos and
+    writes the shard. All machines must see photos, output and model under the same paths. The shard
+    of an actor that is lost is done again by another, under the same name.
 
     Args:
-        device: on cuda, or auto where the cluster has GPUs, each actor takes a GPU, else a CPU core.
+        device: on cuda, or auto where the cluster has GPUs, each actor takes a GPU, else a CPU
+            core.
         workers: threads of each actor that decode photos.
         actors: how many captioners; None takes as many as the cluster has GPUs or cores.
 
     Raises: UserError if the checkpoint cannot be used, or the workers cannot go on.
     """
     if model is not None:
-        read_config(model, kind=KIND, version=VERSION)  # one error here instead of one from each worker
+        read_config(
+            model, kind=KIND, version=VERSION
+        )  # one error here instead of one from each worker
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -136,7 +153,9 @@ def caption_with_ray(
         size = max(1, min(LARGEST_SHARD, -(-len(shards.photos) // (4 * count))))
         names = [os.fsencode(str(photo)) for photo in shards.photos]
         lists = [names[start : start + size] for start in range(0, len(names), size)]
-        done = ray.data.from_arrow([pyarrow.table({"path": pyarrow.array(part, pyarrow.binary())}) for part in lists]).map_batches(
+        done = ray.data.from_arrow(
+            [pyarrow.table({"path": pyarrow.array(part, pyarrow.binary())}) for part in lists]
+        ).map_batches(
             CaptionActor,
             fn_constructor_kwargs={
                 "folder": str(shards.folder.resolve()),
@@ -155,12 +174,19 @@ def caption_with_ray(
             num_cpus=0 if on_gpu else 1,
             num_gpus=1 if on_gpu else 0,
         )
-        tables: Iterator[Any] = iter(done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
+        tables: Iterator[Any] = iter(
+            done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        )
         for table in tables:
-            yield [Row(Path(os.fsdecode(row["path"])), error=row["error"]) for row in table.to_pylist()]
+            yield [
+                Row(Path(os.fsdecode(row["path"])), error=row["error"]) for row in table.to_pylist()
+            ]
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise UserError(f"the cluster gave up ({reason}); the shards that are done are whole: the same command goes on") from None
+        raise UserError(
+            f"the cluster gave up ({reason}); the shards that are done are whole: the same command"
+            " goes on"
+        ) from None
     finally:
         if started_here:
             ray.shutdown()
@@ -183,20 +209,31 @@ class CaptionActor:
         workers: int,
     ) -> None:
         self._folder, self._format, self._here = Path(folder), format, Path(here)
-        self._decoding, self._options = Decoding(**decoding), {"batch_size": batch_size, "workers": workers}
+        self._decoding, self._options = (
+            Decoding(**decoding),
+            {"batch_size": batch_size, "workers": workers},
+        )
         self._captioner = Captioner.load(model, device=device, backend=backend)
 
     def __call__(self, photos: Any) -> Any:
-        """A table with the column path, of photos; the same with the column error, when their shard is written."""
+        """A table with the column path, of photos; the same with the column error, when their shard
+        is written.
+        """
         names = photos["path"].to_pylist()
         paths = [Path(os.fsdecode(name)) for name in names]
         places = (self._here / path for path in paths)
-        found = [row for batch in caption_photos(self._captioner, places, self._decoding, **self._options) for row in batch]
+        found = [
+            row
+            for batch in caption_photos(self._captioner, places, self._decoding, **self._options)
+            for row in batch
+        ]
         rows = [Row(path, row.captions, row.error) for path, row in zip(paths, found, strict=True)]
         # Named after its photos, so that one that is done twice is there once.
         name = hashlib.sha256(b"\0".join(names)).hexdigest()[:20]
         encode = _rows_of(self._format).encode
-        write_shard(self._folder / f"{name}.{self._format}", [encode(row) for row in rows], self._format)
+        write_shard(
+            self._folder / f"{name}.{self._format}", [encode(row) for row in rows], self._format
+        )
         errors = pyarrow.array([row.error for row in rows], pyarrow.string())
         return pyarrow.table({"path": photos["path"], "error": errors})
 

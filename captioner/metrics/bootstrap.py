@@ -1,7 +1,9 @@
-"""The bootstrap over images: how far a score would move with other photos, and whether two captioners truly differ.
+"""The bootstrap over images: how far a score would move with other photos, and whether two
+captioners truly differ.
 
-Images are drawn with replacement, as many as there are, and every draw is scored as a corpus of its own (Efron 1979;
-Bisani and Ney 2004 for corpus scores). The weights of CIDEr-D's words stay those of the whole set.
+Images are drawn with replacement, as many as there are, and every draw is scored as a corpus of its
+own (Efron 1979; Bisani and Ney 2004 for corpus scores). The weights of CIDEr-D's words stay those
+of the whole set.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from collections.abc import Callable
 import numpy as np
 
 
-def resample(score: Callable[[np.ndarray], dict[str, float]], images: int, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Scores of so many draws of the images; the same seed draws the same images, so that two captioners can be compared.
+def resample(
+    score: Callable[[np.ndarray], dict[str, float]], images: int, count: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Scores of so many draws of the images; the same seed draws the same images, so that two
+    captioners can be compared.
 
     Args:
         score: takes indices of images (images,), repeats among them, and gives metrics by name.
@@ -21,7 +26,9 @@ def resample(score: Callable[[np.ndarray], dict[str, float]], images: int, count
     """
     generator = np.random.default_rng(seed)
     drawn = [score(generator.integers(0, images, images)) for _ in range(count)]
-    return {name: np.array([values[name] for values in drawn]) for name in drawn[0]} if drawn else {}
+    return (
+        {name: np.array([values[name] for values in drawn]) for name in drawn[0]} if drawn else {}
+    )
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
@@ -33,8 +40,9 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
 def paired_p_value(difference: float, drawn: np.ndarray) -> float:
     """How often chance alone would make two captioners differ by as much, in either direction.
 
-    Koehn's (2004) paired bootstrap in its two-sided form (Riezler and Maxwell 2005): the differences on the same draws
-    of images, shifted to a mean of 0, are what equal captioners would show.
+    Koehn's (2004) paired bootstrap in its two-sided form (Riezler and Maxwell 2005): the
+    differences on the same draws of images, shifted to a mean of 0, are what equal captioners would
+    show.
 
     Args:
         difference: of the scores on all images.

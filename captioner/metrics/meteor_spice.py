@@ -1,4 +1,6 @@
-"""METEOR and SPICE, which exist only as Java programs: run through pycocoevalcap where all they need is installed, never approximated."""
+"""METEOR and SPICE, which exist only as Java programs: run through pycocoevalcap where all they
+need is installed, never approximated.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +27,32 @@ def java_scores(
 ) -> tuple[dict[str, Corpus], dict[str, str]]:
     """METEOR and SPICE of tokenised captions, as fractions.
 
-    Returns: for each metric a function that scores any choice of the images; and for each that could not run the reason.
+    Returns: for each metric a function that scores any choice of the images; and for each that
+        could not run the reason.
     """
     missing = _missing()
     scores: dict[str, Corpus] = {}
     for name, run in (("meteor", _meteor), ("spice", _spice)):
         if name in missing:
             continue
-        groups = {index: [" ".join(tokens) for tokens in group] for index, group in enumerate(references)}
+        groups = {
+            index: [" ".join(tokens) for tokens in group] for index, group in enumerate(references)
+        }
         results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
         try:
             scores[name] = run(groups, results)
         except Exception as error:  # a Java program that died, in any of its ways
-            missing[name] = f"its Java program failed ({' '.join(str(error).split())[:100] or type(error).__name__})"
+            missing[name] = (
+                "its Java program failed"
+                f" ({' '.join(str(error).split())[:100] or type(error).__name__})"
+            )
     return scores, missing
 
 
 def _meteor(references: Captions, predictions: Captions) -> Corpus:
-    """METEOR of a corpus comes from sums over its images of what Java counted in each (Denkowski and Lavie 2014, section 3)."""
+    """METEOR of a corpus comes from sums over its images of what Java counted in each (Denkowski
+    and Lavie 2014, section 3).
+    """
     kind: Any = importlib.import_module("pycocoevalcap.meteor.meteor").Meteor
     rows: list[list[float]] = []
 
@@ -54,7 +64,9 @@ def _meteor(references: Captions, predictions: Captions) -> Corpus:
 
     whole, _ = Counting().compute_score(references, predictions)
     counts = np.array(rows)  # (images, 23)
-    counts[(counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1), CHUNKS] = 0  # whole captions are not fragmented
+    counts[(counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1), CHUNKS] = (
+        0  # whole captions are not fragmented
+    )
     if abs(meteor(counts.sum(axis=0)) - whole) > 1e-6:
         raise ValueError("its counts do not give its score")
     return lambda images: meteor(counts[images].sum(axis=0))
@@ -66,15 +78,19 @@ CHUNKS, COVERED = 20, slice(21, 23)
 def meteor(counts: np.ndarray) -> float:
     """METEOR 1.5 for English from the counts of its Java program (23,).
 
-    They are: words and function words of the prediction and of the reference; matched content words in either, then
-    function words in either, for each of the exact, stem, synonym and paraphrase matchers; chunks, 0 where the prediction
-    is the reference; words covered in either.
+    They are: words and function words of the prediction and of the reference; matched content words
+    in either, then function words in either, for each of the exact, stem, synonym and paraphrase
+    matchers; chunks, 0 where the prediction is the reference; words covered in either.
     """
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     words, function_words = counts[0:2], counts[2:4]
-    matchers = counts[4:20].reshape(4, 2, 2)  # matcher, content or function words, prediction or reference
+    matchers = counts[4:20].reshape(
+        4, 2, 2
+    )  # matcher, content or function words, prediction or reference
     matched = np.einsum("m,mkp->kp", (1, 0.6, 0.8, 0.6), matchers)
-    weighed = delta * (words - function_words) + (1 - delta) * function_words  # prediction, reference
+    weighed = (
+        delta * (words - function_words) + (1 - delta) * function_words
+    )  # prediction, reference
     precision, recall = (delta * matched[0] + (1 - delta) * matched[1]) / np.maximum(weighed, 1e-9)
     if not precision or not recall:
         return 0.0
@@ -93,7 +109,9 @@ def _spice(references: Captions, predictions: Captions) -> Corpus:
 def _missing() -> dict[str, str]:
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
-        return dict.fromkeys(("meteor", "spice"), "needs the extra: pip install show-and-spell[metrics]")
+        return dict.fromkeys(
+            ("meteor", "spice"), "needs the extra: pip install show-and-spell[metrics]"
+        )
     if shutil.which("java") is None:
         return dict.fromkeys(("meteor", "spice"), "needs Java, which is not installed")
     options = os.environ.get("JAVA_TOOL_OPTIONS", "")
@@ -102,5 +120,10 @@ def _missing() -> dict[str, str]:
     package = Path(next(iter(found.submodule_search_locations)))
     if not list((package / "spice" / "lib").glob("stanford-corenlp-*.jar")):
         # pycocoevalcap would fetch 385 MB at this point; this program downloads nothing by itself.
-        return {"spice": "needs Stanford CoreNLP in pycocoevalcap/spice/lib (python -m pycocoevalcap.spice.get_stanford_models fetches it)"}
+        return {
+            "spice": (
+                "needs Stanford CoreNLP in pycocoevalcap/spice/lib (python -m"
+                " pycocoevalcap.spice.get_stanford_models fetches it)"
+            )
+        }
     return {}

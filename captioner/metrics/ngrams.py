@@ -1,4 +1,6 @@
-"""N-grams of many captions as arrays: numbered, counted, and those of predictions matched with those of their references."""
+"""N-grams of many captions as arrays: numbered, counted, and those of predictions matched with
+those of their references.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,16 @@ import numpy as np
 Tokens = Sequence[str]
 
 ORDERS = 4
-_NUMBERS = 2**31  # more than there can be n-grams of one order, so that a pair of numbers fits into one integer
+_NUMBERS = (
+    2**31
+)  # more than there can be n-grams of one order, so that a pair of numbers fits into one integer
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """The n-grams of one order in some captions: a row for each n-gram of each caption, by caption, then n-gram."""
+    """The n-grams of one order in some captions: a row for each n-gram of each caption, by caption,
+    then n-gram.
+    """
 
     caption: np.ndarray  # (rows,) index of the caption
     ngram: np.ndarray  # (rows,) number of the n-gram
@@ -27,8 +33,8 @@ class NgramCounts:
 class NgramIndex:
     """Numbers for the words, and for the n-grams of two to four words, of some captions.
 
-    The pair of (n - 1)-grams with which an n-gram begins and ends tells it from any other, so that its number is the
-    place of that pair in the sorted list of all pairs.
+    The pair of (n - 1)-grams with which an n-gram begins and ends tells it from any other, so that
+    its number is the place of that pair in the sorted list of all pairs.
 
     Args:
         captions: tokenised captions whose n-grams get the numbers from 0 to sizes[n - 1].
@@ -36,8 +42,12 @@ class NgramIndex:
 
     def __init__(self, captions: Iterable[Tokens]) -> None:
         captions = list(captions)
-        self._words = {word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(captions)))}
-        self._pairs: list[np.ndarray] = []  # of n = 2..4, sorted; the last one is greater than any pair
+        self._words = {
+            word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(captions)))
+        }
+        self._pairs: list[
+            np.ndarray
+        ] = []  # of n = 2..4, sorted; the last one is greater than any pair
         caption, number = self._word_numbers(captions)
         for _ in range(1, ORDERS):
             caption, pair = _neighbours(caption, number)
@@ -65,10 +75,16 @@ class NgramIndex:
         return [_parted(counts, [len(group) for group in groups]) for counts in counted]
 
     def _word_numbers(self, captions: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
-        """For each word of the captions, one after the other: the caption's index, the word's number."""
+        """For each word of the captions, one after the other: the caption's index, the word's
+        number.
+        """
         numbers = defaultdict(count(len(self._words)).__next__, self._words)
         caption = np.repeat(np.arange(len(captions)), [len(tokens) for tokens in captions])
-        return caption, np.fromiter(map(numbers.__getitem__, chain.from_iterable(captions)), dtype=np.int64, count=len(caption))
+        return caption, np.fromiter(
+            map(numbers.__getitem__, chain.from_iterable(captions)),
+            dtype=np.int64,
+            count=len(caption),
+        )
 
 
 def _parted(counts: NgramCounts, sizes: Sequence[int]) -> tuple[NgramCounts, ...]:
@@ -76,7 +92,9 @@ def _parted(counts: NgramCounts, sizes: Sequence[int]) -> tuple[NgramCounts, ...
     parts, start = [], 0
     for size in sizes:
         rows = slice(*np.searchsorted(counts.caption, (start, start + size)))
-        parts.append(NgramCounts(counts.caption[rows] - start, counts.ngram[rows], counts.count[rows]))
+        parts.append(
+            NgramCounts(counts.caption[rows] - start, counts.ngram[rows], counts.count[rows])
+        )
         start += size
     return tuple(parts)
 
@@ -87,7 +105,9 @@ def count_pairs(caption: np.ndarray, ngram: np.ndarray) -> NgramCounts:
     return NgramCounts(pairs // _NUMBERS, pairs % _NUMBERS, counts)
 
 
-def matched(predictions: NgramCounts, references: NgramCounts, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matched(
+    predictions: NgramCounts, references: NgramCounts, image: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """The n-grams that a reference shares with its image's prediction.
 
     Args:
@@ -105,6 +125,8 @@ def matched(predictions: NgramCounts, references: NgramCounts, image: np.ndarray
 
 
 def _neighbours(caption: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From all (n - 1)-grams in the order of the text: the caption and the pair of (n - 1)-grams of each n-gram."""
+    """From all (n - 1)-grams in the order of the text: the caption and the pair of (n - 1)-grams of
+    each n-gram.
+    """
     together = caption[:-1] == caption[1:]
     return caption[:-1][together], number[:-1][together] * _NUMBERS + number[1:][together]

@@ -1,4 +1,5 @@
-"""The attention LSTM that writes a sentence about a grid of regions (after Xu et al. 2015, "Show, Attend and Tell").
+"""The attention LSTM that writes a sentence about a grid of regions (after Xu et al. 2015, "Show,
+Attend and Tell").
 
 One step, with word embedding e_t, region values V = (v_1 .. v_R) and state (h, c):
 
@@ -6,11 +7,13 @@ One step, with word embedding e_t, region values V = (v_1 .. v_R) and state (h, 
     z_t    = sigmoid(W_b h_{t-1}) * sum_i a_t,i v_i                  gated context (Xu section 4.2.1)
     h_t,c_t = LSTM([e_t; z_t], h_{t-1}, c_{t-1})                     (Hochreiter & Schmidhuber 1997)
     y_t    = softmax(E tanh(W_h h_t + W_z z_t + W_e e_t))            deep output (Xu eq. 7), E tied to the embedding
-                                                                     (Press & Wolf 2017) or a matrix of its own
+                                                                     (Press & Wolf 2017) or a matrix
+                                                                     of its own
 
-With `adaptive` a sentinel s_t joins the regions, so that the network can choose to look at nothing (Lu et al. 2017);
-it is computed from the state before the step, because attention comes before the LSTM here. With attention "none" the
-image is seen once, as the first state (Vinyals et al. 2015, "Show and Tell").
+With `adaptive` a sentinel s_t joins the regions, so that the network can choose to look at nothing
+(Lu et al. 2017); it is computed from the state before the step, because attention comes before the
+LSTM here. With attention "none" the image is seen once, as the first state (Vinyals et al. 2015,
+"Show and Tell").
 """
 
 from __future__ import annotations
@@ -55,7 +58,10 @@ class DecoderConfig:
 
     def used(self) -> dict[str, int]:
         """The sizes that its tensors have."""
-        return {name: getattr(self, name) for name in (*SIZES, *["attention_size"] * (self.attention != "none"))}
+        return {
+            name: getattr(self, name)
+            for name in (*SIZES, *["attention_size"] * (self.attention != "none"))
+        }
 
 
 class State(NamedTuple):
@@ -73,7 +79,9 @@ class Memory(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The attention LSTM. Shapes: B images, K sentences each, T words, R regions, H hidden, E embedding, A attention, V vocabulary."""
+    """The attention LSTM. Shapes: B images, K sentences each, T words, R regions, H hidden, E
+    embedding, A attention, V vocabulary.
+    """
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -83,9 +91,16 @@ class Decoder(nn.Module):
         self.value = nn.Linear(config.channels, hidden)
         self.initial = nn.Linear(hidden, 2 * hidden)
         self.attends = config.attention != "none"
-        self.word_gates = nn.Linear(embedding, 4 * hidden)  # gates in torch.nn.LSTM's order: input, forget, cell, output
-        # One product with h_{t-1} gives its share of the gates, the query, the context's gate and the sentinel's.
-        self._shares = [4 * hidden] + [config.attention_size, hidden] * self.attends + [hidden] * (self.attends and config.adaptive)
+        self.word_gates = nn.Linear(
+            embedding, 4 * hidden
+        )  # gates in torch.nn.LSTM's order: input, forget, cell, output
+        # One product with h_{t-1} gives its share of the gates, the query, the context's gate and
+        # the sentinel's.
+        self._shares = (
+            [4 * hidden]
+            + [config.attention_size, hidden] * self.attends
+            + [hidden] * (self.attends and config.adaptive)
+        )
         self.from_hidden = nn.Linear(hidden, sum(self._shares))
         if self.attends:
             self.key = nn.Linear(hidden, config.attention_size, bias=False)
@@ -95,7 +110,9 @@ class Decoder(nn.Module):
         self.output_hidden = nn.Linear(hidden, embedding)
         self.output_word = nn.Linear(embedding, embedding, bias=False)
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
-        self.output_weight = None if config.tied else nn.Parameter(torch.empty(config.vocabulary_size, embedding))
+        self.output_weight = (
+            None if config.tied else nn.Parameter(torch.empty(config.vocabulary_size, embedding))
+        )
         self.dropout = Dropout(config.dropout)
         self._initialise()
 
@@ -109,7 +126,9 @@ class Decoder(nn.Module):
             nn.init.orthogonal_(gate)
         nn.init.zeros_(self.from_hidden.bias)
         nn.init.zeros_(self.word_gates.bias)
-        nn.init.ones_(self.word_gates.bias[hidden : 2 * hidden])  # the forget gate starts open (Jozefowicz et al. 2015)
+        nn.init.ones_(
+            self.word_gates.bias[hidden : 2 * hidden]
+        )  # the forget gate starts open (Jozefowicz et al. 2015)
 
     def start(self, features: Tensor) -> tuple[State, Memory]:
         """First state, from the mean region, and what attention will look at.
@@ -119,7 +138,9 @@ class Decoder(nn.Module):
         Returns: state with K = 1, memory.
         """
         values = self.dropout(F.relu(self.value(features)))  # (B, R, H)
-        hidden, cell = torch.tanh(self.initial(values.mean(dim=1, keepdim=True))).chunk(2, dim=-1)  # (B, 1, H)
+        hidden, cell = torch.tanh(self.initial(values.mean(dim=1, keepdim=True))).chunk(
+            2, dim=-1
+        )  # (B, 1, H)
         keys = self.key(values) if self.attends else values[..., :0]  # (B, R, A)
         return State(hidden, cell), Memory(keys, values)
 
@@ -128,49 +149,71 @@ class Decoder(nn.Module):
 
         Args:
             words: ids (B, K).
-        Returns: logits (B, K, V), state, attention (B, K, R); without attention the last is (B, K, 0).
+        Returns: logits (B, K, V), state, attention (B, K, R); without attention the last is (B, K,
+            0).
         """
         embedded = self.embedding(words)  # (B, K, E)
         state, context, attention = self._recur(self.word_gates(embedded), state, memory)
         return self.project(self._output(embedded, state.hidden, context)), state, attention
 
     def forward(self, words: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher-forced logits (B, K, T, V), zero where there is no word, and attention (B, K, T, R); arguments as for `read`."""
+        """Teacher-forced logits (B, K, T, V), zero where there is no word, and attention (B, K, T,
+        R); arguments as for `read`.
+        """
         outputs, attention = self.read(words, features)
         logits = self.project(outputs)  # (N, V)
         return _spread(logits, _present(words), words.shape), attention
 
-    def read(self, words: Tensor, features: Tensor, *, sampling_rate: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Teacher-forced outputs, one projection short of logits: that is computed at once for all words that matter.
+    def read(
+        self, words: Tensor, features: Tensor, *, sampling_rate: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Teacher-forced outputs, one projection short of logits: that is computed at once for all
+        words that matter.
 
         Args:
-            words: ids (B, K, T): K sentences an image, each from <start> on, filled with <pad>. Columns beyond the
-                last one that still has words are not computed, so sentences sorted by length, longest first, save time.
+            words: ids (B, K, T): K sentences an image, each from <start> on, filled with <pad>.
+                Columns beyond the last one that still has words are not computed, so sentences
+                sorted by length, longest first, save time.
             features: (B, R, channels).
-            sampling_rate: chance that a word after the first is replaced by one drawn from the model's own prediction
-                (scheduled sampling, Bengio et al. 2015).
+            sampling_rate: chance that a word after the first is replaced by one drawn from the
+                model's own prediction (scheduled sampling, Bengio et al. 2015).
 
-        Returns: outputs (N, E) for `project`, of the N words that are no <pad>, in their order in `words`; attention (B, K, T, R).
+        Returns: outputs (N, E) for `project`, of the N words that are no <pad>, in their order in
+            `words`; attention (B, K, T, R).
         """
         state, memory = self.start(features)
         state = State(*(part.expand(-1, words.shape[1], -1) for part in state))  # (B, K, H)
         present = _present(words)  # (N,)
         embedded = self.dropout(self.embedding(words.flatten()[present]))  # (N, E)
-        gates = _spread(self.word_gates(embedded), present, words.shape).unbind(2)  # T of (B, K, 4 H)
+        gates = _spread(self.word_gates(embedded), present, words.shape).unbind(
+            2
+        )  # T of (B, K, 4 H)
         given = _spread(embedded, present, words.shape).unbind(2)  # T of (B, K, E)
-        steps: list[tuple[Tensor, ...]] = []  # what each step read, the hidden state after it, context and attention
+        steps: list[
+            tuple[Tensor, ...]
+        ] = []  # what each step read, the hidden state after it, context and attention
         for word, share, columns in zip(given, gates, _columns(words), strict=True):
             word, share = word[:, :columns], share[:, :columns]  # (B, k, E), (B, k, 4 H)
             if sampling_rate and steps:
-                word = self._own_word(word, *(part[:, :columns] for part in steps[-1][:3]), rate=sampling_rate)
+                word = self._own_word(
+                    word, *(part[:, :columns] for part in steps[-1][:3]), rate=sampling_rate
+                )
                 share = self.word_gates(word)
-            state, context, attention = self._recur(share, State(*(part[:, :columns] for part in state)), memory)
+            state, context, attention = self._recur(
+                share, State(*(part[:, :columns] for part in state)), memory
+            )
             steps.append((word, state.hidden, context, attention))
-        # The output layer feeds nothing back, so it waits for the last step and is then one product, of the words there are.
+        # The output layer feeds nothing back, so it waits for the last step and is then one
+        # product, of the words there are.
         read, hidden, contexts, attentions = (
-            torch.stack([F.pad(part, (0, 0, 0, words.shape[1] - part.shape[1])) for part in parts], 2) for parts in zip(*steps, strict=True)
+            torch.stack(
+                [F.pad(part, (0, 0, 0, words.shape[1] - part.shape[1])) for part in parts], 2
+            )
+            for parts in zip(*steps, strict=True)
         )  # (B, K, T, ...) each
-        chosen = (part.flatten(0, 2).index_select(0, present) for part in (read, hidden, contexts))  # (N, ...) each
+        chosen = (
+            part.flatten(0, 2).index_select(0, present) for part in (read, hidden, contexts)
+        )  # (N, ...) each
         return self._output(*chosen), attentions
 
     def project(self, outputs: Tensor) -> Tensor:
@@ -178,7 +221,9 @@ class Decoder(nn.Module):
         weight = self.embedding.weight if self.output_weight is None else self.output_weight
         return F.linear(outputs, weight, self.output_bias)
 
-    def _recur(self, word_gates: Tensor, state: State, memory: Memory) -> tuple[State, Tensor, Tensor]:
+    def _recur(
+        self, word_gates: Tensor, state: State, memory: Memory
+    ) -> tuple[State, Tensor, Tensor]:
         """Attention and the LSTM for one step: state, gated context (B, K, H), attention (B, K, R)."""
         gates, *rest = self.from_hidden(state.hidden).split(self._shares, dim=-1)
         gates = gates + word_gates  # (B, K, 4 H)
@@ -186,11 +231,15 @@ class Decoder(nn.Module):
         if self.attends:
             context, attention = self._attend(*rest, state=state, memory=memory)
             gates = gates + self.context_gates(context)
-        enter, forget, candidate, leave = gates.float().chunk(4, dim=-1)  # (B, K, H) each, in full precision for the sum over time
+        enter, forget, candidate, leave = gates.float().chunk(
+            4, dim=-1
+        )  # (B, K, H) each, in full precision for the sum over time
         cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(candidate)
         return State(torch.sigmoid(leave) * torch.tanh(cell), cell), context, attention
 
-    def _attend(self, query: Tensor, gate: Tensor, *sentinel: Tensor, state: State, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _attend(
+        self, query: Tensor, gate: Tensor, *sentinel: Tensor, state: State, memory: Memory
+    ) -> tuple[Tensor, Tensor]:
         inner = torch.tanh(memory.keys.unsqueeze(1) + query.unsqueeze(2))  # (B, K, R, A)
         energies = self.energy(inner).squeeze(-1)  # (B, K, R)
         if not sentinel:
@@ -211,11 +260,17 @@ class Decoder(nn.Module):
         output: Tensor = self.dropout(torch.tanh(combined))
         return output
 
-    def _own_word(self, given: Tensor, read: Tensor, hidden: Tensor, context: Tensor, *, rate: float) -> Tensor:
-        """The words given, of which a share is replaced by words drawn from what the model predicted in the step before."""
+    def _own_word(
+        self, given: Tensor, read: Tensor, hidden: Tensor, context: Tensor, *, rate: float
+    ) -> Tensor:
+        """The words given, of which a share is replaced by words drawn from what the model
+        predicted in the step before.
+        """
         with torch.no_grad():
             own = torch.rand(given.shape[:-1], device=given.device) < rate  # (B, K)
-            likely = self.project(self._output(read, hidden, context)).float().softmax(dim=-1)  # (B, K, V)
+            likely = (
+                self.project(self._output(read, hidden, context)).float().softmax(dim=-1)
+            )  # (B, K, V)
             drawn = torch.multinomial(likely.flatten(0, 1), 1).view_as(own)  # (B, K)
         return torch.where(own.unsqueeze(-1), self.dropout(self.embedding(drawn)), given)
 
@@ -237,14 +292,19 @@ def _present(words: Tensor) -> Tensor:
 
 def _spread(rows: Tensor, present: Tensor, shape: torch.Size) -> Tensor:
     """Rows (N, C) at the places that have a word, zeros elsewhere: (B, K, T, C)."""
-    return rows.new_zeros(shape.numel(), rows.shape[-1]).index_copy(0, present, rows).view(*shape, -1)
+    return (
+        rows.new_zeros(shape.numel(), rows.shape[-1]).index_copy(0, present, rows).view(*shape, -1)
+    )
 
 
 def _columns(words: Tensor) -> list[int]:
-    """For each position of words (B, K, T), how many of the K columns must be computed: up to the last that has a word there or later.
+    """For each position of words (B, K, T), how many of the K columns must be computed: up to the
+    last that has a word there or later.
 
     At least one, also where no sentence goes on: a process's share of a batch may lack the longest.
     """
     present = (words != 0).any(dim=0).int()  # (K, T); <pad> is 0
-    last = (present * torch.arange(1, len(present) + 1, device=words.device).unsqueeze(1)).amax(dim=0)  # (T,)
+    last = (present * torch.arange(1, len(present) + 1, device=words.device).unsqueeze(1)).amax(
+        dim=0
+    )  # (T,)
     return last.flip(0).cummax(dim=0).values.flip(0).clamp(min=1).tolist()

@@ -1,4 +1,6 @@
-"""Words to ids and back: special tokens, the tokeniser of the metrics, and sentences as people write them."""
+"""Words to ids and back: special tokens, the tokeniser of the metrics, and sentences as people
+write them.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,11 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket i
 
 
 def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) -> list[str]:
-    """Words that people write more than once in a caption: in at least this share of the captions that have them.
+    """Words that people write more than once in a caption: in at least this share of the captions
+    that have them.
 
-    Mostly small ones (a, in, of), and some whose second use means another thing (a tennis player playing tennis). A
-    network that repeats any other has most often lost count: "a bed with a bed".
+    Mostly small ones (a, in, of), and some whose second use means another thing (a tennis player
+    playing tennis). A network that repeats any other has most often lost count: "a bed with a bed".
 
     Args:
         captions: tokenised.
@@ -28,15 +31,21 @@ def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) 
         for word, count in Counter(caption).items():
             present[word] += 1
             repeated[word] += count > 1
-    return sorted(word for word, count in repeated.items() if count >= share * present[word] and count)
+    return sorted(
+        word for word, count in repeated.items() if count >= share * present[word] and count
+    )
 
 
 class Vocabulary:
-    """The words that a captioner knows, in the order of their ids; the first four are the special tokens."""
+    """The words that a captioner knows, in the order of their ids; the first four are the special
+    tokens.
+    """
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
-            raise ValueError("a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice")
+            raise ValueError(
+                "a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice"
+            )
         if not all(isinstance(word, str) for word in words):
             raise ValueError("a vocabulary's words must be text")
         self.words = tuple(words)
@@ -44,9 +53,14 @@ class Vocabulary:
 
     @classmethod
     def from_captions(cls, captions: Iterable[Iterable[str]], *, min_count: int = 1) -> Vocabulary:
-        """The words that occur at least min_count times in tokenised captions, the most frequent first."""
+        """The words that occur at least min_count times in tokenised captions, the most frequent
+        first.
+        """
         counts = Counter(word for caption in captions for word in caption)
-        kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+        kept = sorted(
+            (word for word, count in counts.items() if count >= min_count),
+            key=lambda word: (-counts[word], word),
+        )
         return cls((*SPECIAL, *kept))
 
     def __len__(self) -> int:
@@ -71,7 +85,9 @@ class Vocabulary:
         return words
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence as people write it: clitics ('s, n't) and brackets joined to their word; tokenising it gives the tokens again."""
+        """The sentence as people write it: clitics ('s, n't) and brackets joined to their word;
+        tokenising it gives the tokens again.
+        """
         sentence, previous = "", ""
         for word in self.tokens(ids):
             clitic = word in _CLITICS and previous[-1:].isalnum() and previous not in _CLITICS

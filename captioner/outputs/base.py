@@ -10,7 +10,13 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from captioner.jobs.pipeline import Photos, Picture, Row
-from captioner.outputs.resumable_file import EXISTING, RowFile, combined_lines, distinct_keys, reason_of
+from captioner.outputs.resumable_file import (
+    EXISTING,
+    RowFile,
+    combined_lines,
+    distinct_keys,
+    reason_of,
+)
 from captioner.outputs.text_formats import FORMATS, Format
 from rnnkit.errors import UserError
 
@@ -18,7 +24,9 @@ FORMAT_NAMES = (*FORMATS, "sidecar", "parquet", "webdataset")
 
 
 class Output(Protocol):
-    """Says which photos it still wants captions of, then takes their rows. Nothing is changed before it is entered."""
+    """Says which photos it still wants captions of, then takes their rows. Nothing is changed
+    before it is entered.
+    """
 
     @property
     def photos(self) -> Sequence[Path] | Iterable[Picture]: ...
@@ -26,9 +34,16 @@ class Output(Protocol):
     def __enter__(self) -> Self: ...
 
     def __call__(self, row: Row) -> str | None:
-        """Take a row, which is whole in the output afterwards; returns why not where this photo cannot have one."""
+        """Take a row, which is whole in the output afterwards; returns why not where this photo
+        cannot have one.
+        """
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
 
 
 def open_output(
@@ -45,10 +60,12 @@ def open_output(
 
     Args:
         output: a file; None or - is stdout, except for sidecars, which lie beside their photos.
-        existing: what becomes of captions that are there already; see `captioner.outputs.resumable_file.RowFile` and `Sidecars`.
+        existing: what becomes of captions that are there already; see
+            `captioner.outputs.resumable_file.RowFile` and `Sidecars`.
         num_captions, made_by: see `captioner.outputs.resumable_file.RowFile`.
 
-    Raises: UserError for an unknown format, or an output that cannot be written or holds something else.
+    Raises: UserError for an unknown format, or an output that cannot be written or holds something
+        else.
     """
     if format not in FORMAT_NAMES or format == "webdataset":
         raise UserError(f"unknown format '{format}': use {', '.join(FORMAT_NAMES)}")
@@ -56,7 +73,9 @@ def open_output(
         raise UserError(f"unknown --existing '{existing}': use {', '.join(EXISTING)}")
     if format == "sidecar":
         if output is not None:
-            raise UserError("sidecars lie beside their photos: leave out --output, or use another --format")
+            raise UserError(
+                "sidecars lie beside their photos: leave out --output, or use another --format"
+            )
         return Sidecars(photos, existing)
     if output == Path("-"):
         output = None
@@ -68,13 +87,17 @@ def open_output(
         return Stream(stdout, FORMATS[format], photos)
     if output.exists() and not output.is_file() and not output.is_dir():  # a device or a named pipe
         return Stream(output.open("w", encoding="utf-8"), FORMATS[format], photos, close=True)
-    return RowFile(output, FORMATS[format], photos, existing, num_captions=num_captions, made_by=made_by)
+    return RowFile(
+        output, FORMATS[format], photos, existing, num_captions=num_captions, made_by=made_by
+    )
 
 
 class Stream:
     """Rows to a stream of text, which cannot be read back."""
 
-    def __init__(self, stream: TextIO, format: Format, photos: Sequence[Path], *, close: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, format: Format, photos: Sequence[Path], *, close: bool = False
+    ) -> None:
         if format.name == "coco":
             distinct_keys(photos, format)
         self.photos = photos
@@ -83,7 +106,9 @@ class Stream:
 
     def __enter__(self) -> Self:
         if isinstance(self._stream, TextIOWrapper):
-            self._stream.reconfigure(errors="backslashreplace")  # a terminal may know fewer letters than UTF-8
+            self._stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal may know fewer letters than UTF-8
         self._write(self._format.header)
         return self
 
@@ -97,7 +122,12 @@ class Stream:
         self._stream.write(data.decode())
         self._stream.flush()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if not isinstance(error, OSError):  # a run that is cut short leaves whole JSON too
             self._write(self._format.footer)
         if self._close:
@@ -105,12 +135,15 @@ class Stream:
 
 
 class Sidecars:
-    """A text file beside each photo, photo.txt beside photo.jpg: a line for each caption, whole or not there.
+    """A text file beside each photo, photo.txt beside photo.jpg: a line for each caption, whole or
+    not there.
 
-    What `existing` does where there is a sidecar already: skip leaves photo and sidecar alone, overwrite writes it
-    anew, append and prepend add the lines that it does not have yet after or before its own.
+    What `existing` does where there is a sidecar already: skip leaves photo and sidecar alone,
+    overwrite writes it anew, append and prepend add the lines that it does not have yet after or
+    before its own.
 
-    Raises: UserError naming two photos that want the same sidecar, or a folder that cannot be written.
+    Raises: UserError naming two photos that want the same sidecar, or a folder that cannot be
+        written.
     """
 
     def __init__(self, photos: Sequence[Path], existing: str) -> None:
@@ -120,12 +153,16 @@ class Sidecars:
             sidecar = _sidecar(photo)
             if (other := wanted.setdefault(str(sidecar), index)) != index:
                 raise UserError(
-                    f"'{photos[other]}' and '{photo}' would both be described in '{sidecar}': rename one, or use another --format"
+                    f"'{photos[other]}' and '{photo}' would both be described in '{sidecar}':"
+                    " rename one, or use another --format"
                 )
             if photo.parent not in folders:
                 folders.add(photo.parent)
                 if photo.parent.is_dir() and not os.access(photo.parent, os.W_OK):
-                    raise UserError(f"cannot write to the folder '{photo.parent}' (permission denied): use another --format with --output")
+                    raise UserError(
+                        f"cannot write to the folder '{photo.parent}' (permission denied): use"
+                        " another --format with --output"
+                    )
         self.photos = photos
         if existing == "skip":
             self.photos = Photos(str(photo) for photo in photos if not _sidecar(photo).exists())
@@ -156,7 +193,8 @@ def _sidecar(photo: Path) -> Path:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a kill or a full disk leaves the old one or the new one, never half of it.
+    """Write a file so that a kill or a full disk leaves the old one or the new one, never half of
+    it.
 
     Raises: OSError naming the file.
     """

@@ -1,4 +1,6 @@
-"""A parquet file of rows, for which the extra `parquet` is needed: they grow beside it as jsonl and are turned into it at the end."""
+"""A parquet file of rows, for which the extra `parquet` is needed: they grow beside it as jsonl and
+are turned into it at the end.
+"""
 
 from __future__ import annotations
 
@@ -42,18 +44,25 @@ class Journal(Jsonl):
         return Format.key(self, path)
 
     def encode(self, row: Row) -> bytes:
-        return json.dumps(json_row(row) | {"path": self.key(row.path)}, ensure_ascii=False).encode() + b"\n"
+        return (
+            json.dumps(json_row(row) | {"path": self.key(row.path)}, ensure_ascii=False).encode()
+            + b"\n"
+        )
 
 
 JOURNAL = Journal()
 
 
 class ParquetFile(RowFile):
-    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a .part, and that is jsonl."""
+    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a .part, and
+    that is jsonl.
+    """
 
     grows_aside = True
 
-    def __init__(self, output: Path | None, photos: Sequence[Path], existing: str, *, made_by: str = "") -> None:
+    def __init__(
+        self, output: Path | None, photos: Sequence[Path], existing: str, *, made_by: str = ""
+    ) -> None:
         if output is None:
             raise UserError("a parquet file cannot go to stdout: give --output FILE")
         super().__init__(output, JOURNAL, photos, existing, made_by=made_by)
@@ -64,7 +73,13 @@ class ParquetFile(RowFile):
     def _publish(self) -> None:
         temporary = self.output.with_name(f".{self.output.name}.new")
         try:
-            write_parquet(temporary, (json.loads(record.data) for record in read_rows(self._working, self.format, set())))
+            write_parquet(
+                temporary,
+                (
+                    json.loads(record.data)
+                    for record in read_rows(self._working, self.format, set())
+                ),
+            )
             if self.output.exists():
                 shutil.copymode(self.output, temporary)
             temporary.replace(self.output)
@@ -93,7 +108,12 @@ def read_parquet(path: Path) -> Iterator[Record]:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=SCHEMA.names):
                 for row in batch.to_pylist():
                     whole = {name: value for name, value in row.items() if value is not None}
-                    yield read_json_row(whole, json.dumps(whole, ensure_ascii=False).encode() + b"\n")
+                    yield read_json_row(
+                        whole, json.dumps(whole, ensure_ascii=False).encode() + b"\n"
+                    )
     except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"'{path}' exists and is no parquet file of captions ({reason}): choose another --output") from None
+        raise UserError(
+            f"'{path}' exists and is no parquet file of captions ({reason}): choose another"
+            " --output"
+        ) from None

@@ -1,4 +1,6 @@
-"""Captions inside the photos themselves: each photo copied, or rewritten in place, with its caption as its description."""
+"""Captions inside the photos themselves: each photo copied, or rewritten in place, with its caption
+as its description.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,21 @@ from rnnkit.errors import UserError
 class Embedded:
     """Photos that say their captions themselves: copies in a folder, or the photos in place.
 
-    What `existing` does: with skip, a photo whose copy is there, or in place one that has a description, is left alone;
-    overwrite replaces description and copy; append and prepend add the lines that the photo's own description has not.
+    What `existing` does: with skip, a photo whose copy is there, or in place one that has a
+    description, is left alone; overwrite replaces description and copy; append and prepend add the
+    lines that the photo's own description has not.
 
     Args:
-        folder: where copies go, under the names that the photos have in the folders of `roots`; None works in place.
+        folder: where copies go, under the names that the photos have in the folders of `roots`;
+            None works in place.
         roots: the folders that were asked for.
 
     Raises: UserError naming two photos that want the same copy, or a folder that cannot be written.
     """
 
-    def __init__(self, photos: Sequence[Path], existing: str, folder: Path | None, roots: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, photos: Sequence[Path], existing: str, folder: Path | None, roots: Sequence[Path] = ()
+    ) -> None:
         self.photos, self._existing, self._folder = photos, existing, folder
         self._roots = roots
         if folder is not None:
@@ -47,7 +53,10 @@ class Embedded:
         if self._folder is not None:
             return self._target(photo).exists()
         try:
-            with photo.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with (
+                photo.open("rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+            ):
                 return read_description(data) != ""
         except (EmbedError, OSError, ValueError):  # it will be a row that says why
             return False
@@ -66,7 +75,9 @@ class Embedded:
             data = row.path.read_bytes()
             if self._existing in ("append", "prepend"):
                 lines = combined_lines(read_description(data).splitlines(), lines, self._existing)
-            _replace(self._target(row.path), with_description(data, "\n".join(lines)), like=row.path)
+            _replace(
+                self._target(row.path), with_description(data, "\n".join(lines)), like=row.path
+            )
         except EmbedError as error:
             return str(error)
         except OSError as error:
@@ -79,16 +90,24 @@ class Embedded:
 
 def _check_copies(photos: Sequence[Path], target: Callable[[Path], Path], folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"'{folder}' is a file: with --embed, --output is the folder for the copies")
+        raise UserError(
+            f"'{folder}' is a file: with --embed, --output is the folder for the copies"
+        )
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     check_writable(existing / ".probe")
     copies: dict[str, int] = {}
     for index, photo in enumerate(photos):
         copy = target(photo)
         if (other := copies.setdefault(str(copy), index)) != index:
-            raise UserError(f"'{photos[other]}' and '{photo}' would both be copied to '{copy}': rename one, or caption them one by one")
+            raise UserError(
+                f"'{photos[other]}' and '{photo}' would both be copied to '{copy}': rename one, or"
+                " caption them one by one"
+            )
         if copy.exists() and copy.samefile(photo):
-            raise UserError(f"the copy of '{photo}' would be the photo itself: use --in-place, or another --output")
+            raise UserError(
+                f"the copy of '{photo}' would be the photo itself: use --in-place, or another"
+                " --output"
+            )
 
 
 def _replace(path: Path, data: bytes, *, like: Path) -> None:

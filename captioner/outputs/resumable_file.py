@@ -29,31 +29,50 @@ class RowFile:
 
     What `existing` does with a photo that has captions in the file already:
 
-    - skip: leaves it; only the other photos are captioned. Rows of failures are taken out and those photos tried again.
+    - skip: leaves it; only the other photos are captioned. Rows of failures are taken out and those
+      photos tried again.
     - overwrite: the new row takes the old one's place, unless the photo can no longer be read.
-    - append, prepend: the new captions come after or before the old ones; one that is there already is not repeated.
+    - append, prepend: the new captions come after or before the old ones; one that is there already
+      is not repeated.
 
-    Rows of photos that are not asked for stay as they are. With skip, rows are added to the file itself. Otherwise the
-    new file grows beside the old one, as NAME.MODE.part (see `part_name`), and takes its place when all is done; the same
-    command goes on with the .part that a killed run left, and no other command touches output or .part before.
+    Rows of photos that are not asked for stay as they are. With skip, rows are added to the file
+    itself. Otherwise the new file grows beside the old one, as NAME.MODE.part (see `part_name`),
+    and takes its place when all is done; the same command goes on with the .part that a killed run
+    left, and no other command touches output or .part before.
 
-    `photos` are those to caption. Nothing is changed before the context is entered; then call the object with each row.
+    `photos` are those to caption. Nothing is changed before the context is entered; then call the
+    object with each row.
 
     Args:
-        num_captions: captions that a photo gets; where each takes a line, fewer at the end of the file are a row cut short.
-        made_by: what the captions come from, a model and its options; a .part is gone on with only where it is the same.
+        num_captions: captions that a photo gets; where each takes a line, fewer at the end of the
+            file are a row cut short.
+        made_by: what the captions come from, a model and its options; a .part is gone on with only
+            where it is the same.
 
-    Raises: UserError for a file that is not of this format, two photos that the format calls the same, an output that
-        cannot be written, or one of which a run with other options left a .part; on entering for one that another run writes.
+    Raises: UserError for a file that is not of this format, two photos that the format calls the
+        same, an output that cannot be written, or one of which a run with other options left a
+        .part; on entering for one that another run writes.
     """
 
-    grows_aside = False  # True where the format itself cannot grow row by row: see captioner.parquet
+    grows_aside = (
+        False  # True where the format itself cannot grow row by row: see captioner.parquet
+    )
 
     def __init__(
-        self, output: Path, format: Format, photos: Sequence[Path], existing: str = "skip", *, num_captions: int = 1, made_by: str = ""
+        self,
+        output: Path,
+        format: Format,
+        photos: Sequence[Path],
+        existing: str = "skip",
+        *,
+        num_captions: int = 1,
+        made_by: str = "",
     ) -> None:
         if format.name == "coco" and existing in ("append", "prepend"):
-            raise UserError(f"COCO results hold one caption a photo, so --existing {existing} cannot be: use skip or overwrite")
+            raise UserError(
+                f"COCO results hold one caption a photo, so --existing {existing} cannot be: use"
+                " skip or overwrite"
+            )
         check_writable(output)
         if output.is_symlink():
             output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
@@ -63,7 +82,9 @@ class RowFile:
         _refuse_other_parts(output, self._working)
         self._lock = RunLock(output, self._working)
         self._wanted = distinct_keys(photos, format)
-        self._dropped: set[str] = set()  # photos whose rows are left out when the file is written anew
+        self._dropped: set[str] = (
+            set()
+        )  # photos whose rows are left out when the file is written anew
         self._cut = False
         if existing == "skip" or self._working.exists():
             done = self._done(num_captions if self._working == output else None)
@@ -74,7 +95,11 @@ class RowFile:
             for record in self._rows_of_output():
                 if record.key in self._wanted:
                     self._old[record.key] = self._old.get(record.key, ()) + record.captions
-        self.photos = Photos(str(photo) for photo in photos if format.key(photo) not in done) if done else photos
+        self.photos = (
+            Photos(str(photo) for photo in photos if format.key(photo) not in done)
+            if done
+            else photos
+        )
 
     @property
     def part(self) -> Path | None:
@@ -91,7 +116,9 @@ class RowFile:
         return self._rows_of_output() if self.output.exists() else iter(())
 
     def _done(self, lines: int | None) -> set[str]:
-        """Photos that need nothing more; the last one in the file needs it if lines may be missing (None: they always may)."""
+        """Photos that need nothing more; the last one in the file needs it if lines may be missing
+        (None: they always may).
+        """
         done: set[str] = set()
         last, count = "", 0
         for record in self._rows_to_keep():
@@ -125,12 +152,16 @@ class RowFile:
         self._wanted, self._dropped = set(), set()  # both may be as large as the folder
 
     def _write_anew(self) -> None:
-        """The rows that stay, in another file that is then renamed: a kill leaves the old one or the new one, whole."""
+        """The rows that stay, in another file that is then renamed: a kill leaves the old one or
+        the new one, whole.
+        """
         temporary = self._working.with_name(f".{self._working.name}.new")
         temporary.unlink(missing_ok=True)  # of a run that was killed here
         try:
             with _GrowingFile(temporary, self.format) as file:
-                shutil.copymode(self.output if self._fresh else self._working, temporary)  # before anything private is in it
+                shutil.copymode(
+                    self.output if self._fresh else self._working, temporary
+                )  # before anything private is in it
                 for record in self._rows_to_keep():
                     if record.whole and record.key not in self._dropped:
                         file.add(record.data)
@@ -140,12 +171,19 @@ class RowFile:
 
     def __call__(self, row: Row) -> None:
         assert self._file is not None
-        data = self.format.encode(merged(row, self._old.get(self.format.key(row.path), ()), self._existing))
+        data = self.format.encode(
+            merged(row, self._old.get(self.format.key(row.path), ()), self._existing)
+        )
         if data:
             self._file.add(data)
             self._rows += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._file is None:
             return
         with self._held:
@@ -161,7 +199,9 @@ class RowFile:
 
 
 class _GrowingFile:
-    """A file of rows with the footer always in its place; a row that cannot be written whole is taken back."""
+    """A file of rows with the footer always in its place; a row that cannot be written whole is
+    taken back.
+    """
 
     def __init__(self, path: Path, format: Format) -> None:
         self._path, self._format = path, format
@@ -200,7 +240,9 @@ class _GrowingFile:
 
 
 def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
-    """A new row and the captions that the photo had, as `RowFile` says; what the old ones say is never said twice."""
+    """A new row and the captions that the photo had, as `RowFile` says; what the old ones say is
+    never said twice.
+    """
     if not old or (existing == "overwrite" and row.error is None):
         return row
     known = {caption.text for caption in old}
@@ -209,27 +251,38 @@ def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
 
 
 def combined_lines(old: Sequence[Line], new: Sequence[Line], existing: str) -> list[Line]:
-    """The lines of a caption file or description after append or prepend; one that is there already is not repeated."""
+    """The lines of a caption file or description after append or prepend; one that is there already
+    is not repeated.
+    """
     further = [line for line in new if line not in old]
     return [*further, *old] if existing == "prepend" else [*old, *further]
 
 
 def part_name(name: str, existing: str, made_by: str = "") -> str:
-    """What the new file is called while it grows beside the old one, so that no run goes on with what another one meant.
+    """What the new file is called while it grows beside the old one, so that no run goes on with
+    what another one meant.
 
     With skip the model is no part of it: what is there stays, whatever it was made by.
     """
-    mark = f"-{hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]}" if made_by and existing != "skip" else ""
+    mark = (
+        f"-{hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]}"
+        if made_by and existing != "skip"
+        else ""
+    )
     return f"{name}.{existing}{mark}.part"
 
 
 def _refuse_other_parts(output: Path, own: Path) -> None:
     for other in sorted(output.parent.glob(f"{glob.escape(output.name)}.*.part")):
-        found = re.fullmatch(rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part", other.name.removeprefix(f"{output.name}."))
+        found = re.fullmatch(
+            rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part",
+            other.name.removeprefix(f"{output.name}."),
+        )
         if found and other != own:
             raise UserError(
-                f"'{other}' is what a run with --existing {found[1]} and other options than these has done so far: "
-                "finish that run with its own command, or delete the file if it was stopped"
+                f"'{other}' is what a run with --existing {found[1]} and other options than these"
+                " has done so far: finish that run with its own command, or delete the file if it"
+                " was stopped"
             )
 
 
@@ -243,7 +296,10 @@ def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:
         key = format.key(photo)
         if key in keys:
             first = next(other for other in photos if format.key(other) == key)
-            raise UserError(f"'{first}' and '{photo}' would both be '{key}' in {format.name}: rename one, or use another --format")
+            raise UserError(
+                f"'{first}' and '{photo}' would both be '{key}' in {format.name}: rename one, or"
+                " use another --format"
+            )
         keys.add(key)
     return keys
 
@@ -251,7 +307,8 @@ def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:
 def read_rows(path: Path, format: Format, wanted: set[str]) -> Iterator[Record]:
     """The rows of a file; a cut end comes last, as a record that is not whole.
 
-    Raises: UserError if the file is not of this format, or ends with anything but the beginning of a row of a wanted photo.
+    Raises: UserError if the file is not of this format, or ends with anything but the beginning of
+        a row of a wanted photo.
     """
     with path.open("rb") as stream:
         head = stream.read(len(format.header))
@@ -261,8 +318,9 @@ def read_rows(path: Path, format: Format, wanted: set[str]) -> Iterator[Record]:
                     if not record.whole and not _is_cut_row(record.data, format, wanted):
                         shown = record.data.strip()[:60].decode(errors="replace")
                         raise UserError(
-                            f"'{path}' ends with '{shown}', which is no whole row and not of these photos: run the command that wrote it, "
-                            "repair the file, or choose another --output"
+                            f"'{path}' ends with '{shown}', which is no whole row and not of these"
+                            " photos: run the command that wrote it, repair the file, or choose"
+                            " another --output"
                         )
                     yield record
                 return
@@ -274,7 +332,10 @@ def read_rows(path: Path, format: Format, wanted: set[str]) -> Iterator[Record]:
             return
         else:
             reason = f"it begins with {head!r}"
-    raise UserError(f"'{path}' exists and is no {format.name} file of captions ({reason}): choose another --output, or another --format")
+    raise UserError(
+        f"'{path}' exists and is no {format.name} file of captions ({reason}): choose another"
+        " --output, or another --format"
+    )
 
 
 def _is_cut_row(data: bytes, format: Format, wanted: set[str]) -> bool:
@@ -284,7 +345,9 @@ def _is_cut_row(data: bytes, format: Format, wanted: set[str]) -> bool:
         return True
     for key in wanted:
         beginning = format.beginning(key)
-        if beginning.startswith(data) or (data.startswith(beginning) and b"\n" not in data[len(beginning) :].removesuffix(b"\n")):
+        if beginning.startswith(data) or (
+            data.startswith(beginning) and b"\n" not in data[len(beginning) :].removesuffix(b"\n")
+        ):
             return True
     return False
 

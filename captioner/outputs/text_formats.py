@@ -19,17 +19,22 @@ from captioner.jobs.pipeline import Row
 
 @dataclass(frozen=True)
 class Record:
-    """A row read back. The key is the photo's name as it stands in the file, the data is what stands there."""
+    """A row read back. The key is the photo's name as it stands in the file, the data is what
+    stands there.
+    """
 
     key: str
     data: bytes
-    captions: tuple[Caption, ...] = ()  # without words, and without a score (nan) where the format keeps none
+    captions: tuple[
+        Caption, ...
+    ] = ()  # without words, and without a score (nan) where the format keeps none
     error: str | None = None
     whole: bool = True  # False: the end of the file, where a run was killed while it wrote
 
 
 class Format:
-    """A text format. Everything is bytes, so that a place in the file is a number that means the same in every format.
+    """A text format. Everything is bytes, so that a place in the file is a number that means the
+    same in every format.
 
     A file is `header`, then rows with `separator` between them, then `footer`.
     """
@@ -51,7 +56,8 @@ class Format:
         raise NotImplementedError
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
-        """Rows of a file after its header; what is left at the end and is no whole row comes last, as a record that is not whole.
+        """Rows of a file after its header; what is left at the end and is no whole row comes last,
+        as a record that is not whole.
 
         Raises: ValueError, KeyError or TypeError at a whole line that is no row.
         """
@@ -66,8 +72,8 @@ class Format:
 class Tsv(Format):
     """path<TAB>caption; a line for each caption, none for a photo that failed.
 
-    A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On Windows no path can
-    hold the first three, and backslashes stand as they are.
+    A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On
+    Windows no path can hold the first three, and backslashes stand as they are.
     """
 
     name = "tsv"
@@ -80,7 +86,10 @@ class Tsv(Format):
         return name.encode("utf-8", "backslashreplace").decode()
 
     def encode(self, row: Row) -> bytes:
-        return b"".join(self.beginning(self.key(row.path)) + caption.text.encode() + b"\n" for caption in row.captions)
+        return b"".join(
+            self.beginning(self.key(row.path)) + caption.text.encode() + b"\n"
+            for caption in row.captions
+        )
 
     def beginning(self, key: str) -> bytes:
         return key.encode() + b"\t"
@@ -119,7 +128,10 @@ class Csv(Format):
         path = self.key(row.path)
         if row.error is not None:
             return _csv_line(path, "", "", "error", row.error)
-        return b"".join(_csv_line(path, caption.text, _score(caption.score), "ok", "") for caption in row.captions)
+        return b"".join(
+            _csv_line(path, caption.text, _score(caption.score), "ok", "")
+            for caption in row.captions
+        )
 
     def beginning(self, key: str) -> bytes:
         return _csv_line(key, "")[:-1]
@@ -137,16 +149,24 @@ class Csv(Format):
 
     def decode(self, data: bytes) -> Record:
         try:
-            ((path, caption, score, status, error),) = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
+            ((path, caption, score, status, error),) = csv.reader(
+                io.StringIO(data.decode(), newline=""), strict=True
+            )
         except csv.Error as reason:
             raise ValueError(str(reason)) from None
         if status not in ("ok", "error"):
             raise ValueError(f"status is {status!r}, not ok or error")
-        return Record(path, data, error=error) if status == "error" else Record(path, data, (_caption(caption, score),))
+        return (
+            Record(path, data, error=error)
+            if status == "error"
+            else Record(path, data, (_caption(caption, score),))
+        )
 
 
 class Coco(Format):
-    """COCO results, an array of image_id and caption: one caption a photo, none for a photo that failed."""
+    """COCO results, an array of image_id and caption: one caption a photo, none for a photo that
+    failed.
+    """
 
     name = "coco"
     header, separator, footer = b"[", b",", b"\n]\n"
@@ -155,7 +175,11 @@ class Coco(Format):
         return json.dumps(image_id(path))
 
     def encode(self, row: Row) -> bytes:
-        return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text}) if row.captions else b""
+        return (
+            b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
+            if row.captions
+            else b""
+        )
 
     def beginning(self, key: str) -> bytes:
         return b"\n" + _json({"image_id": json.loads(key)})[:-1] + b", "
@@ -194,7 +218,9 @@ def json_row(row: Row) -> dict[str, object]:
     best = row.captions[0]
     record |= {"caption": best.text, "score": round(best.score, 4), "status": "ok"}
     if len(row.captions) > 1:
-        record["captions"] = [{"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions]
+        record["captions"] = [
+            {"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions
+        ]
     return record
 
 
@@ -208,7 +234,9 @@ def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
     if record["status"] == "error":
         return Record(record["path"], data, error=str(record["error"]))
     captions = record.get("captions") or [record]
-    return Record(record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions))
+    return Record(
+        record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions)
+    )
 
 
 def _caption(text: str, score: float | str = float("nan")) -> Caption:
@@ -218,13 +246,18 @@ def _caption(text: str, score: float | str = float("nan")) -> Caption:
 
 
 def _json(value: dict[str, Any]) -> bytes:
-    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes them as JSON does.
+    # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes them as JSON
+    # does.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _csv_line(*cells: str) -> bytes:
-    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see when it reads.
-    marked = ('"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell for cell in cells)
+    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see
+    # when it reads.
+    marked = (
+        '"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell
+        for cell in cells
+    )
     return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
 
 

@@ -1,6 +1,8 @@
-"""Tar shards of webdataset, for which the extra `webdataset` is needed: photos or shards in, shards with captions out.
+"""Tar shards of webdataset, for which the extra `webdataset` is needed: photos or shards in, shards
+with captions out.
 
-A sample is a photo, its caption as `txt`, its whole row as `caption.json`, and whatever else it had in a shard.
+A sample is a photo, its caption as `txt`, its whole row as `caption.json`, and whatever else it had
+in a shard.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ try:
     from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
     from webdataset.writer import TarWriter
 except ImportError:
-    raise UserError('tar shards need webdataset: pip install "show-and-spell[webdataset]"') from None
+    raise UserError(
+        'tar shards need webdataset: pip install "show-and-spell[webdataset]"'
+    ) from None
 
 SAMPLES = 1000  # in a shard made from photos
 TEXT, ROW = "txt", "caption.json"
@@ -38,18 +42,23 @@ Sample = dict[str, Any]  # bytes by extension, and the name without extension un
 
 
 class PhotoShards:
-    """Photos copied with their captions into shards 00000.tar, 00001.tar ... of a folder. See `captioner.outputs.base.Output`.
+    """Photos copied with their captions into shards 00000.tar, 00001.tar ... of a folder. See
+    `captioner.outputs.base.Output`.
 
-    A shard is NAME.tar.part until it is full or the run ends; the next run goes on with the one that a killed run left.
-    A new one has a number above all others here, so that shards may be moved away; a key is the shard's number, then the place in it.
-    Photos that are in a shard are skipped; those that failed are in none, and are tried again.
+    A shard is NAME.tar.part until it is full or the run ends; the next run goes on with the one
+    that a killed run left. A new one has a number above all others here, so that shards may be
+    moved away; a key is the shard's number, then the place in it. Photos that are in a shard are
+    skipped; those that failed are in none, and are tried again.
 
     Raises: UserError for a folder that cannot be written or holds other shards.
     """
 
     def __init__(self, photos: Sequence[Path], existing: str, folder: Path) -> None:
         if existing != "skip":
-            raise UserError(f"shards of photos are only added to, so --existing {existing} cannot be: choose another --output")
+            raise UserError(
+                f"shards of photos are only added to, so --existing {existing} cannot be: choose"
+                " another --output"
+            )
         _check_folder(folder)
         self._folder, self._lock = folder, RunLock(folder, inside=True)
         self._shard: _Shard | None = None
@@ -92,7 +101,12 @@ class PhotoShards:
             self._shard = None
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with self._held:
             if self._shard is not None and kind is None:
                 self._shard.finish()
@@ -101,30 +115,40 @@ class PhotoShards:
 
 
 class CaptionedShards:
-    """Shards in, shards of the same names out, with a caption added to each sample that has a photo. See `captioner.outputs.base.Output`.
+    """Shards in, shards of the same names out, with a caption added to each sample that has a
+    photo. See `captioner.outputs.base.Output`.
 
-    What `existing` does with a sample that has a `txt` already: skip passes it on as it is; overwrite replaces the text;
-    append and prepend add the lines that it has not. A shard that is in the output folder is skipped whole; the one that
-    a killed run left as NAME.tar.part is gone on with. A photo that fails keeps its sample, with the reason in caption.json.
+    What `existing` does with a sample that has a `txt` already: skip passes it on as it is;
+    overwrite replaces the text; append and prepend add the lines that it has not. A shard that is
+    in the output folder is skipped whole; the one that a killed run left as NAME.tar.part is gone
+    on with. A photo that fails keeps its sample, with the reason in caption.json.
 
     A damaged shard is a failure in the summary, and stays as NAME.tar.part; the others are done.
 
     `photos` can be gone through once, while its rows are handed in in their order.
 
     Args:
-        summary: where damaged shards are counted, and as skipped the photos that had captions already.
+        summary: where damaged shards are counted, and as skipped the photos that had captions
+            already.
 
     Raises: UserError for a folder that cannot be written, or two shards of one name.
     """
 
-    def __init__(self, shards: Sequence[Path], existing: str, folder: Path, summary: Summary) -> None:
+    def __init__(
+        self, shards: Sequence[Path], existing: str, folder: Path, summary: Summary
+    ) -> None:
         _check_folder(folder)
         names: dict[str, Path] = {}
         for shard in shards:
             if names.setdefault(shard.name, shard) != shard:
-                raise UserError(f"'{names[shard.name]}' and '{shard}' would both become '{folder / shard.name}': rename one")
+                raise UserError(
+                    f"'{names[shard.name]}' and '{shard}' would both become"
+                    f" '{folder / shard.name}': rename one"
+                )
             if shard.parent.resolve() == folder.resolve():
-                raise UserError(f"'{shard}' lies in '{folder}' itself: choose another folder for --output")
+                raise UserError(
+                    f"'{shard}' lies in '{folder}' itself: choose another folder for --output"
+                )
         self._existing, self._folder, self._lock = existing, folder, RunLock(folder, inside=True)
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
         self.photos: Iterable[Picture] = self._read()
@@ -152,7 +176,10 @@ class CaptionedShards:
     def _read_one(self, path: Path) -> Iterator[Picture]:
         done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
         for sample in _read_shard(path):
-            extension = next((name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None)
+            extension = next(
+                (name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS),
+                None,
+            )
             has_all = sample["__key__"] in done or (self._existing == "skip" and TEXT in sample)
             self._summary.skipped += has_all and extension is not None
             if sample["__key__"] in done:
@@ -170,7 +197,11 @@ class CaptionedShards:
         assert isinstance(sample, dict)
         described = _described(row)
         if self._existing in ("append", "prepend") and TEXT in sample and TEXT in described:
-            described[TEXT] = b"\n".join(combined_lines(sample[TEXT].splitlines(), described[TEXT].splitlines(), self._existing))
+            described[TEXT] = b"\n".join(
+                combined_lines(
+                    sample[TEXT].splitlines(), described[TEXT].splitlines(), self._existing
+                )
+            )
         self._write(sample | described)
         self._catch_up()
 
@@ -196,7 +227,12 @@ class CaptionedShards:
             self._shard.leave()
         self._shard = None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
             self._leave()
         finally:
@@ -208,7 +244,9 @@ class _DamagedError(Exception):
 
 
 class _Shard:
-    """One shard while it grows as NAME.part; what a killed run left of it stays, up to the last whole sample."""
+    """One shard while it grows as NAME.part; what a killed run left of it stays, up to the last
+    whole sample.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._part = path, path.with_name(f"{path.name}.part")
@@ -230,7 +268,10 @@ class _Shard:
         self._writer.close()
         self._stream.close()
         if self.path.exists():
-            raise UserError(f"'{self.path}' is there already and is not replaced: move it or '{self._part}' elsewhere")
+            raise UserError(
+                f"'{self.path}' is there already and is not replaced: move it or '{self._part}'"
+                " elsewhere"
+            )
         self._part.replace(self.path)
 
     def leave(self) -> None:
@@ -249,11 +290,17 @@ class _Found:
 
 
 def _samples_in(path: Path) -> list[_Found]:
-    """Samples of a shard; of one that is still a NAME.part only those after which another one began, as the last may be cut."""
+    """Samples of a shard; of one that is still a NAME.part only those after which another one
+    began, as the last may be cut.
+    """
     found: list[_Found] = []
     if not path.exists():
         return found
-    with suppress(tarfile.TarError, EOFError), path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+    with (
+        suppress(tarfile.TarError, EOFError),
+        path.open("rb") as stream,
+        tarfile.open(fileobj=stream, mode="r:") as tar,
+    ):
         for member in tar:
             key, extension = base_plus_ext(member.name)
             if not found or found[-1].key != key:
@@ -275,17 +322,24 @@ def _photo_of(sample: _Found, shard: Path) -> str:
     try:
         return str(json.loads(sample.row)["path"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"'{shard}' exists and was not made from photos here: choose another folder for --output") from None
+        raise UserError(
+            f"'{shard}' exists and was not made from photos here: choose another folder for"
+            " --output"
+        ) from None
 
 
 def _read_shard(path: Path) -> Iterator[Sample]:
     try:
         # An open file, never a name: webdataset would run what follows "pipe:" in one.
         with path.open("rb") as stream:
-            yield from group_by_keys((file | {"__url__": ""} for file in tar_file_iterator(stream)), lcase=False)
+            yield from group_by_keys(
+                (file | {"__url__": ""} for file in tar_file_iterator(stream)), lcase=False
+            )
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(map(str, error.args[:1]))
-        raise _DamagedError(reason.partition(" @ <")[0]) from None  # webdataset adds what the open file is called in Python
+        raise _DamagedError(
+            reason.partition(" @ <")[0]
+        ) from None  # webdataset adds what the open file is called in Python
 
 
 # Names as JSON in UTF-8 can hold them.
@@ -295,7 +349,11 @@ _NAMES = Format()
 def _described(row: Row) -> Sample:
     """The caption, and the row as JSON."""
     record = json.dumps(json_row(row) | {"path": _NAMES.key(row.path)}, ensure_ascii=False).encode()
-    return {ROW: record} if row.error is not None else {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
+    return (
+        {ROW: record}
+        if row.error is not None
+        else {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
+    )
 
 
 def _check_folder(folder: Path) -> None:

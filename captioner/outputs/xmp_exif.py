@@ -1,7 +1,9 @@
-"""What a photo says about itself, XMP's dc:description and EXIF's ImageDescription, read and written without touching a pixel.
+"""What a photo says about itself, XMP's dc:description and EXIF's ImageDescription, read and
+written without touching a pixel.
 
-Only the container is rewritten: the segments of a JPEG (ITU T.81, B.1.1; for XMP ISO 16684-1 and its part 3) or the chunks
-of a PNG (ISO 15948, 11; eXIf of 2017). Everything else in it, and the compressed picture, is copied as it is.
+Only the container is rewritten: the segments of a JPEG (ITU T.81, B.1.1; for XMP ISO 16684-1 and
+its part 3) or the chunks of a PNG (ISO 15948, 11; eXIf of 2017). Everything else in it, and the
+compressed picture, is copied as it is.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from xml.etree import ElementTree
 from rnnkit.errors import UserError
 
 Data = bytes | mmap.mmap
-Block = tuple[str, int, int, bytes]  # what it is (exif, xmp or other), where it begins and ends in the file, what it holds
+Block = tuple[
+    str, int, int, bytes
+]  # what it is (exif, xmp or other), where it begins and ends in the file, what it holds
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # how these segments of a JPEG begin
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -25,7 +29,11 @@ _START_OF_SCAN, _APP0, _APP1 = 0xDA, 0xE0, 0xE1
 _KEYWORD = b"XML:com.adobe.xmp\0"  # of the iTXt chunk of a PNG
 _SEGMENT_LIMIT, _XMP_LIMIT = 65533, 1 << 24
 _IMAGE_DESCRIPTION, _ASCII = 270, 2
-_RDF, _DC, _X = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}", "{http://purl.org/dc/elements/1.1/}", "{adobe:ns:meta/}"
+_RDF, _DC, _X = (
+    "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}",
+    "{http://purl.org/dc/elements/1.1/}",
+    "{adobe:ns:meta/}",
+)
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _PREFIXES = {"rdf": _RDF[1:-1], "dc": _DC[1:-1], "x": _X[1:-1]}
 
@@ -35,7 +43,8 @@ class EmbedError(UserError):
 
 
 def read_description(data: Data) -> str:
-    """What a photo says about itself: its XMP description, else its EXIF one; empty where there is none.
+    """What a photo says about itself: its XMP description, else its EXIF one; empty where there is
+    none.
 
     Raises: EmbedError if it is neither JPEG nor PNG, or damaged.
     """
@@ -73,7 +82,7 @@ def with_description(data: Data, text: str) -> bytes:
     return b"".join([*parts, data[blocks[-1][2] :]])
 
 
-# --- containers -------------------------------------------------------------------------------------------------------
+# --- containers -----------------------------------------------------------------------------------
 
 
 def _blocks(data: Data) -> Iterator[Block]:
@@ -127,8 +136,13 @@ def _chunks(data: Data) -> Iterator[Block]:
 
 
 def _international_text(body: bytes) -> bytes:
-    """The text of an iTXt chunk: after the keyword two flags, then a language and a translated keyword that end with zeros."""
-    compressed, text = body[len(_KEYWORD) : len(_KEYWORD) + 1] == b"\1", body[len(_KEYWORD) + 2 :].split(b"\0", 2)[-1]
+    """The text of an iTXt chunk: after the keyword two flags, then a language and a translated
+    keyword that end with zeros.
+    """
+    compressed, text = (
+        body[len(_KEYWORD) : len(_KEYWORD) + 1] == b"\1",
+        body[len(_KEYWORD) + 2 :].split(b"\0", 2)[-1],
+    )
     if not compressed:
         return text
     try:
@@ -153,11 +167,13 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-# --- EXIF: a TIFF file whose first directory has the entry ImageDescription --------------------------------------------
+# --- EXIF: a TIFF file whose first directory has the entry ImageDescription -----------------------
 
 
 def _directory(exif: bytes) -> tuple[str, int, list[bytes], bytes]:
-    """Byte order for struct, place of the first directory, its entries of 12 bytes, and its pointer to the next directory."""
+    """Byte order for struct, place of the first directory, its entries of 12 bytes, and its pointer
+    to the next directory.
+    """
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4], "")
     try:
         (place,) = struct.unpack_from(f"{order}I", exif, 4)
@@ -167,11 +183,18 @@ def _directory(exif: bytes) -> tuple[str, int, list[bytes], bytes]:
     if not order or place + 2 + 12 * count + 4 > len(exif):
         raise EmbedError("its EXIF is damaged")
     start = place + 2
-    return order, place, [exif[start + 12 * n : start + 12 * (n + 1)] for n in range(count)], exif[start + 12 * count :][:4]
+    return (
+        order,
+        place,
+        [exif[start + 12 * n : start + 12 * (n + 1)] for n in range(count)],
+        exif[start + 12 * count :][:4],
+    )
 
 
 def _description_place(order: str, start: int, entries: list[bytes]) -> tuple[int, int, int] | None:
-    """Where the entry of the description is, where its text is, and how many bytes that has; up to four lie in the entry."""
+    """Where the entry of the description is, where its text is, and how many bytes that has; up to
+    four lie in the entry.
+    """
     for number, entry in enumerate(entries):
         tag, kind, count, place = struct.unpack(f"{order}HHII", entry)
         if (tag, kind) == (_IMAGE_DESCRIPTION, _ASCII):
@@ -190,7 +213,9 @@ def _exif_description(exif: bytes) -> str:
 
 
 def _with_exif(exif: bytes, text: str) -> bytes:
-    """EXIF with that description. Nothing else moves, because makers' notes hold places in the file that nobody else knows."""
+    """EXIF with that description. Nothing else moves, because makers' notes hold places in the file
+    that nobody else knows.
+    """
     exif = exif or b"II*\0" + struct.pack("<IHI", 8, 0, 0)
     value = text.encode() + b"\0"
     order, start, entries, following = _directory(exif)
@@ -199,18 +224,29 @@ def _with_exif(exif: bytes, text: str) -> bytes:
         entry, place, count = found
         exif = exif[:place] + value.ljust(count, b"\0") + exif[place + count :]
         return exif[: entry + 4] + struct.pack(f"{order}I", len(value)) + exif[entry + 8 :]
-    # A new first directory at the end, where there is room; the old one is left as so many unused bytes.
+    # A new first directory at the end, where there is room; the old one is left as so many unused
+    # bytes.
     exif += b"\0" * (len(exif) % 2)
-    entries = [entry for entry in entries if struct.unpack_from(f"{order}H", entry)[0] != _IMAGE_DESCRIPTION]
+    entries = [
+        entry
+        for entry in entries
+        if struct.unpack_from(f"{order}H", entry)[0] != _IMAGE_DESCRIPTION
+    ]
     after = len(exif) + 2 + 12 * (len(entries) + 1) + 4
     held = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(f"{order}I", after)
     entries.append(struct.pack(f"{order}HHI", _IMAGE_DESCRIPTION, _ASCII, len(value)) + held)
     entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry)[0])
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + following
-    return exif[:4] + struct.pack(f"{order}I", len(exif)) + exif[8:] + directory + (value if len(value) > 4 else b"")
+    return (
+        exif[:4]
+        + struct.pack(f"{order}I", len(exif))
+        + exif[8:]
+        + directory
+        + (value if len(value) > 4 else b"")
+    )
 
 
-# --- XMP: RDF in XML, where dc:description is a text in several languages -----------------------------------------------
+# --- XMP: RDF in XML, where dc:description is a text in several languages -------------------------
 
 
 def _parse_xmp(xmp: bytes) -> tuple[ElementTree.Element, ElementTree.Element]:
@@ -218,7 +254,9 @@ def _parse_xmp(xmp: bytes) -> tuple[ElementTree.Element, ElementTree.Element]:
     text = xmp.decode("utf-8", "replace").strip("\ufeff \t\r\n\0")
     try:
         if "<!DOCTYPE" in text:
-            raise EmbedError("its XMP is damaged")  # none has one, and what it could ask for is not wanted
+            raise EmbedError(
+                "its XMP is damaged"
+            )  # none has one, and what it could ask for is not wanted
         for prefix, address in re.findall(r"xmlns:([\w.-]+)\s*=\s*[\"']([^\"']+)", text):
             with suppress(ValueError):  # a prefix that ElementTree makes up itself
                 ElementTree.register_namespace(prefix, address)
@@ -228,13 +266,17 @@ def _parse_xmp(xmp: bytes) -> tuple[ElementTree.Element, ElementTree.Element]:
     about = list(root.iter(f"{_RDF}Description"))
     if not about:
         raise EmbedError("its XMP is damaged")
-    return root, next((each for each in about if each.find(f"{_DC}description") is not None), about[0])
+    return root, next(
+        (each for each in about if each.find(f"{_DC}description") is not None), about[0]
+    )
 
 
 def _default_item(about: ElementTree.Element) -> ElementTree.Element | None:
     """The rdf:li of the language x-default, else the first."""
     items = about.findall(f"{_DC}description/{_RDF}Alt/{_RDF}li")
-    return next((item for item in items if item.get(_LANGUAGE) == "x-default"), items[0] if items else None)
+    return next(
+        (item for item in items if item.get(_LANGUAGE) == "x-default"), items[0] if items else None
+    )
 
 
 def _with_xmp(xmp: bytes, text: str) -> bytes:
@@ -244,13 +286,17 @@ def _with_xmp(xmp: bytes, text: str) -> bytes:
         root, about = _parse_xmp(xmp)
     else:
         root = ElementTree.Element(f"{_X}xmpmeta")
-        about = ElementTree.SubElement(ElementTree.SubElement(root, f"{_RDF}RDF"), f"{_RDF}Description", {f"{_RDF}about": ""})
+        about = ElementTree.SubElement(
+            ElementTree.SubElement(root, f"{_RDF}RDF"), f"{_RDF}Description", {f"{_RDF}about": ""}
+        )
     item = _default_item(about)
     if item is None:
         for old in about.findall(f"{_DC}description"):  # of a form that XMP does not know
             about.remove(old)
         about.attrib.pop(f"{_DC}description", None)
-        alternatives = ElementTree.SubElement(ElementTree.SubElement(about, f"{_DC}description"), f"{_RDF}Alt")
+        alternatives = ElementTree.SubElement(
+            ElementTree.SubElement(about, f"{_DC}description"), f"{_RDF}Alt"
+        )
         item = ElementTree.SubElement(alternatives, f"{_RDF}li", {_LANGUAGE: "x-default"})
     item.text = text
     body = ElementTree.tostring(root, encoding="unicode")

@@ -1,4 +1,6 @@
-"""Training photos as batches: the same order, captions and views for every process, made while the step before is computed."""
+"""Training photos as batches: the same order, captions and views for every process, made while the
+step before is computed.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +22,47 @@ from captioner.training.feature_cache import PhotoRows
 class Photos:
     """Training or validation photos with encoded captions, and their cached rows."""
 
-    def __init__(self, examples: Sequence[Example], rows: PhotoRows, indices: Sequence[int], vocabulary: Vocabulary, longest: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        rows: PhotoRows,
+        indices: Sequence[int],
+        vocabulary: Vocabulary,
+        longest: int,
+    ) -> None:
         self.examples, self.rows, self.indices = list(examples), rows, np.asarray(indices)
         self.tokens = [[tokenize(caption) for caption in example.captions] for example in examples]
-        self.ids = [[vocabulary.encode(tokens[:longest]) for tokens in captions] for captions in self.tokens]
+        self.ids = [
+            [vocabulary.encode(tokens[:longest]) for tokens in captions] for captions in self.tokens
+        ]
         # Mirroring a photo whose caption says "left" would make the caption wrong.
-        self.mirrorable = np.array([not any({"left", "right"} & set(tokens) for tokens in captions) for captions in self.tokens])
+        self.mirrorable = np.array(
+            [
+                not any({"left", "right"} & set(tokens) for tokens in captions)
+                for captions in self.tokens
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def inputs(self, chosen: np.ndarray, views: np.ndarray | None = None) -> Tensor:
-        """Rows of chosen photos, (B, R, channels) or (B, h, w, C), in the given views (B,); None takes the photo as it is."""
+        """Rows of chosen photos, (B, R, channels) or (B, h, w, C), in the given views (B,); None
+        takes the photo as it is.
+        """
         seen = np.zeros(len(chosen), dtype=int) if views is None else views
-        return torch.from_numpy(np.stack([self.rows.rows[index, view] for index, view in zip(self.indices[chosen], seen, strict=True)]))
+        return torch.from_numpy(
+            np.stack(
+                [
+                    self.rows.rows[index, view]
+                    for index, view in zip(self.indices[chosen], seen, strict=True)
+                ]
+            )
+        )
 
-    def draw_views(self, chosen: np.ndarray, generator: np.random.Generator, mirror: bool) -> np.ndarray:
+    def draw_views(
+        self, chosen: np.ndarray, generator: np.random.Generator, mirror: bool
+    ) -> np.ndarray:
         """A random view (B,) of each photo; odd ones are mirrored."""
         views = generator.integers(0, self.rows.rows.shape[1], len(chosen))
         return np.where(self.mirrorable[chosen] & mirror, views, views - views % 2)
@@ -46,9 +73,11 @@ def epoch_batches(
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
     """One process's share of an epoch.
 
-    Yields: chosen photos (B,), their inputs, words (B, K, T + 1) with each photo's longest sentence first, and the
-    number of target words in the whole step. Every process draws the same order, captions and views and takes every
-    world-th photo, so one process with the whole batch and several with a share each see the same data.
+    Yields: chosen photos (B,), their inputs, words (B, K, T + 1) with each photo's longest sentence
+        first, and the
+    number of target words in the whole step. Every process draws the same order, captions and views
+    and takes every world-th photo, so one process with the whole batch and several with a share
+    each see the same data.
     """
     generator = np.random.default_rng((config.seed, epoch))
     order = generator.permutation(len(photos))
@@ -58,16 +87,24 @@ def epoch_batches(
     def drawn() -> Iterator[tuple[np.ndarray, list[list[list[int]]], np.ndarray]]:
         for start in range(0, len(order) - size + 1, size):
             chosen = order[start : start + size]
-            picks = [_pick(generator, len(photos.ids[photo]), config.captions_per_photo) for photo in chosen]
+            picks = [
+                _pick(generator, len(photos.ids[photo]), config.captions_per_photo)
+                for photo in chosen
+            ]
             sentences = [
-                sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True) for photo, pick in zip(chosen, picks, strict=True)
+                sorted((photos.ids[photo][i] for i in pick), key=len, reverse=True)
+                for photo, pick in zip(chosen, picks, strict=True)
             ]
             yield chosen, sentences, photos.draw_views(chosen, generator, config.mirror)
 
-    def build(chosen: np.ndarray, sentences: list[list[list[int]]], views: np.ndarray) -> tuple[np.ndarray, Tensor, Tensor, int]:
+    def build(
+        chosen: np.ndarray, sentences: list[list[list[int]]], views: np.ndarray
+    ) -> tuple[np.ndarray, Tensor, Tensor, int]:
         targets = sum(len(ids) - 1 for group in sentences for ids in group)
         longest = max(len(group[0]) for group in sentences)
-        words = torch.tensor([[ids + [PAD] * (longest - len(ids)) for ids in group] for group in sentences[mine]])
+        words = torch.tensor(
+            [[ids + [PAD] * (longest - len(ids)) for ids in group] for group in sentences[mine]]
+        )
         return chosen[mine], photos.inputs(chosen[mine], views[mine]), words, targets
 
     yield from _ahead(build, drawn())
@@ -76,7 +113,9 @@ def epoch_batches(
 def _pick(generator: np.random.Generator, available: int, wanted: int) -> np.ndarray:
     if available >= wanted:
         return generator.choice(available, wanted, replace=False)
-    return np.concatenate([np.arange(available), generator.integers(0, available, wanted - available)])
+    return np.concatenate(
+        [np.arange(available), generator.integers(0, available, wanted - available)]
+    )
 
 
 def _ahead(build: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[Any]:

@@ -1,4 +1,6 @@
-"""Self-critical sequence training (Rennie et al. 2017): rewards of sampled sentences, and the targets whose loss is its gradient."""
+"""Self-critical sequence training (Rennie et al. 2017): rewards of sampled sentences, and the
+targets whose loss is its gradient.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ _END = "<end>"
 class Reward:
     """CIDEr-D of sampled sentences against the training captions of their photos.
 
-    Document frequencies are those of the training captions. The end of a sentence counts as a word, in samples and
-    references alike; otherwise breaking off in the middle would pay.
+    Document frequencies are those of the training captions. The end of a sentence counts as a word,
+    in samples and references alike; otherwise breaking off in the middle would pay.
 
     Args:
         references: tokenised training captions, one group a photo.
@@ -33,14 +35,22 @@ class Reward:
 
     def __call__(self, chosen: np.ndarray, sampled: Tensor) -> Tensor:
         """Rewards (B, K) of sampled ids (B, K, L) for the photos with indices `chosen` (B,)."""
-        sentences = [self._vocabulary.tokens(ids) + [_END] * (END in ids) for group in sampled.tolist() for ids in group]
+        sentences = [
+            self._vocabulary.tokens(ids) + [_END] * (END in ids)
+            for group in sampled.tolist()
+            for ids in group
+        ]
         references = [self._references[photo] for photo in chosen for _ in range(sampled.shape[1])]
-        rewards = self._cider.scores(sentences, references).reshape(sampled.shape[:2]).astype(np.float32)
+        rewards = (
+            self._cider.scores(sentences, references).reshape(sampled.shape[:2]).astype(np.float32)
+        )
         return torch.from_numpy(rewards).to(sampled.device)
 
 
 def word_mask(sampled: Tensor) -> Tensor:
-    """1 for the words of sampled ids (..., L), the first <end> among them, 0 for the filling after it."""
+    """1 for the words of sampled ids (..., L), the first <end> among them, 0 for the filling after
+    it.
+    """
     ends = (sampled == END).int()
     return (ends.cumsum(dim=-1) - ends == 0).float()
 
@@ -48,28 +58,37 @@ def word_mask(sampled: Tensor) -> Tensor:
 def self_critical_targets(
     sampled: Tensor, rewards: Tensor, given: Tensor, *, share: float, normalizer: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sentences and loss weights whose weighted negative log-likelihood has the policy gradient (Rennie et al. 2017, eq. 7).
+    """Sentences and loss weights whose weighted negative log-likelihood has the policy gradient
+    (Rennie et al. 2017, eq. 7).
 
-    A sample's advantage is its reward less the mean reward of the photo's other samples (Luo 2020, arXiv 2003.09971).
+    A sample's advantage is its reward less the mean reward of the photo's other samples (Luo 2020,
+    arXiv 2003.09971).
 
     Args:
         sampled: ids (B, K, L), filled with <end> after the first <end>.
         rewards: (B, K).
         given: people's sentences (B, G, T + 1) from <start> on, filled with <pad>.
         share: weight of each of their words in the loss.
-        normalizer: what the samples' weights are divided by: the number of their words over all processes / processes.
+        normalizer: what the samples' weights are divided by: the number of their words over all
+            processes / processes.
 
     Returns: words (B, K + G, N + 1) and weights (B, K + G, N).
     """
     count = rewards.shape[1]
     advantages = (rewards - rewards.mean(dim=1, keepdim=True)) * count / (count - 1)  # (B, K)
     alive = word_mask(sampled)  # (B, K, L)
-    own = torch.cat([torch.full_like(sampled[..., :1], START), sampled.masked_fill(alive == 0, PAD)], dim=-1)
+    own = torch.cat(
+        [torch.full_like(sampled[..., :1], START), sampled.masked_fill(alive == 0, PAD)], dim=-1
+    )
     longest = max(own.shape[-1], given.shape[-1])
     own, given = (F.pad(words, (0, longest - words.shape[-1]), value=PAD) for words in (own, given))
-    own_weights = F.pad(alive * advantages.unsqueeze(-1) / normalizer, (0, longest - 1 - alive.shape[-1]))
+    own_weights = F.pad(
+        alive * advantages.unsqueeze(-1) / normalizer, (0, longest - 1 - alive.shape[-1])
+    )
     words = torch.cat([own, given], dim=1)
     weights = torch.cat([own_weights, (given[..., 1:] != PAD) * share], dim=1)
     # The longest first: the decoder leaves out columns that have no words any more.
-    order = (words != PAD).sum(dim=-1).argsort(dim=1, descending=True).unsqueeze(-1)  # (B, K + G, 1)
+    order = (
+        (words != PAD).sum(dim=-1).argsort(dim=1, descending=True).unsqueeze(-1)
+    )  # (B, K + G, 1)
     return words.gather(1, order.expand_as(words)), weights.gather(1, order.expand_as(weights))

@@ -1,4 +1,6 @@
-"""The three cells at one size, to look at side by side: trained ones from the package, else untrained ones."""
+"""The three cells at one size, to look at side by side: trained ones from the package, else
+untrained ones.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from rnnkit.cells import STEPS
 HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE = 128, 1, 32
 
 
-def load_cells(vocabulary: Vocabulary, *, folder: Path | None = None, device: str = "cpu") -> tuple[dict[str, CharLM], bool]:
+def load_cells(
+    vocabulary: Vocabulary, *, folder: Path | None = None, device: str = "cpu"
+) -> tuple[dict[str, CharLM], bool]:
     """A small model of each cell: the stored ones, or untrained ones where none are stored.
 
     Args:
@@ -25,18 +29,27 @@ def load_cells(vocabulary: Vocabulary, *, folder: Path | None = None, device: st
     Returns: models by cell, in the order rnn, gru, lstm; whether they are trained.
     Raises: UserError naming the checkpoint, if one of them is missing or damaged.
     """
-    where = folder if folder is not None else Path(str(resources.files("charlm") / "pretrained" / "cells"))
+    where = (
+        folder
+        if folder is not None
+        else Path(str(resources.files("charlm") / "pretrained" / "cells"))
+    )
     if not any((where / cell).is_dir() for cell in STEPS):
         return untrained_cells(vocabulary), False
     return {cell: CharLM.load(where / cell, device=device) for cell in STEPS}, True
 
 
 def untrained_cells(vocabulary: Vocabulary) -> dict[str, CharLM]:
-    """A small model of each cell over any vocabulary, with random weights, the same each time; in the order rnn, gru, lstm."""
+    """A small model of each cell over any vocabulary, with random weights, the same each time; in
+    the order rnn, gru, lstm.
+    """
     return {cell: _untrained(cell, vocabulary) for cell in STEPS}
 
 
 def _untrained(cell: str, vocabulary: Vocabulary) -> CharLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return CharLM(Network(Architecture(len(vocabulary), cell, HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE)), vocabulary)
+        return CharLM(
+            Network(Architecture(len(vocabulary), cell, HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE)),
+            vocabulary,
+        )

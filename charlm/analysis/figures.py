@@ -14,18 +14,33 @@ CHARACTERS_A_ROW = 60
 
 
 def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
-    """Norm of the gradient by steps back from the loss, one panel for each named network; dashes are after clipping."""
+    """Norm of the gradient by steps back from the loss, one panel for each named network; dashes
+    are after clipping.
+    """
     figure = Figure(figsize=(5.2 * len(flows), 4), layout="constrained")
     panels = figure.subplots(1, len(flows), squeeze=False, sharey=True)[0]
     for axes, (name, flow) in zip(panels, flows.items(), strict=True):
         steps_back = np.arange(flow.norms.shape[2])
         for layer, parts in enumerate(flow.norms):
             for part, norms in zip("hc", parts, strict=False):
-                label = f"layer {layer + 1}, {part} (largest singular value {flow.singular_values[layer].max():.2f})"
+                label = (
+                    f"layer {layer + 1}, {part} (largest singular value"
+                    f" {flow.singular_values[layer].max():.2f})"
+                )
                 (line,) = axes.plot(steps_back, _positive(norms[::-1]), label=label)
                 if flow.weight_norm > flow.clip_norm:
-                    axes.plot(steps_back, _positive(flow.clipped[layer, "hc".index(part)][::-1]), "--", color=line.get_color(), alpha=0.6)
-        axes.set(title=f"{name}: gradient of the weights {flow.weight_norm:.2g}", xlabel="steps back from the loss", yscale="log")
+                    axes.plot(
+                        steps_back,
+                        _positive(flow.clipped[layer, "hc".index(part)][::-1]),
+                        "--",
+                        color=line.get_color(),
+                        alpha=0.6,
+                    )
+        axes.set(
+            title=f"{name}: gradient of the weights {flow.weight_norm:.2g}",
+            xlabel="steps back from the loss",
+            yscale="log",
+        )
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     panels[0].set_ylabel("norm of d loss / d state")
@@ -39,12 +54,17 @@ def draw_units(text: str, traces: Array, matches: Sequence[UnitMatch]) -> Figure
         traces: (characters, layers, hidden).
     """
     rows = _rows(text)
-    figure = Figure(figsize=(11, max(1, len(matches)) * (0.22 * len(rows) + 0.5)), layout="constrained")
+    figure = Figure(
+        figsize=(11, max(1, len(matches)) * (0.22 * len(rows) + 0.5)), layout="constrained"
+    )
     panels = figure.subplots(max(1, len(matches)), 1, squeeze=False)[:, 0]
     for axes, match in zip(panels, matches, strict=False):
         _draw_text(axes, text, traces[:, match.layer, match.unit], low=-1, high=1, colours="RdBu")
         axes.set_title(
-            f"layer {match.layer + 1}, unit {match.unit}: {match.feature} (correlation {match.correlation:+.2f})", fontsize=9, loc="left"
+            f"layer {match.layer + 1}, unit {match.unit}: {match.feature} (correlation"
+            f" {match.correlation:+.2f})",
+            fontsize=9,
+            loc="left",
         )
     return figure
 
@@ -53,7 +73,10 @@ def draw_surprise(text: str, found: Surprise, *, first: int = 40) -> Figure:
     """The text coloured by surprise, and for its first characters the likeliest guesses under each."""
     shown = text[:first]
     rows = _rows(text)
-    figure = Figure(figsize=(11, 0.22 * len(rows) + 0.22 * found.probabilities.shape[1] + 1.6), layout="constrained")
+    figure = Figure(
+        figsize=(11, 0.22 * len(rows) + 0.22 * found.probabilities.shape[1] + 1.6),
+        layout="constrained",
+    )
     ratio = [len(rows), found.probabilities.shape[1] + 1]
     above, below = figure.subplots(2, 1, height_ratios=ratio)
     _draw_text(above, text, found.nats, low=0, high=6, colours="Reds")
@@ -63,23 +86,50 @@ def draw_surprise(text: str, found: Surprise, *, first: int = 40) -> Figure:
     below.imshow(np.nan_to_num(guesses), aspect="auto", cmap="Greens", vmin=0, vmax=1)
     for column, symbols in enumerate(found.likeliest[: len(shown)]):
         for row, symbol in enumerate(symbols):
-            below.text(column, row, _visible(symbol), ha="center", va="center", family="monospace", fontsize=7)
-    below.set_xticks(range(len(shown)), [_visible(character) for character in shown], family="monospace")
-    below.set_yticks(range(len(guesses)), [f"guess {rank + 1}" for rank in range(len(guesses))], fontsize=7)
+            below.text(
+                column,
+                row,
+                _visible(symbol),
+                ha="center",
+                va="center",
+                family="monospace",
+                fontsize=7,
+            )
+    below.set_xticks(
+        range(len(shown)), [_visible(character) for character in shown], family="monospace"
+    )
+    below.set_yticks(
+        range(len(guesses)), [f"guess {rank + 1}" for rank in range(len(guesses))], fontsize=7
+    )
     below.xaxis.tick_top()
     return figure
 
 
 def draw_connectivity(text: str, position: int, strengths: Array) -> Figure:
     """The text before a position, coloured by how much each character moved the prediction there."""
-    figure = Figure(figsize=(11, 0.22 * len(_rows(text[: position + 1])) + 0.8), layout="constrained")
+    figure = Figure(
+        figsize=(11, 0.22 * len(_rows(text[: position + 1])) + 0.8), layout="constrained"
+    )
     axes = figure.subplots()
-    _draw_text(axes, text[: position + 1], np.append(strengths, np.nan), low=0, high=float(strengths.max()) or 1.0, colours="Oranges")
-    axes.set_title(f"what moved the prediction of {_visible(text[position])!r}, the last character", fontsize=9, loc="left")
+    _draw_text(
+        axes,
+        text[: position + 1],
+        np.append(strengths, np.nan),
+        low=0,
+        high=float(strengths.max()) or 1.0,
+        colours="Oranges",
+    )
+    axes.set_title(
+        f"what moved the prediction of {_visible(text[position])!r}, the last character",
+        fontsize=9,
+        loc="left",
+    )
     return figure
 
 
-def _draw_text(axes: Axes, text: str, values: Array, *, low: float, high: float, colours: str) -> None:
+def _draw_text(
+    axes: Axes, text: str, values: Array, *, low: float, high: float, colours: str
+) -> None:
     rows = _rows(text)
     grid = np.full((len(rows), CHARACTERS_A_ROW), np.nan)
     start = 0
@@ -87,8 +137,18 @@ def _draw_text(axes: Axes, text: str, values: Array, *, low: float, high: float,
         grid[row, : len(line)] = values[start : start + len(line)]
         start += len(line)
         for column, character in enumerate(line):
-            axes.text(column, row, _visible(character), ha="center", va="center", family="monospace", fontsize=7)
-    image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6)  # pale enough to read black on
+            axes.text(
+                column,
+                row,
+                _visible(character),
+                ha="center",
+                va="center",
+                family="monospace",
+                fontsize=7,
+            )
+    image = axes.imshow(
+        grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6
+    )  # pale enough to read black on
     axes.figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_axis_off()
 
@@ -96,7 +156,11 @@ def _draw_text(axes: Axes, text: str, values: Array, *, low: float, high: float,
 def _rows(text: str) -> list[str]:
     """The text in rows: a new one after each line end, and where a row is full."""
     lines = text.splitlines(keepends=True) or [""]
-    return [line[start : start + CHARACTERS_A_ROW] for line in lines for start in range(0, max(1, len(line)), CHARACTERS_A_ROW)]
+    return [
+        line[start : start + CHARACTERS_A_ROW]
+        for line in lines
+        for start in range(0, max(1, len(line)), CHARACTERS_A_ROW)
+    ]
 
 
 def _visible(character: str) -> str:

@@ -1,4 +1,5 @@
-"""Views into a network: gradient flow through time, hidden units over a text, surprise, and what a prediction hangs on.
+"""Views into a network: gradient flow through time, hidden units over a text, surprise, and what a
+prediction hangs on.
 
 Each returns plain arrays; `charlm.analysis.figures` draws them.
 """
@@ -28,10 +29,12 @@ class GradientFlow:
     """How much of the last prediction's gradient reaches each earlier time step.
 
     Attributes:
-        norms: (layers, parts, steps), the norm of d loss / d state after that step; parts are h, and c for the LSTM.
+        norms: (layers, parts, steps), the norm of d loss / d state after that step; parts are h,
+            and c for the LSTM.
         clipped: the same after the whole gradient of the weights is scaled to at most `clip_norm`.
-        singular_values: (layers, gates), the largest singular value of each gate's hidden-to-hidden matrix. A vanilla RNN's
-            gradient vanishes where it is below 1 and may explode where it is above (Pascanu, Mikolov and Bengio 2013, section 2).
+        singular_values: (layers, gates), the largest singular value of each gate's hidden-to-hidden
+            matrix. A vanilla RNN's gradient vanishes where it is below 1 and may explode where it
+            is above (Pascanu, Mikolov and Bengio 2013, section 2).
         weight_norm: norm of the gradient of all weights.
         clip_norm: the threshold.
     """
@@ -44,7 +47,8 @@ class GradientFlow:
 
 
 def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0) -> GradientFlow:
-    """Read a text a step at a time with the written-out cells and follow the gradient of its last character's loss back.
+    """Read a text a step at a time with the written-out cells and follow the gradient of its last
+    character's loss back.
 
     Args:
         ids: (characters,); the last is what is predicted. Some hundred at most: every step is kept.
@@ -56,7 +60,9 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
     step = STEPS[network.architecture.cell]
     layers = [layer_weights(layer) for layer in network.layers]
     zero = network.zero_state(1)
-    states: list[list[torch.Tensor]] = [[zero[index]] for index in range(len(layers))]  # [layer][step]: (parts, 1, H)
+    states: list[list[torch.Tensor]] = [
+        [zero[index]] for index in range(len(layers))
+    ]  # [layer][step]: (parts, 1, H)
     with torch.enable_grad():
         for index in ids[:-1]:
             x = network.embedding(index[None]) * network.input_scale  # (1, E)
@@ -65,18 +71,32 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
                 x = history[-1][0]  # (1, H)
         loss = F.cross_entropy(network.output(x), ids[-1:])
         wanted = [state for history in states for state in history[1:]]
-        weights_wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        weights_wanted = [
+            parameter for parameter in network.parameters() if parameter.requires_grad
+        ]
         gradients = torch.autograd.grad(loss, [*wanted, *weights_wanted], allow_unused=True)
     parts = zero.shape[1]
-    # The last h of a lower layer, and c of a state that nothing reads, have no gradient of their own: it is zero.
-    by_step = [torch.zeros_like(state) if g is None else g for state, g in zip(wanted, gradients, strict=False)]
-    norms = torch.stack(by_step).flatten(2).norm(dim=2).view(len(layers), -1, parts).transpose(1, 2)  # (layers, parts, steps)
-    weight_norm = float(torch.stack([g.norm() for g in gradients[len(wanted) :] if g is not None]).norm())
+    # The last h of a lower layer, and c of a state that nothing reads, have no gradient of their
+    # own: it is zero.
+    by_step = [
+        torch.zeros_like(state) if g is None else g
+        for state, g in zip(wanted, gradients, strict=False)
+    ]
+    norms = (
+        torch.stack(by_step).flatten(2).norm(dim=2).view(len(layers), -1, parts).transpose(1, 2)
+    )  # (layers, parts, steps)
+    weight_norm = float(
+        torch.stack([g.norm() for g in gradients[len(wanted) :] if g is not None]).norm()
+    )
     gates = layers[0].hidden_hidden.shape[0] // network.architecture.hidden_size
-    matrices = torch.stack([torch.stack(w.hidden_hidden.detach().chunk(gates)) for w in layers])  # (layers, gates, H, H)
+    matrices = torch.stack(
+        [torch.stack(w.hidden_hidden.detach().chunk(gates)) for w in layers]
+    )  # (layers, gates, H, H)
     singular = torch.linalg.matrix_norm(matrices, ord=2)
     flow = _array(norms)
-    return GradientFlow(flow, flow * min(1.0, clip_norm / weight_norm), _array(singular), weight_norm, clip_norm)
+    return GradientFlow(
+        flow, flow * min(1.0, clip_norm / weight_norm), _array(singular), weight_norm, clip_norm
+    )
 
 
 def unit_traces(model: CharLM, text: str) -> Array:
@@ -96,8 +116,12 @@ def unit_traces(model: CharLM, text: str) -> Array:
 
 
 def text_features(text: str) -> dict[str, Array]:
-    """Nameable things about each place of a text, each (characters,): what a unit may turn out to follow."""
-    position = np.array([index - (text.rfind("\n", 0, index) + 1) for index in range(len(text))], dtype=float)
+    """Nameable things about each place of a text, each (characters,): what a unit may turn out to
+    follow.
+    """
+    position = np.array(
+        [index - (text.rfind("\n", 0, index) + 1) for index in range(len(text))], dtype=float
+    )
     in_word = np.zeros(len(text))
     after_capital = np.zeros(len(text))
     in_capitals = np.zeros(len(text))
@@ -114,7 +138,9 @@ def text_features(text: str) -> dict[str, Array]:
         "in a word after a capital": after_capital,
         "in a word in capitals": in_capitals,
         "white space": np.array([character.isspace() for character in text], dtype=float),
-        "punctuation": np.array([not character.isalnum() and not character.isspace() for character in text], dtype=float),
+        "punctuation": np.array(
+            [not character.isalnum() and not character.isspace() for character in text], dtype=float
+        ),
         "vowel": np.array([character.lower() in "aeiou" for character in text], dtype=float),
     }
 
@@ -134,7 +160,8 @@ def matching_units(traces: Array, text: str, *, per_feature: int = 1) -> list[Un
 
     Args:
         traces: what `unit_traces` returned for the text.
-        per_feature: so many units a feature. Features that are the same all over the text are left out.
+        per_feature: so many units a feature. Features that are the same all over the text are left
+            out.
     """
     units = traces.reshape(len(traces), -1)  # (T, layers * H)
     units = units - units.mean(axis=0)
@@ -144,7 +171,9 @@ def matching_units(traces: Array, text: str, *, per_feature: int = 1) -> list[Un
         if not values.any():
             continue
         scale = np.linalg.norm(units, axis=0) * np.linalg.norm(values)
-        correlations = np.divide(values @ units, scale, out=np.zeros(units.shape[1]), where=scale > 0)
+        correlations = np.divide(
+            values @ units, scale, out=np.zeros(units.shape[1]), where=scale > 0
+        )
         for index in np.argsort(-np.abs(correlations))[:per_feature]:
             layer, unit = divmod(int(index), traces.shape[2])
             matches.append(UnitMatch(feature, layer, unit, float(correlations[index])))
@@ -156,8 +185,10 @@ class Surprise:
     """What the model expected at each place.
 
     Attributes:
-        nats: (characters,), -ln p of the character that came; nan for the first, before which nothing was read.
-        likeliest: (characters, k), the symbols it held likeliest there, best first; "" for the first character.
+        nats: (characters,), -ln p of the character that came; nan for the first, before which
+            nothing was read.
+        likeliest: (characters, k), the symbols it held likeliest there, best first; "" for the
+            first character.
         probabilities: (characters, k), their probabilities; nan for the first.
     """
 
@@ -167,24 +198,34 @@ class Surprise:
 
 
 def surprise(model: CharLM, text: str, *, k: int = 5) -> Surprise:
-    """How surprising each character of a text is, and which k characters would have been the likeliest there."""
+    """How surprising each character of a text is, and which k characters would have been the
+    likeliest there.
+    """
     k = min(k, len(model.vocabulary))
     log_probs = model.log_probs(text)[:-1]  # (T - 1, V): row t is about character t + 1
     ids = model.vocabulary.encode(text)[1:]
     values, indices = log_probs.topk(k, dim=1)
-    nats = np.concatenate([[np.nan], _array(-log_probs.gather(1, ids[:, None])[:, 0])]) if text else np.empty(0)
+    nats = (
+        np.concatenate([[np.nan], _array(-log_probs.gather(1, ids[:, None])[:, 0])])
+        if text
+        else np.empty(0)
+    )
     probabilities = np.concatenate([np.full((min(1, len(text)), k), np.nan), _array(values.exp())])
-    symbols = [[""] * k] * min(1, len(text)) + [[model.vocabulary[index] for index in row] for row in indices.tolist()]
+    symbols = [[""] * k] * min(1, len(text)) + [
+        [model.vocabulary[index] for index in row] for row in indices.tolist()
+    ]
     return Surprise(nats, symbols, probabilities)
 
 
 def connectivity(model: CharLM, text: str, position: int) -> Array:
-    """How much each earlier character moved the prediction of one (as in Madsen 2019, Visualizing memorization in RNNs).
+    """How much each earlier character moved the prediction of one (as in Madsen 2019, Visualizing
+    memorization in RNNs).
 
     Args:
         position: which character's prediction is asked about, from 1 to the text's last.
 
-    Returns: (position,), the norm of d ln p(text[position]) / d embedding for each character before it.
+    Returns: (position,), the norm of d ln p(text[position]) / d embedding for each character before
+        it.
     Raises: UserError if the position is not in the text or has nothing before it.
     """
     if not 1 <= position < len(text):
@@ -192,7 +233,11 @@ def connectivity(model: CharLM, text: str, position: int) -> Array:
     ids = model.vocabulary.encode(text).to(model.device)
     network = model.network
     with _differentiable(network):
-        x = (network.embedding(ids[:position, None]) * network.input_scale).detach().requires_grad_()  # (T, 1, E)
+        x = (
+            (network.embedding(ids[:position, None]) * network.input_scale)
+            .detach()
+            .requires_grad_()
+        )  # (T, 1, E)
         y = x
         for layer, state in zip(network.layers, network.zero_state(1), strict=True):
             y, _ = run_layer(layer, y, state)
@@ -203,7 +248,8 @@ def connectivity(model: CharLM, text: str, position: int) -> Array:
 
 @contextmanager
 def _differentiable(network: Network) -> Iterator[None]:
-    # cuDNN keeps what the backward pass needs only in training mode; without dropout the numbers are the same.
+    # cuDNN keeps what the backward pass needs only in training mode; without dropout the numbers
+    # are the same.
     dropout, network.dropout = network.dropout, Dropout()
     network.train()
     try:
@@ -215,7 +261,9 @@ def _differentiable(network: Network) -> Iterator[None]:
 
 
 def _inside(text: str, opening: str, closing: str) -> Array:
-    """1 from an opening mark to before its closing one; a line that is empty ends what was never closed."""
+    """1 from an opening mark to before its closing one; a line that is empty ends what was never
+    closed.
+    """
     inside, marks = False, np.zeros(len(text))
     for index, character in enumerate(text):
         if inside and character == closing:

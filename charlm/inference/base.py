@@ -1,7 +1,8 @@
 """The fast one-character step for sampling: what to ask for, and which engine runs it.
 
-torch's recurrent layers lay their weights out anew at every call, which is fine for a chunk and slow for a character. A
-stepper lays them out once, from `charlm.inference.folded_weights`, and keeps the hidden state to itself.
+torch's recurrent layers lay their weights out anew at every call, which is fine for a chunk and
+slow for a character. A stepper lays them out once, from `charlm.inference.folded_weights`, and
+keeps the hidden state to itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Stepper(Protocol):
     batch_size: int
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits of what follows. ids: (batch,). Returns: (batch, vocabulary), overwritten by the next call."""
+        """Logits of what follows. ids: (batch,). Returns: (batch, vocabulary), overwritten by the
+        next call.
+        """
         ...
 
     def reset(self) -> None:
@@ -38,13 +41,16 @@ class Stepper(Protocol):
         ...
 
 
-def prepare(network: Network, batch_size: int = 1, precision: Precision = "auto") -> Callable[[], Stepper]:
-    """Lay the weights out once; each call of what is returned gives a stepper with a state of its own.
+def prepare(
+    network: Network, batch_size: int = 1, precision: Precision = "auto"
+) -> Callable[[], Stepper]:
+    """Lay the weights out once; each call of what is returned gives a stepper with a state of its
+    own.
 
     Args:
         network: on the CPU, or on CUDA, where the steps will then run.
-        precision: of the recurrent weights. "int8" (one scale a row) runs on CPUs through OpenVINO; "auto" is int8 where it
-            runs, else float32.
+        precision: of the recurrent weights. "int8" (one scale a row) runs on CPUs through OpenVINO;
+            "auto" is int8 where it runs, else float32.
 
     Raises: UserError for an unknown precision or one that does not run here.
     """
@@ -62,7 +68,9 @@ def prepare(network: Network, batch_size: int = 1, precision: Precision = "auto"
         except Exception as error:  # whatever OpenVINO raises on a platform that it does not know
             reason = " ".join(str(error).split())[:200]
             if precision == "int8":
-                raise UserError(f"OpenVINO, which precision int8 needs, cannot run here ({reason}): use float32") from None
+                raise UserError(
+                    f"OpenVINO, which precision int8 needs, cannot run here ({reason}): use float32"
+                ) from None
             logger.warning("OpenVINO cannot run here (%s); using PyTorch, which is slower", reason)
     from charlm.inference.torch_stepper import TorchStepper
 
@@ -71,7 +79,8 @@ def prepare(network: Network, batch_size: int = 1, precision: Precision = "auto"
 
 
 def next_log_probs(stepper: Stepper, ids: torch.Tensor) -> torch.Tensor:
-    """Natural-log probabilities after each character of one text, read by a stepper from the zero state.
+    """Natural-log probabilities after each character of one text, read by a stepper from the zero
+    state.
 
     Args:
         stepper: of batch size 1.

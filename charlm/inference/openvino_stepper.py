@@ -1,4 +1,6 @@
-"""The one-character step as an OpenVINO graph, for CPUs: all layers in one call, the state kept inside, weights in eight bits."""
+"""The one-character step as an OpenVINO graph, for CPUs: all layers in one call, the state kept
+inside, weights in eight bits.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ from openvino.op.util import Variable, VariableInfo
 from charlm.inference.folded_weights import Folded, FoldedLayer
 from rnnkit.openvino_core import CORE
 
-# Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits, where 2 * 255 * 63 has room.
+# Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits,
+# where 2 * 255 * 63 has room.
 LARGEST_WEIGHT = 63
-# From so many texts on, a product for each gate takes less time than one for all, whose result must then be split.
+# From so many texts on, a product for each gate takes less time than one for all, whose result must
+# then be split.
 MANY = 48
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
@@ -28,7 +32,10 @@ class OpenVINOStepper:
 
     def __init__(self, compiled: Any, batch_size: int, vocabulary_size: int) -> None:
         self.batch_size = batch_size
-        self.ids, self.logits = np.zeros(batch_size, np.int32), np.zeros((batch_size, vocabulary_size), np.float32)
+        self.ids, self.logits = (
+            np.zeros(batch_size, np.int32),
+            np.zeros((batch_size, vocabulary_size), np.float32),
+        )
         self.request = compiled.create_infer_request()
         # The engine reads and writes these two arrays in place.
         self.request.set_input_tensor(0, ov.Tensor(self.ids, shared_memory=True))
@@ -45,10 +52,14 @@ class OpenVINOStepper:
 
 
 def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[], OpenVINOStepper]:
-    """Build and compile the graph; each call of what is returned gives a stepper with a state of its own."""
+    """Build and compile the graph; each call of what is returned gives a stepper with a state of
+    its own.
+    """
     config = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",  # what is not eight-bit stays in 32 bits, also where bfloat16 would be faster
+        "INFERENCE_PRECISION_HINT": (
+            "f32"
+        ),  # what is not eight-bit stays in 32 bits, also where bfloat16 would be faster
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
@@ -57,23 +68,42 @@ def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[],
 
 
 def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
-    """The graph: ids (batch,) in, logits (batch, vocabulary) out, the state in variables that start at zero."""
+    """The graph: ids (batch,) in, logits (batch, vocabulary) out, the state in variables that start
+    at zero.
+    """
     ids = op.parameter([batch_size], np.int32, name="ids")  # wider ones would only be converted
     sinks = []
     x = None
     for index, layer in enumerate(folded.layers):
         names = [f"layer{index}.part{part}" for part in range(folded.parts)]
         variables = [_variable(name, batch_size, folded.hidden_size) for name in names]
-        state = [op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable) for variable in variables]
+        state = [
+            op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable)
+            for variable in variables
+        ]
         state = _layer(folded, layer, ids if x is None else None, x, state, batch_size, int8)
-        sinks += [op.assign(value, variable) for value, variable in zip(state, variables, strict=True)]
+        sinks += [
+            op.assign(value, variable) for value, variable in zip(state, variables, strict=True)
+        ]
         x = state[0]
-    logits = op.add(op.matmul(x, _constant(folded.output_weight), False, True), _constant(folded.output_bias[None]))
+    logits = op.add(
+        op.matmul(x, _constant(folded.output_weight), False, True),
+        _constant(folded.output_bias[None]),
+    )
     return ov.Model([op.result(logits)], sinks, [ids], "charlm_step")
 
 
-def _layer(folded: Folded, layer: FoldedLayer, ids: Any, x: Any, state: list[Any], batch_size: int, int8: bool) -> list[Any]:
-    """One layer's new state; the equations are those of `rnnkit.cells`, whose steps the tests compare with these.
+def _layer(
+    folded: Folded,
+    layer: FoldedLayer,
+    ids: Any,
+    x: Any,
+    state: list[Any],
+    batch_size: int,
+    int8: bool,
+) -> list[Any]:
+    """One layer's new state; the equations are those of `rnnkit.cells`, whose steps the tests
+    compare with these.
 
     Args:
         ids: in the first layer the characters read, (batch,), else None.
@@ -83,14 +113,26 @@ def _layer(folded: Folded, layer: FoldedLayer, ids: Any, x: Any, state: list[Any
     pieces = gates if batch_size >= MANY else 1
 
     def product(x: Any, weight: torch.Tensor, bias: torch.Tensor) -> list[Any]:
-        return [_product(x, *part, int8) for part in zip(weight.chunk(pieces), bias.chunk(pieces), strict=True)]
+        return [
+            _product(x, *part, int8)
+            for part in zip(weight.chunk(pieces), bias.chunk(pieces), strict=True)
+        ]
 
     def rows() -> list[Any]:
-        return [op.gather(_constant(part), ids, op.constant(np.int32(0))) for part in folded.table.chunk(pieces, dim=1)]
+        return [
+            op.gather(_constant(part), ids, op.constant(np.int32(0)))
+            for part in folded.table.chunk(pieces, dim=1)
+        ]
 
     if folded.cell == "gru":
-        from_input = rows() if layer.input_weight is None or layer.input_bias is None else product(x, layer.input_weight, layer.input_bias)
-        return [_gru(_split(from_input, gates), _split(product(h, layer.weight, layer.bias), gates), h)]
+        from_input = (
+            rows()
+            if layer.input_weight is None or layer.input_bias is None
+            else product(x, layer.input_weight, layer.input_bias)
+        )
+        return [
+            _gru(_split(from_input, gates), _split(product(h, layer.weight, layer.bias), gates), h)
+        ]
     joined = product(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias)
     if x is None:
         joined = [op.add(part, row) for part, row in zip(joined, rows(), strict=True)]
@@ -115,7 +157,8 @@ def _lstm(joined: list[Any], c: Any) -> list[Any]:
     return [op.multiply(_sigmoid(o), _tanh(c)), c]
 
 
-# OpenVINO's own sigmoid and tanh take half as long again. Where exp overflows, these are right too: 0 and 1.
+# OpenVINO's own sigmoid and tanh take half as long again. Where exp overflows, these are right too:
+# 0 and 1.
 
 
 def _sigmoid(x: Any) -> Any:
@@ -125,7 +168,9 @@ def _sigmoid(x: Any) -> Any:
 
 def _tanh(x: Any) -> Any:
     """1 - 2 / (1 + e^2x)"""
-    return op.subtract(_scalar(1), op.divide(_scalar(2), op.add(_scalar(1), op.exp(op.multiply(_scalar(2), x)))))
+    return op.subtract(
+        _scalar(1), op.divide(_scalar(2), op.add(_scalar(1), op.exp(op.multiply(_scalar(2), x))))
+    )
 
 
 def _scalar(value: float) -> Any:
@@ -133,12 +178,18 @@ def _scalar(value: float) -> Any:
 
 
 def _product(x: Any, weight: torch.Tensor, bias: torch.Tensor, int8: bool) -> Any:
-    product = op.matmul(_rounded(x), _whole_numbers(weight), False, True) if int8 else op.matmul(x, _constant(weight), False, True)
+    product = (
+        op.matmul(_rounded(x), _whole_numbers(weight), False, True)
+        if int8
+        else op.matmul(x, _constant(weight), False, True)
+    )
     return product if not bias.any() else op.add(product, _constant(bias[None]))
 
 
 def _rounded(x: Any) -> Any:
-    """A hidden state in 255 steps: no cell's leaves [-1, 1], so one scale known beforehand does for all."""
+    """A hidden state in 255 steps: no cell's leaves [-1, 1], so one scale known beforehand does for
+    all.
+    """
     lowest, highest = _scalar(-1), _scalar(1)
     return op.fake_quantize(x, lowest, highest, lowest, highest, 255)
 
@@ -156,5 +207,9 @@ def _constant(values: torch.Tensor | NDArray[Any]) -> Any:
 
 def _variable(name: str, batch_size: int, hidden_size: int) -> Any:
     info = VariableInfo()
-    info.variable_id, info.data_type, info.data_shape = name, ov.Type.f32, ov.PartialShape([batch_size, hidden_size])
+    info.variable_id, info.data_type, info.data_shape = (
+        name,
+        ov.Type.f32,
+        ov.PartialShape([batch_size, hidden_size]),
+    )
     return Variable(info)

@@ -1,4 +1,6 @@
-"""The one-character step in plain torch: on CUDA, where it is captured as a graph, and on CPUs without OpenVINO."""
+"""The one-character step in plain torch: on CUDA, where it is captured as a graph, and on CPUs
+without OpenVINO.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,14 @@ class TorchStepper:
         self.batch_size, self.cell = batch_size, folded.cell
         self.table = folded.table.to(device)
         self.layers = [layer.to(device) for layer in folded.layers]
-        self.output_weight, self.output_bias = folded.output_weight.to(device), folded.output_bias.to(device)
+        self.output_weight, self.output_bias = (
+            folded.output_weight.to(device),
+            folded.output_bias.to(device),
+        )
         self.ids = torch.zeros(batch_size, dtype=torch.long, device=device)
-        self.state = torch.zeros(len(folded.layers), folded.parts, batch_size, folded.hidden_size, device=device)
+        self.state = torch.zeros(
+            len(folded.layers), folded.parts, batch_size, folded.hidden_size, device=device
+        )
         self.logits = torch.zeros(batch_size, len(folded.table), device=device)
         self.graph = self._capture() if device.type == "cuda" else None
 
@@ -43,7 +50,11 @@ class TorchStepper:
         for layer, state in zip(self.layers, self.state, strict=True):
             h = state[0]  # (B, H)
             if self.cell == "gru":
-                from_input = x if layer.input_weight is None else F.linear(x, layer.input_weight, layer.input_bias)
+                from_input = (
+                    x
+                    if layer.input_weight is None
+                    else F.linear(x, layer.input_weight, layer.input_bias)
+                )
                 state.copy_(gru_gates(from_input, F.linear(h, layer.weight, layer.bias), h)[None])
             else:
                 joined = (
@@ -51,13 +62,18 @@ class TorchStepper:
                     if layer is self.layers[0]
                     else F.linear(torch.cat((x, h), dim=1), layer.weight, layer.bias)
                 )
-                state.copy_(torch.stack(lstm_gates(joined, state[1])) if self.cell == "lstm" else torch.tanh(joined)[None])
+                state.copy_(
+                    torch.stack(lstm_gates(joined, state[1]))
+                    if self.cell == "lstm"
+                    else torch.tanh(joined)[None]
+                )
             x = state[0]
         torch.addmm(self.output_bias, x, self.output_weight.T, out=self.logits)
 
     @torch.inference_mode()
     def _capture(self) -> torch.cuda.CUDAGraph:
-        # Launching some thirty small kernels costs more than running them; a graph launches them all at once.
+        # Launching some thirty small kernels costs more than running them; a graph launches them
+        # all at once.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -1,4 +1,6 @@
-"""Teachers: trained models whose mean prediction a new model learns, beside the text itself (Hinton, Vinyals and Dean 2015)."""
+"""Teachers: trained models whose mean prediction a new model learns, beside the text itself
+(Hinton, Vinyals and Dean 2015).
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,20 @@ from rnnkit.errors import UserError
 
 
 class Teachers:
-    """Some models that read the streams along with the one in training, each carrying its own state."""
+    """Some models that read the streams along with the one in training, each carrying its own
+    state.
+    """
 
-    def __init__(self, folders: Sequence[Path], vocabulary: Vocabulary, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, folders: Sequence[Path], vocabulary: Vocabulary, batch_size: int, device: torch.device
+    ) -> None:
         models = [CharLM.load(folder, device=str(device)) for folder in folders]
         for folder, model in zip(folders, models, strict=True):
             if model.vocabulary != vocabulary:
-                raise UserError(f"the teacher '{folder}' has another vocabulary than this text: train it on the same text")
+                raise UserError(
+                    f"the teacher '{folder}' has another vocabulary than this text: train it on the"
+                    " same text"
+                )
         self.networks = [model.network for model in models]
         self.states = [network.zero_state(batch_size) for network in self.networks]
 

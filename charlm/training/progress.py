@@ -30,7 +30,14 @@ class Meter:
             console=trainer.console,
             disable=not trainer.accelerator.is_main_process,
         )
-        self.task = self.progress.add_task("", total=trainer.total_steps, completed=trainer.step, epoch=0.0, loss=math.nan, speed=0.0)
+        self.task = self.progress.add_task(
+            "",
+            total=trainer.total_steps,
+            completed=trainer.step,
+            epoch=0.0,
+            loss=math.nan,
+            speed=0.0,
+        )
         self.started = time.monotonic() - trainer.elapsed
         self.characters, self.since = 0, time.monotonic()
 
@@ -45,23 +52,50 @@ class Meter:
         loss, norm = torch.stack(trainer.unreported).mean(dim=0).tolist()
         trainer.unreported = []
         if not math.isfinite(loss):
-            kept = f" ('{trainer.run.path}' keeps the best)" if (trainer.run.path / WEIGHTS).exists() else ""
-            raise UserError(f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or --clip-norm{kept}")
+            kept = (
+                f" ('{trainer.run.path}' keeps the best)"
+                if (trainer.run.path / WEIGHTS).exists()
+                else ""
+            )
+            raise UserError(
+                f"the loss is {loss} at step {trainer.step:,}: lower --learning-rate or"
+                f" --clip-norm{kept}"
+            )
         speed = self.characters / (time.monotonic() - self.since)
         epoch = trainer.step / trainer.steps_per_epoch
         if trainer.accelerator.is_main_process:
             rate = learning_rate(trainer.settings, trainer.step - 1, trainer.total_steps)
-            means = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "chars_per_second": speed}
+            means = {
+                "loss": loss,
+                "gradient_norm": norm,
+                "learning_rate": rate,
+                "chars_per_second": speed,
+            }
             trainer.run.log({"step": trainer.step, "epoch": epoch, **means})
-        self.progress.update(self.task, completed=trainer.step, total=trainer.total_steps, epoch=epoch, loss=loss, speed=speed)
+        self.progress.update(
+            self.task,
+            completed=trainer.step,
+            total=trainer.total_steps,
+            epoch=epoch,
+            loss=loss,
+            speed=speed,
+        )
         self.characters, self.since = 0, time.monotonic()
 
     def tell_scores(self, scores: dict[str, Any], best: bool, sample: str) -> None:
-        """Print the held-out scores in nats per character, whether these weights were kept, and a sample."""
-        told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()) or "nothing held out"
+        """Print the held-out scores in nats per character, whether these weights were kept, and a
+        sample.
+        """
+        told = (
+            ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items())
+            or "nothing held out"
+        )
         epoch = self.trainer.step / self.trainer.steps_per_epoch
         minutes = self.elapsed() / 60
         self.trainer.console.print(
-            f"epoch {epoch:.1f}, {minutes:.1f} min: {told}{' (kept)' if best else ''}\n  {sample!r}", markup=False, highlight=False
+            f"epoch {epoch:.1f}, {minutes:.1f} min: {told}{' (kept)' if best else ''}\n "
+            f" {sample!r}",
+            markup=False,
+            highlight=False,
         )
         self.since = time.monotonic()

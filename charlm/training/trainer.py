@@ -1,4 +1,6 @@
-"""Training by truncated back-propagation through time: parallel streams, the state carried from chunk to chunk."""
+"""Training by truncated back-propagation through time: parallel streams, the state carried from
+chunk to chunk.
+"""
 
 from __future__ import annotations
 
@@ -36,23 +38,37 @@ from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tens
 
 # Settings that a resumed run may change: they say what is told and saved, not what is learned.
 NOT_LEARNED = ("save_minutes", "log_every")
-PANELS = (("nats per character", ("loss", "held_out_stream")), ("gradient norm before clipping", ("gradient_norm",)))
+PANELS = (
+    ("nats per character", ("loss", "held_out_stream")),
+    ("gradient norm before clipping", ("gradient_norm",)),
+)
 
 
 def train(
-    text: str, folder: Path, settings: TrainingSettings, *, device: torch.device, resume: bool = False, console: Console | None = None
+    text: str,
+    folder: Path,
+    settings: TrainingSettings,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> bool:
-    """Train a model; the folder is then a checkpoint (the best held-out weights) with metrics.jsonl and metrics.png.
+    """Train a model; the folder is then a checkpoint (the best held-out weights) with metrics.jsonl
+    and metrics.png.
 
-    Returns: False if it was interrupted (Ctrl-C or SIGTERM); the state is then saved and `resume=True` goes on exactly.
-    Raises: UserError if the folder holds another run, the text is too short, or the loss is no longer a number.
+    Returns: False if it was interrupted (Ctrl-C or SIGTERM); the state is then saved and
+        `resume=True` goes on exactly.
+    Raises: UserError if the folder holds another run, the text is too short, or the loss is no
+        longer a number.
     """
     console = console or Console(stderr=True, quiet=True)
     run = RunFolder(folder)
     trainer = Trainer(text, run, settings, device, console)
     with trainer.accelerator.main_process_first():
         if trainer.accelerator.is_main_process and not run.start(resume=resume):
-            (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8")
+            (folder / SETTINGS).write_text(
+                json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8"
+            )
     if (folder / STATE).exists():
         trainer.restore()
     finished = trainer.run_to_end()
@@ -65,7 +81,14 @@ def train(
 class Trainer:
     """One run: what changes while training, and the loop that changes it."""
 
-    def __init__(self, text: str, run: RunFolder, settings: TrainingSettings, device: torch.device, console: Console) -> None:
+    def __init__(
+        self,
+        text: str,
+        run: RunFolder,
+        settings: TrainingSettings,
+        device: torch.device,
+        console: Console,
+    ) -> None:
         self.run, self.settings, self.console = run, settings, console
         self.accelerator = start_accelerator(settings.precision, device)
         self.device = self.accelerator.device
@@ -78,7 +101,11 @@ class Trainer:
         self.network = network.to(self.device)
         self.average = Network(self.network.architecture).to(self.device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
-        self.optimizer = torch.optim.AdamW(weight_groups(self.network, settings.weight_decay), lr=settings.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(
+            weight_groups(self.network, settings.weight_decay),
+            lr=settings.learning_rate,
+            betas=(0.9, 0.99),
+        )
         self.parallel = self.accelerator.prepare_model(self.network)
         self.streams_here = self._share_of_streams()
         length = len(streams(self.ids, settings.batch_size)[0])
@@ -88,8 +115,12 @@ class Trainer:
         streams_here = self.streams_here.stop - self.streams_here.start
         self.state = self.network.zero_state(streams_here)
         folders = [Path(folder) for folder in settings.teachers.split(",") if folder]
-        self.teachers = Teachers(folders, self.vocabulary, streams_here, self.device) if folders else None
-        self.unreported: list[torch.Tensor] = []  # loss and gradient norm, (2,), of each step since the last record
+        self.teachers = (
+            Teachers(folders, self.vocabulary, streams_here, self.device) if folders else None
+        )
+        self.unreported: list[
+            torch.Tensor
+        ] = []  # loss and gradient norm, (2,), of each step since the last record
 
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or somebody asks to stop (False)."""
@@ -104,22 +135,32 @@ class Trainer:
                 stopping = self._any(stop.is_set()) and not finished
                 if finished and self.unreported:
                     meter.report()
-                if finished or self.step % (self.steps_per_epoch * self.settings.evaluate_every) == 0:
+                if (
+                    finished
+                    or self.step % (self.steps_per_epoch * self.settings.evaluate_every) == 0
+                ):
                     self._keep_if_best(meter)
                 if finished or stopping or self._any(self._save_is_due()):
                     self.save()
                 if stopping:
                     if self.accelerator.is_main_process and not (self.run.path / WEIGHTS).exists():
                         self._keep({})  # so that there is something to sample from
-                    self.console.print(f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with --resume")
+                    self.console.print(
+                        f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with"
+                        " --resume"
+                    )
                     return False
         return True
 
     def _train_to_break(self, meter: Meter, stop: threading.Event) -> None:
-        """Go on to the end of the epoch, or to where the schedule ends, a stop is asked for or the state should be saved."""
+        """Go on to the end of the epoch, or to where the schedule ends, a stop is asked for or the
+        state should be saved.
+        """
         s = self.settings
         epoch, first = divmod(self.step, self.steps_per_epoch)
-        offset = random.Random(f"{s.seed} {epoch}").randrange(len(self.ids)) if s.random_start else 0
+        offset = (
+            random.Random(f"{s.seed} {epoch}").randrange(len(self.ids)) if s.random_start else 0
+        )
         inputs, targets = streams(self.ids, s.batch_size, offset)
         inputs, targets = (part[:, self.streams_here].contiguous() for part in (inputs, targets))
         if first == 0:
@@ -127,7 +168,9 @@ class Trainer:
         for start in range(first * s.sequence_length, len(inputs), s.sequence_length):
             chunk = slice(start, start + s.sequence_length)
             loss, norm = self._train_one_chunk(inputs[chunk], targets[chunk])
-            self.unreported.append(torch.stack((loss, norm)))  # not read here: that would make the device wait at every step
+            self.unreported.append(
+                torch.stack((loss, norm))
+            )  # not read here: that would make the device wait at every step
             self.step += 1
             meter.characters += inputs[chunk].numel() * self.accelerator.num_processes
             if self.step % s.log_every == 0:
@@ -135,28 +178,44 @@ class Trainer:
                 self._shorten_to_time_limit(meter.elapsed())
                 if self._any(stop.is_set() or self._save_is_due()):
                     break
-            alone = self.accelerator.num_processes == 1  # several agree on a stop only where they report
+            alone = (
+                self.accelerator.num_processes == 1
+            )  # several agree on a stop only where they report
             if self.step >= self.total_steps or (alone and stop.is_set()):
                 break
 
-    def _train_one_chunk(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of truncated back-propagation through time. inputs, targets: (time, batch). Returns loss and gradient norm."""
+    def _train_one_chunk(
+        self, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One step of truncated back-propagation through time. inputs, targets: (time, batch).
+        Returns loss and gradient norm.
+        """
         s = self.settings
-        # Every step seeds its own masks, so a resumed run needs no generator's state to go on exactly.
+        # Every step seeds its own masks, so a resumed run needs no generator's state to go on
+        # exactly.
         torch.manual_seed((s.seed * 1_000_003 + self.step) * 1_009 + self.accelerator.process_index)
         self.parallel.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(s, self.step, self.total_steps)
-        kept = torch.rand(1, 1, self.state.shape[2], 1, device=self.device) >= s.reset_chance if s.reset_chance else 1.0
+        kept = (
+            torch.rand(1, 1, self.state.shape[2], 1, device=self.device) >= s.reset_chance
+            if s.reset_chance
+            else 1.0
+        )
         logits, state = self.parallel(inputs, self.state * kept)  # (T, B, V)
         target = targets.flatten()
         if self.teachers:
             soft = self.teachers.probabilities(inputs, kept).flatten(0, 1)
-            target = torch.lerp(F.one_hot(target, len(self.vocabulary)).float(), soft, s.teacher_weight)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), target, label_smoothing=s.label_smoothing)
+            target = torch.lerp(
+                F.one_hot(target, len(self.vocabulary)).float(), soft, s.teacher_weight
+            )
+        loss = F.cross_entropy(
+            logits.float().flatten(0, 1), target, label_smoothing=s.label_smoothing
+        )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
-        # Pascanu, Mikolov and Bengio 2013, algorithm 1: the norm of the whole gradient, not each of its numbers.
+        # Pascanu, Mikolov and Bengio 2013, algorithm 1: the norm of the whole gradient, not each of
+        # its numbers.
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.clip_norm)
         self.optimizer.step()
         self.state = state.detach().float()
@@ -166,7 +225,11 @@ class Trainer:
     def _update_average(self) -> None:
         # The average of a young run must forget its first, bad weights sooner.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.network.parameters()], 1 - decay)
+        torch._foreach_lerp_(
+            list(self.average.parameters()),
+            [p.detach() for p in self.network.parameters()],
+            1 - decay,
+        )
 
     def _shorten_to_time_limit(self, elapsed: float) -> None:
         if self.settings.max_minutes > 0:
@@ -177,7 +240,9 @@ class Trainer:
             self.total_steps = max(self.step + 1, int(affordable))
 
     def _keep_if_best(self, meter: Meter) -> None:
-        """Score the averaged weights on the held-out text; keep them if they are the best so far, or if nothing is held out."""
+        """Score the averaged weights on the held-out text; keep them if they are the best so far,
+        or if nothing is held out.
+        """
         if not self.accelerator.is_main_process:
             return
         scores: dict[str, Any] = {}
@@ -188,15 +253,29 @@ class Trainer:
         if best:
             self.best = scores.get("held_out_stream", self.best)
             self._keep(scores)
-        self.run.log({"step": self.step, "epoch": self.step / self.steps_per_epoch, **scores, "best": best})
+        self.run.log(
+            {"step": self.step, "epoch": self.step / self.steps_per_epoch, **scores, "best": best}
+        )
         self.run.draw(PANELS)
         meter.tell_scores(scores, best, self.sample())
 
     def _keep(self, scores: dict[str, Any]) -> None:
-        """Write the model as it stands into the run's folder, with what it learned from and how it scored."""
-        corpus = {"characters": len(self.ids) + len(self.held_out), "held_out": len(self.held_out), "hash": self.corpus_hash}
-        training = {"step": self.step, "epochs": round(self.step / self.steps_per_epoch, 2), **scores}
-        self.model({"settings": dataclasses.asdict(self.settings), "corpus": corpus, "training": training}).save(self.run.path)
+        """Write the model as it stands into the run's folder, with what it learned from and how it
+        scored.
+        """
+        corpus = {
+            "characters": len(self.ids) + len(self.held_out),
+            "held_out": len(self.held_out),
+            "hash": self.corpus_hash,
+        }
+        training = {
+            "step": self.step,
+            "epochs": round(self.step / self.steps_per_epoch, 2),
+            **scores,
+        }
+        self.model(
+            {"settings": dataclasses.asdict(self.settings), "corpus": corpus, "training": training}
+        ).save(self.run.path)
 
     def model(self, about: dict[str, Any] | None = None) -> CharLM:
         """The model as it stands: the averaged weights, on the CPU."""
@@ -206,19 +285,44 @@ class Trainer:
 
     def sample(self) -> str:
         """Some text by the model as it stands."""
-        return "".join(self.model().sample("", length=200, temperature=0.8, seed=self.settings.seed))
+        return "".join(
+            self.model().sample("", length=200, temperature=0.8, seed=self.settings.seed)
+        )
 
     def save(self) -> None:
         """Write the state from which `restore` goes on exactly."""
-        states = [self.accelerator.gather(state.permute(2, 0, 1, 3).contiguous()) for state in self._states()]  # (B, layers, parts, H)
+        states = [
+            self.accelerator.gather(state.permute(2, 0, 1, 3).contiguous())
+            for state in self._states()
+        ]  # (B, layers, parts, H)
         if self.accelerator.is_main_process:
-            tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-            tensors |= {f"average.{name}": tensor for name, tensor in self.average.state_dict().items()}
-            tensors |= optimizer_tensors(self.optimizer) | {f"state.{index}": state for index, state in enumerate(states)}
-            tensors |= {f"unreported.{index}": values for index, values in enumerate(self.unreported)}
+            tensors = {
+                f"network.{name}": tensor for name, tensor in self.network.state_dict().items()
+            }
+            tensors |= {
+                f"average.{name}": tensor for name, tensor in self.average.state_dict().items()
+            }
+            tensors |= optimizer_tensors(self.optimizer) | {
+                f"state.{index}": state for index, state in enumerate(states)
+            }
+            tensors |= {
+                f"unreported.{index}": values for index, values in enumerate(self.unreported)
+            }
             best = self.best if self.best < math.inf else None  # JSON has no infinity
-            info = {"step": self.step, "total_steps": self.total_steps, "best": best, "elapsed": self.elapsed}
-            self.run.save_state(tensors, info | {"settings": dataclasses.asdict(self.settings), "corpus_hash": self.corpus_hash})
+            info = {
+                "step": self.step,
+                "total_steps": self.total_steps,
+                "best": best,
+                "elapsed": self.elapsed,
+            }
+            self.run.save_state(
+                tensors,
+                info
+                | {
+                    "settings": dataclasses.asdict(self.settings),
+                    "corpus_hash": self.corpus_hash,
+                },
+            )
         self.saved_at = time.monotonic()
 
     def _save_is_due(self) -> bool:
@@ -232,20 +336,43 @@ class Trainer:
         tensors, info = self.run.load_state("settings")
         own = dataclasses.asdict(self.settings)
         before = info["settings"]
-        changed = [name for name, value in own.items() if name not in NOT_LEARNED and before.get(name) != value]
+        changed = [
+            name
+            for name, value in own.items()
+            if name not in NOT_LEARNED and before.get(name) != value
+        ]
         if changed:
             name = changed[0]
-            raise UserError(f"'{self.run.path}' was started with {name}={before.get(name)}, not {own[name]}: resume with its settings")
+            raise UserError(
+                f"'{self.run.path}' was started with {name}={before.get(name)}, not {own[name]}:"
+                " resume with its settings"
+            )
         if info["corpus_hash"] != self.corpus_hash:
             raise UserError(f"'{self.run.path}' was started on another text: resume with that one")
         for name, module in (("network.", self.network), ("average.", self.average)):
-            module.load_state_dict({key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)})
+            module.load_state_dict(
+                {
+                    key.removeprefix(name): value
+                    for key, value in tensors.items()
+                    if key.startswith(name)
+                }
+            )
         load_optimizer_tensors(self.optimizer, tensors)
-        states = [tensors[f"state.{index}"][self.streams_here] for index in range(len(self._states()))]  # (B, layers, parts, H)
-        self._set_states([state.permute(1, 2, 0, 3).contiguous().to(self.device) for state in states])
+        states = [
+            tensors[f"state.{index}"][self.streams_here] for index in range(len(self._states()))
+        ]  # (B, layers, parts, H)
+        self._set_states(
+            [state.permute(1, 2, 0, 3).contiguous().to(self.device) for state in states]
+        )
         unreported = sum(name.startswith("unreported.") for name in tensors)
-        self.unreported = [tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)]
-        self.step, self.total_steps, self.elapsed = info["step"], info["total_steps"], info["elapsed"]
+        self.unreported = [
+            tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)
+        ]
+        self.step, self.total_steps, self.elapsed = (
+            info["step"],
+            info["total_steps"],
+            info["elapsed"],
+        )
         self.best = math.inf if info["best"] is None else info["best"]
         if self.accelerator.is_main_process:
             self.run.forget_after(self.step)
@@ -262,9 +389,14 @@ class Trainer:
     def _share_of_streams(self) -> slice:
         processes = self.accelerator.num_processes
         if self.settings.batch_size % processes:
-            raise UserError(f"batch_size {self.settings.batch_size} cannot be shared by {processes} processes: use a multiple")
+            raise UserError(
+                f"batch_size {self.settings.batch_size} cannot be shared by {processes} processes:"
+                " use a multiple"
+            )
         share = self.settings.batch_size // processes
-        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+        return slice(
+            self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share
+        )
 
     def _any(self, flag: bool) -> bool:
         """Whether any process says so: all must leave the loop at one step."""
@@ -274,17 +406,26 @@ class Trainer:
 
 
 def start_network(text: str, settings: TrainingSettings) -> tuple[Vocabulary, Network]:
-    """The vocabulary of a run and its network before the first step: new, or a checkpoint's, which learns new characters from nothing."""
+    """The vocabulary of a run and its network before the first step: new, or a checkpoint's, which
+    learns new characters from nothing.
+    """
     vocabulary = Vocabulary.of(text, min_count=settings.min_count, max_size=settings.max_vocabulary)
     if not settings.init:
         return vocabulary, Network(settings.architecture(len(vocabulary)), settings.dropout())
     initial = CharLM.load(settings.init)
     known = initial.vocabulary.symbols
     vocabulary = Vocabulary([*known, *(symbol for symbol in vocabulary if symbol not in known)])
-    network = Network(dataclasses.replace(initial.network.architecture, vocabulary_size=len(vocabulary)), settings.dropout())
+    network = Network(
+        dataclasses.replace(initial.network.architecture, vocabulary_size=len(vocabulary)),
+        settings.dropout(),
+    )
     with torch.no_grad():
-        for parameter, stored in zip(network.parameters(), initial.network.parameters(), strict=True):
-            parameter[: len(stored)] = stored  # characters are rows of embedding and output; all else is of one size
+        for parameter, stored in zip(
+            network.parameters(), initial.network.parameters(), strict=True
+        ):
+            parameter[: len(stored)] = (
+                stored  # characters are rows of embedding and output; all else is of one size
+            )
     return vocabulary, network
 
 
@@ -294,24 +435,37 @@ def start_accelerator(precision: str, device: torch.device) -> Accelerator:
         if device.index is not None:
             torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
-        # Weights with dropout are new tensors; cuDNN lays them out once a chunk, which costs little against the chunk.
-        warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-    # The others wait while the main process scores the held-out text; after torch's ten or thirty minutes they would give up.
+        # Weights with dropout are new tensors; cuDNN lays them out once a chunk, which costs little
+        # against the chunk.
+        warnings.filterwarnings(
+            "ignore", message="RNN module weights are not part of single contiguous chunk"
+        )
+    # The others wait while the main process scores the held-out text; after torch's ten or thirty
+    # minutes they would give up.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     forget_accelerator()
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if precision == "bfloat16" else "no", kwargs_handlers=[patience])
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if precision == "bfloat16" else "no",
+        kwargs_handlers=[patience],
+    )
 
 
 def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW's parameter groups: matrices decay, biases do not."""
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     biases = [p for p in network.parameters() if p.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
 
 
 @contextmanager
 def stop_requests(console: Console) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second Ctrl-C stops at once."""
+    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second
+    Ctrl-C stops at once.
+    """
     event = threading.Event()
 
     def ask(number: int, frame: object) -> None:

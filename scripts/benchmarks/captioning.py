@@ -1,4 +1,5 @@
-"""Speed and memory of the captioner on the machine at hand; every speed is a ratio of two things run in turn in one run.
+"""Speed and memory of the captioner on the machine at hand; every speed is a ratio of two things
+run in turn in one run.
 
     python scripts/benchmarks/captioning.py folder PHOTOS      photos a second, beside BLIP-base's architecture (bench extra)
     python scripts/benchmarks/captioning.py table PHOTOS       speed, memory and size beside two other architectures (bench extra)
@@ -48,7 +49,9 @@ Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median cou
 
 @app.command()
 def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches: int = 1) -> None:
-    """`captioner caption FOLDER`, start-up included, beside BLIP-base's architecture with random weights on the same cores."""
+    """`captioner caption FOLDER`, start-up included, beside BLIP-base's architecture with random
+    weights on the same cores.
+    """
     blip = _blip()
     ours: list[float] = []
     theirs: list[float] = []
@@ -56,21 +59,43 @@ def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches
         _link(photos, Path(directory), count)
         for _ in range(repeats):
             started = time.perf_counter()
-            _command("caption", directory, "--format", "jsonl", "--output", f"{directory}.{len(ours)}.jsonl", "--beam-size", "3")
+            _command(
+                "caption",
+                directory,
+                "--format",
+                "jsonl",
+                "--output",
+                f"{directory}.{len(ours)}.jsonl",
+                "--beam-size",
+                "3",
+            )
             ours.append(count / (time.perf_counter() - started))
-            rows = Path(f"{directory}.{len(ours) - 1}.jsonl").read_text(encoding="utf-8").count('"status": "ok"')
+            rows = (
+                Path(f"{directory}.{len(ours) - 1}.jsonl")
+                .read_text(encoding="utf-8")
+                .count('"status": "ok"')
+            )
             Path(f"{directory}.{len(ours) - 1}.jsonl").unlink()
             if rows != count:
                 raise UserError(f"{rows} of {count} photos were captioned")
             theirs.append(blip(blip_batches))
-            print(f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio {ours[-1] / theirs[-1]:.0f}", flush=True)
+            print(
+                f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio"
+                f" {ours[-1] / theirs[-1]:.0f}",
+                flush=True,
+            )
     ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    speeds = f"captioner {statistics.median(ours):.1f} photos/s, BLIP-base {statistics.median(theirs):.3f}"
+    speeds = (
+        f"captioner {statistics.median(ours):.1f} photos/s, BLIP-base"
+        f" {statistics.median(theirs):.3f}"
+    )
     print(f"median of {repeats}: {speeds}, ratio {ratio:.0f}")
 
 
 def _blip() -> Callable[[int], float]:
-    """A function that captions batches of 8 with BLIP-base's architecture (beam 3, 12 new words) and gives photos a second."""
+    """A function that captions batches of 8 with BLIP-base's architecture (beam 3, 12 new words)
+    and gives photos a second.
+    """
     model, size = _architecture("BLIP-base")
     pixels = torch.randn(8, 3, size, size)
 
@@ -84,44 +109,79 @@ def _blip() -> Callable[[int], float]:
     return measure
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 @app.command()
 def table(
     photos: Photos,
-    seconds: Annotated[float, typer.Option(help="How long a row is measured, at least one batch.")] = 10,
-    batch_size: Annotated[int, typer.Option(help="The greater of this captioner's two batch sizes.")] = 32,
-    other_batch_size: Annotated[int, typer.Option(help="That of the others, which are slow and need much memory.")] = 8,
+    seconds: Annotated[
+        float, typer.Option(help="How long a row is measured, at least one batch.")
+    ] = 10,
+    batch_size: Annotated[
+        int, typer.Option(help="The greater of this captioner's two batch sizes.")
+    ] = 32,
+    other_batch_size: Annotated[
+        int, typer.Option(help="That of the others, which are slow and need much memory.")
+    ] = 8,
     beams: Annotated[str, typer.Option(help="Beam sizes, with commas between.")] = "1,3,5",
 ) -> None:
-    """One Markdown table: both engines beside BLIP-base's and ViT-GPT2's architectures with random weights; each row its own process."""
+    """One Markdown table: both engines beside BLIP-base's and ViT-GPT2's architectures with random
+    weights; each row its own process.
+    """
     rows = []
     for name in (*ENGINES, *ARCHITECTURES):
         for batch in (1, batch_size if name in ENGINES else other_batch_size):
             for beam in beams.split(","):
-                options = ["--beam-size", beam, "--batch-size", str(batch), "--seconds", str(seconds)]
+                options = [
+                    "--beam-size",
+                    beam,
+                    "--batch-size",
+                    str(batch),
+                    "--seconds",
+                    str(seconds),
+                ]
                 command = [sys.executable, __file__, "row", name, str(photos), *options]
                 done = subprocess.run(command, check=False, capture_output=True, text=True)
                 if done.returncode:
-                    raise UserError(f"{name}, beam {beam}, batch {batch}: {done.stderr.strip().splitlines()[-1]}")
+                    raise UserError(
+                        f"{name}, beam {beam}, batch {batch}:"
+                        f" {done.stderr.strip().splitlines()[-1]}"
+                    )
                 found = json.loads(done.stdout.splitlines()[-1])
-                speed, delay = f"{found['photos_per_second']:.3g}", f"{1000 * found['median_seconds']:.0f}"
+                speed, delay = (
+                    f"{found['photos_per_second']:.3g}",
+                    f"{1000 * found['median_seconds']:.0f}",
+                )
                 shown = f"captioner, {name}" if name in ENGINES else name
-                rows.append([shown, beam, str(batch), speed, delay, f"{found['peak_mib']:.0f}", f"{found['parameters'] / 1e6:.1f}"])
+                rows.append(
+                    [
+                        shown,
+                        beam,
+                        str(batch),
+                        speed,
+                        delay,
+                        f"{found['peak_mib']:.0f}",
+                        f"{found['parameters'] / 1e6:.1f}",
+                    ]
+                )
                 print(" ".join(rows[-1]), file=sys.stderr, flush=True)
     above = [
-        f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, torch {torch.__version__.partition('+')[0]}."
+        f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, torch"
+        f" {torch.__version__.partition('+')[0]}."
     ]
     columns = ["", "beam", "batch", "photos/s", "ms a batch", "peak MiB", "million parameters"]
     below = [
-        "From a photo's file to its caption, warm. ms: the median of the batches. The others' weights are random; they write 12 words."
+        "From a photo's file to its caption, warm. ms: the median of the batches. The others'"
+        " weights are random; they write 12 words."
     ]
     print(Table(above, columns, rows, below).markdown())
 
 
 @app.command(hidden=True)
-def row(name: str, photos: Photos, beam_size: int = 3, batch_size: int = 1, seconds: float = 10) -> None:
+def row(
+    name: str, photos: Photos, beam_size: int = 3, batch_size: int = 1, seconds: float = 10
+) -> None:
     """One row of the table, measured in this process, as JSON."""
     paths = itertools.cycle(find_photos([str(photos)]))
     caption, parameters = _contender(name, beam_size)
@@ -143,8 +203,12 @@ def row(name: str, photos: Photos, beam_size: int = 3, batch_size: int = 1, seco
     print(json.dumps(found))
 
 
-def _contender(name: str, beam_size: int) -> tuple[Callable[[list[Path]], object], Callable[[], int]]:
-    """A function that captions photos, and one that counts parameters (called last: OpenVINO never builds the CNN in PyTorch)."""
+def _contender(
+    name: str, beam_size: int
+) -> tuple[Callable[[list[Path]], object], Callable[[], int]]:
+    """A function that captions photos, and one that counts parameters (called last: OpenVINO never
+    builds the CNN in PyTorch).
+    """
     if name in ENGINES:
         captioner = Captioner.load(device="cpu", backend=name)
         return (
@@ -155,8 +219,12 @@ def _contender(name: str, beam_size: int) -> tuple[Callable[[list[Path]], object
     preprocessing = Preprocessing(size)
 
     def caption(paths: list[Path]) -> None:
-        pixels = np.stack([preprocessing.pixels(open_image(path, size=(size, size))) for path in paths])  # (B, size, size, 3)
-        _generate(model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, beam_size=beam_size)
+        pixels = np.stack(
+            [preprocessing.pixels(open_image(path, size=(size, size))) for path in paths]
+        )  # (B, size, size, 3)
+        _generate(
+            model, torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1, beam_size=beam_size
+        )
 
     return caption, lambda: _parameters(model)
 
@@ -168,20 +236,33 @@ def _architecture(name: str) -> tuple[Any, int]:
     try:
         import transformers as t
     except ImportError:
-        raise UserError("transformers is not installed: pip install 'show-and-spell[bench]'") from None
+        raise UserError(
+            "transformers is not installed: pip install 'show-and-spell[bench]'"
+        ) from None
     if name == "BLIP-base":
         return t.BlipForConditionalGeneration(t.BlipConfig()).eval(), 384
-    config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(t.ViTConfig(), t.GPT2Config())
+    config = t.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        t.ViTConfig(), t.GPT2Config()
+    )
     return t.VisionEncoderDecoderModel(config).eval(), 224
 
 
 def _generate(model: Any, pixels: torch.Tensor, *, beam_size: int) -> None:
     """Twelve words for each photo (B, 3, size, size), about as many as this captioner writes."""
     start = (
-        {} if model.config.model_type == "blip" else {"decoder_start_token_id": 50256, "pad_token_id": 50256}
+        {}
+        if model.config.model_type == "blip"
+        else {"decoder_start_token_id": 50256, "pad_token_id": 50256}
     )  # GPT-2's only special token
     with torch.inference_mode():
-        model.generate(pixel_values=pixels, num_beams=beam_size, do_sample=False, max_new_tokens=12, min_new_tokens=12, **start)
+        model.generate(
+            pixel_values=pixels,
+            num_beams=beam_size,
+            do_sample=False,
+            max_new_tokens=12,
+            min_new_tokens=12,
+            **start,
+        )
 
 
 def _parameters(model: torch.nn.Module) -> int:
@@ -189,19 +270,25 @@ def _parameters(model: torch.nn.Module) -> int:
 
 
 def _peak_mib() -> float:
-    """Peak resident memory of this process alone; what `getrusage` gives counts the process that started it too."""
+    """Peak resident memory of this process alone; what `getrusage` gives counts the process that
+    started it too.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 1024
+    )
 
 
-# --- one thing at a time ----------------------------------------------------------------------------------------------
+# --- one thing at a time --------------------------------------------------------------------------
 
 
 @app.command()
 def latency(photos: Photos, repeats: Repeats = 100) -> None:
-    """Milliseconds from a photo's path to its caption, warm, beam 3; and seconds of a cold `captioner caption PHOTO`."""
+    """Milliseconds from a photo's path to its caption, warm, beam 3; and seconds of a cold
+    `captioner caption PHOTO`.
+    """
     captioner = Captioner.load()
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), repeats + 10))
     times = []
@@ -211,13 +298,19 @@ def latency(photos: Photos, repeats: Repeats = 100) -> None:
         times.append(1000 * (time.perf_counter() - started))
     warm = sorted(times[10:])
     late = warm[int(0.95 * len(warm))]
-    print(f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile {late:.1f} ms of {len(warm)} photos")
+    print(
+        f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile"
+        f" {late:.1f} ms of {len(warm)} photos"
+    )
     cold = []
     for path in paths[:5]:
         started = time.perf_counter()
         _command("caption", str(path))
         cold.append(time.perf_counter() - started)
-    print(f"cold shell: median {statistics.median(cold):.2f} s, slowest {max(cold):.2f} s of {len(cold)}")
+    print(
+        f"cold shell: median {statistics.median(cold):.2f} s, slowest {max(cold):.2f} s of"
+        f" {len(cold)}"
+    )
 
 
 @app.command()
@@ -233,7 +326,9 @@ def memory(photos: Photos, few: int = 200, many: int = 2000) -> None:
                 "except SystemExit: pass\n"
                 "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
             )
-            done = subprocess.run([sys.executable, "-c", code, directory], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [sys.executable, "-c", code, directory], capture_output=True, text=True, check=True
+            )
             peaks[count] = int(done.stderr.split()[-1]) / 1024
             print(f"{count} photos: peak {peaks[count]:.0f} MiB")
     print(f"ratio {peaks[many] / peaks[few]:.3f}")
@@ -241,13 +336,21 @@ def memory(photos: Photos, few: int = 200, many: int = 2000) -> None:
 
 @app.command()
 def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
-    """Captions and log-probabilities under OpenVINO and PyTorch, and the encoder's speed under each."""
+    """Captions and log-probabilities under OpenVINO and PyTorch, and the encoder's speed under
+    each.
+    """
     both = {name: Captioner.load(device="cpu", backend=name) for name in ("openvino", "torch")}
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), count))
     pixels = np.stack([both["torch"].prepare(path) for path in paths])
     parts = np.array_split(pixels, -(-count // 16))
-    features = {name: torch.cat([captioner.engine.run(part) for part in parts]) for name, captioner in both.items()}
-    captions = {name: [group[0] for group in both[name].caption_features(found)] for name, found in features.items()}
+    features = {
+        name: torch.cat([captioner.engine.run(part) for part in parts])
+        for name, captioner in both.items()
+    }
+    captions = {
+        name: [group[0] for group in both[name].caption_features(found)]
+        for name, found in features.items()
+    }
     same = sum(a.text == b.text for a, b in zip(*captions.values(), strict=True))
     worst = []
     for row, caption in enumerate(captions["torch"]):
@@ -257,23 +360,35 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
         for name in both:
             with torch.inference_mode():
                 logits, _ = both[name].decoder(words[..., :-1], features[name][row : row + 1])
-            per_word.append(logits.log_softmax(-1).gather(-1, words[..., 1:, None]).squeeze(-1).flatten())
+            per_word.append(
+                logits.log_softmax(-1).gather(-1, words[..., 1:, None]).squeeze(-1).flatten()
+            )
         worst.append(float((per_word[0].sum() - per_word[1].sum()).abs()) / len(per_word[0]))
-    print(f"same caption on {same} of {count} photos; log-probability per word differs by {np.mean(worst):.4f}, at most {max(worst):.4f}")
+    print(
+        f"same caption on {same} of {count} photos; log-probability per word differs by"
+        f" {np.mean(worst):.4f}, at most {max(worst):.4f}"
+    )
     speeds: dict[str, list[float]] = {name: [] for name in both}
     for _ in range(repeats):
         for name, captioner in both.items():
             started = time.perf_counter()
             captioner.engine.run(pixels[:32])
             speeds[name].append(min(32, count) / (time.perf_counter() - started))
-    ratio = statistics.median(a / b for a, b in zip(speeds["openvino"], speeds["torch"], strict=True))
+    ratio = statistics.median(
+        a / b for a, b in zip(speeds["openvino"], speeds["torch"], strict=True)
+    )
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    print(f"encoder: OpenVINO {medians['openvino']:.0f}, PyTorch {medians['torch']:.0f} photos/s; ratio {ratio:.1f}")
+    print(
+        f"encoder: OpenVINO {medians['openvino']:.0f}, PyTorch {medians['torch']:.0f} photos/s;"
+        f" ratio {ratio:.1f}"
+    )
 
 
 @app.command()
 def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> None:
-    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features, default settings, bf16 and fp32."""
+    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features,
+    default settings, bf16 and fp32.
+    """
     from captioner.training.config import TrainingConfig
     from captioner.training.trainer import Batch, CaptionModel
 
@@ -285,7 +400,14 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
         pass
 
     decoder = Decoder(
-        DecoderConfig(vocabulary, 1280, config.embedding_size, config.hidden_size, config.attention_size, dropout=config.dropout)
+        DecoderConfig(
+            vocabulary,
+            1280,
+            config.embedding_size,
+            config.hidden_size,
+            config.attention_size,
+            dropout=config.dropout,
+        )
     )
     model: Any = CaptionModel(_NoEncoder(), decoder, 0).train()  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -297,7 +419,9 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
         longest = int(lengths.max())
         words = torch.zeros(rows, sentences, longest + 1, dtype=torch.long)
         for (row, column), length in np.ndenumerate(lengths):
-            words[row, column, : length + 1] = torch.tensor([START, *generator.integers(4, vocabulary, length - 1), 2])
+            words[row, column, : length + 1] = torch.tensor(
+                [START, *generator.integers(4, vocabulary, length - 1), 2]
+            )
         weights = (words[..., 1:] != 0).float()
         return Batch(torch.rand(rows, 81, 1280), words, weights, float(weights.sum()))
 
@@ -316,16 +440,26 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
     pairs = [(seconds(True), seconds(False)) for _ in range(repeats)]
     ratio = statistics.median(slow / fast for fast, slow in pairs)
     bf16, fp32 = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"an epoch of {captions} captions: bf16 {bf16:.0f} s, fp32 {fp32:.0f} s; ratio {ratio:.2f} (medians of {repeats})")
+    print(
+        f"an epoch of {captions} captions: bf16 {bf16:.0f} s, fp32 {fp32:.0f} s; ratio {ratio:.2f}"
+        f" (medians of {repeats})"
+    )
 
 
 def _link(photos: Path, directory: Path, count: int) -> None:
-    for index, photo in enumerate(itertools.islice(itertools.cycle(find_photos([str(photos)])), count)):
+    for index, photo in enumerate(
+        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
+    ):
         (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 
 def _command(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "captioner.cli", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "captioner.cli", *arguments],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":

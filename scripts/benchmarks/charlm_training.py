@@ -39,7 +39,9 @@ class BareModel(nn.Module):
 
 
 def benchmark(
-    repetitions: Annotated[int, typer.Option("--repetitions", help="Alternating repetitions; medians are printed.")] = 5,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", help="Alternating repetitions; medians are printed.")
+    ] = 5,
     steps: Annotated[int, typer.Option("--steps", help="Training steps in a repetition.")] = 10,
     hidden_size: Annotated[int, typer.Option("--hidden-size")] = 512,
     device: Annotated[str, typer.Option("--device")] = "cpu",
@@ -51,8 +53,14 @@ def benchmark(
     length = settings.sequence_length * (steps + 1)
     text = "".join(chr(32 + index * index % 65) for index in range(settings.batch_size * length))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(text, RunFolder(Path(folder)), settings, resolve_device(device), Console(quiet=True))
-        inputs = trainer.ids[: settings.batch_size * length].view(settings.batch_size, length).T.contiguous()
+        trainer = Trainer(
+            text, RunFolder(Path(folder)), settings, resolve_device(device), Console(quiet=True)
+        )
+        inputs = (
+            trainer.ids[: settings.batch_size * length]
+            .view(settings.batch_size, length)
+            .T.contiguous()
+        )
         chunks = [
             inputs[start : start + settings.sequence_length + 1]
             for start in range(0, length - settings.sequence_length, settings.sequence_length)
@@ -60,22 +68,31 @@ def benchmark(
         bare = BareLoop(len(trainer.vocabulary), settings, trainer.device)
         ours, theirs = [], []
         for repetition in range(repetitions + 1):
-            ours.append(timed(lambda inputs, targets: trainer._train_one_chunk(inputs, targets)[0], chunks))
+            ours.append(
+                timed(lambda inputs, targets: trainer._train_one_chunk(inputs, targets)[0], chunks)
+            )
             theirs.append(timed(bare.train_one_chunk, chunks))
             if repetition == 0:  # warming up
                 ours, theirs = [], []
     characters = len(chunks) * settings.sequence_length * settings.batch_size
     mine, bares = (characters / statistics.median(times) for times in (ours, theirs))
-    print(f"charlm {mine:,.0f} chars/s, bare loop {bares:,.0f} chars/s, ratio {mine / bares:.2f}; goal: 0.9")
+    print(
+        f"charlm {mine:,.0f} chars/s, bare loop {bares:,.0f} chars/s, ratio {mine / bares:.2f};"
+        " goal: 0.9"
+    )
 
 
 class BareLoop:
     """What a training step costs at the least."""
 
-    def __init__(self, vocabulary_size: int, settings: TrainingSettings, device: torch.device) -> None:
+    def __init__(
+        self, vocabulary_size: int, settings: TrainingSettings, device: torch.device
+    ) -> None:
         self.model = BareModel(vocabulary_size, settings).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.learning_rate)
-        zeros = torch.zeros(settings.num_layers, settings.batch_size, settings.hidden_size, device=device)
+        zeros = torch.zeros(
+            settings.num_layers, settings.batch_size, settings.hidden_size, device=device
+        )
         self.state = (zeros, zeros)
 
     def train_one_chunk(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -88,7 +105,9 @@ class BareLoop:
         return loss.detach()
 
 
-def timed(step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], chunks: list[torch.Tensor]) -> float:
+def timed(
+    step: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], chunks: list[torch.Tensor]
+) -> float:
     """Seconds for a training step on each chunk."""
     start = time.perf_counter()
     losses = [step(chunk[:-1], chunk[1:]) for chunk in chunks]

@@ -34,13 +34,24 @@ Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median cou
 
 
 @app.command()
-def stages(photos: Photos, count: int = 512, batch_size: int = 32, repeats: Repeats = 5, backend: str = "auto") -> None:
-    """Photos a second of each stage alone and of the whole, in turn; and what the stages' core-seconds would allow at best."""
+def stages(
+    photos: Photos,
+    count: int = 512,
+    batch_size: int = 32,
+    repeats: Repeats = 5,
+    backend: str = "auto",
+) -> None:
+    """Photos a second of each stage alone and of the whole, in turn; and what the stages'
+    core-seconds would allow at best.
+    """
     captioner, decoding = Captioner.load(backend=backend), Decoding()
     workers, cores = default_workers(), len(os.sched_getaffinity(0))
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), count))
     starts = range(0, count, batch_size)
-    pixels = [np.stack([captioner.prepare(path) for path in paths[start : start + batch_size]]) for start in starts]
+    pixels = [
+        np.stack([captioner.prepare(path) for path in paths[start : start + batch_size]])
+        for start in starts
+    ]
     features = [captioner.engine.run(batch) for batch in pixels]
 
     def decode() -> None:
@@ -51,7 +62,10 @@ def stages(photos: Photos, count: int = 512, batch_size: int = 32, repeats: Repe
     def one_after_the_other() -> None:
         with ThreadPoolExecutor(workers) as pool:
             for start in starts:
-                captioner.caption_pixels(np.stack(list(pool.map(captioner.prepare, paths[start : start + batch_size]))), decoding)
+                captioner.caption_pixels(
+                    np.stack(list(pool.map(captioner.prepare, paths[start : start + batch_size]))),
+                    decoding,
+                )
 
     def whole() -> None:
         for _ in caption_photos(captioner, paths, decoding, batch_size=batch_size, workers=workers):
@@ -76,17 +90,31 @@ def stages(photos: Photos, count: int = 512, batch_size: int = 32, repeats: Repe
             costs[name].append(1000 * (time.process_time() - used) / count)
     alone = list(steps)[:3]
     slowest = min(alone, key=lambda name: statistics.median(rates[name]))
-    print(f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.engine.name}; medians of {repeats}\n")
+    print(
+        f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.engine.name}; medians"
+        f" of {repeats}\n"
+    )
     print("| stage | photos/s | core-milliseconds a photo |\n|---|---|---|")
     for name in steps:
-        print(f"| {name} | {statistics.median(rates[name]):.1f} | {statistics.median(costs[name]):.2f} |")
+        print(
+            f"| {name} | {statistics.median(rates[name]):.1f} |"
+            f" {statistics.median(costs[name]):.2f} |"
+        )
     share = statistics.median(a / b for a, b in zip(rates["whole"], rates[slowest], strict=True))
     one_core = 1000 / max(statistics.median(costs[name]) for name in alone)
     bound = 1000 * cores / sum(statistics.median(costs[name]) for name in alone)
     whole_rate = statistics.median(rates["whole"])
-    print(f"\nthe whole: {100 * share:.0f} % of the slowest stage alone with all cores ({slowest}),")
-    print(f"{100 * whole_rate / one_core:.0f} % of {one_core:.1f} photos/s, the costliest stage alone with one core,")
-    print(f"{100 * whole_rate / bound:.0f} % of {bound:.1f} photos/s, which is all that {cores} cores can do of the three stages together")
+    print(
+        f"\nthe whole: {100 * share:.0f} % of the slowest stage alone with all cores ({slowest}),"
+    )
+    print(
+        f"{100 * whole_rate / one_core:.0f} % of {one_core:.1f} photos/s, the costliest stage alone"
+        " with one core,"
+    )
+    print(
+        f"{100 * whole_rate / bound:.0f} % of {bound:.1f} photos/s, which is all that {cores} cores"
+        " can do of the three stages together"
+    )
 
 
 @app.command()
@@ -102,8 +130,17 @@ def memory(photos: Photos, few: int = 200, many: int = 20_000) -> None:
     for count in (few, many):
         with tempfile.TemporaryDirectory() as directory:
             _link(photos, Path(directory, "photos"), count)
-            arguments = ["caption", f"{directory}/photos", "--format", "jsonl", "--output", f"{directory}/rows.jsonl"]
-            done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+            arguments = [
+                "caption",
+                f"{directory}/photos",
+                "--format",
+                "jsonl",
+                "--output",
+                f"{directory}/rows.jsonl",
+            ]
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+            )
             rows = Path(directory, "rows.jsonl").read_text(encoding="utf-8").count("\n")
         peaks[count] = int(done.stderr.split()[-1]) / 1024
         print(f"{count} photos ({rows} rows): peak {peaks[count]:.0f} MiB", flush=True)
@@ -111,8 +148,15 @@ def memory(photos: Photos, few: int = 200, many: int = 20_000) -> None:
 
 
 @app.command()
-def scaling(photos: Photos, few: int = 200, many: int = 1200, ray: Annotated[bool, typer.Option(help="Ray's row too.")] = True) -> None:
-    """Photos a second without start-up, which is taken off as the time of a shorter run, and core-hours for a million photos."""
+def scaling(
+    photos: Photos,
+    few: int = 200,
+    many: int = 1200,
+    ray: Annotated[bool, typer.Option(help="Ray's row too.")] = True,
+) -> None:
+    """Photos a second without start-up, which is taken off as the time of a shorter run, and
+    core-hours for a million photos.
+    """
     rows: list[tuple[str, int, Sequence[str]]] = [("one core", 1, []), ("two cores", 2, [])]
     if ray:
         rows.append(("two Ray workers, a core each", 2, ["--engine", "ray", "--ray-actors", "2"]))
@@ -120,28 +164,53 @@ def scaling(photos: Photos, few: int = 200, many: int = 1200, ray: Annotated[boo
     print("| on | photos/s | start-up, s | core-hours a million photos |\n|---|---|---|---|")
     for name, cores, options in rows:
         if cores > len(available):
-            raise UserError(f"{name}: only {len(available)} cores may be used here; give it another machine")
+            raise UserError(
+                f"{name}: only {len(available)} cores may be used here; give it another machine"
+            )
         seconds = {}
         for count in (few, many):
             with tempfile.TemporaryDirectory() as directory:
                 _link(photos, Path(directory, "photos"), count)
-                arguments = ["caption", f"{directory}/photos", "--format", "jsonl", "--output", f"{directory}/rows", *options]
+                arguments = [
+                    "caption",
+                    f"{directory}/photos",
+                    "--format",
+                    "jsonl",
+                    "--output",
+                    f"{directory}/rows",
+                    *options,
+                ]
                 command = [sys.executable, "-m", "captioner.cli", *arguments]
                 started = time.perf_counter()
                 # The command and all that it starts keep to these cores.
-                limited = [sys.executable, "-c", _LIMITED, ",".join(map(str, available[-cores:])), *command]
+                limited = [
+                    sys.executable,
+                    "-c",
+                    _LIMITED,
+                    ",".join(map(str, available[-cores:])),
+                    *command,
+                ]
                 subprocess.run(limited, check=True, capture_output=True)
                 seconds[count] = time.perf_counter() - started
         rate = (many - few) / (seconds[many] - seconds[few])
-        print(f"| {name} | {rate:.1f} | {seconds[few] - few / rate:.1f} | {1e6 / rate / 3600 * cores:.1f} |", flush=True)
+        print(
+            f"| {name} | {rate:.1f} | {seconds[few] - few / rate:.1f} |"
+            f" {1e6 / rate / 3600 * cores:.1f} |",
+            flush=True,
+        )
 
 
-_LIMITED = "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(','))); os.execv(sys.argv[2], sys.argv[2:])"
+_LIMITED = (
+    "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(',')));"
+    " os.execv(sys.argv[2], sys.argv[2:])"
+)
 
 
 def _link(photos: Path, directory: Path, count: int) -> None:
     directory.mkdir()
-    for index, photo in enumerate(itertools.islice(itertools.cycle(find_photos([str(photos)])), count)):
+    for index, photo in enumerate(
+        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
+    ):
         (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 

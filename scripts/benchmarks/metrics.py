@@ -1,8 +1,10 @@
-"""Speed of BLEU, ROUGE-L and CIDEr-D beside pycocoevalcap's Python scorers (metrics extra), on the same tokens in one run.
+"""Speed of BLEU, ROUGE-L and CIDEr-D beside pycocoevalcap's Python scorers (metrics extra), on the
+same tokens in one run.
 
     python scripts/benchmarks/metrics.py [REFERENCES]
 
-Scores made-up captions, or the first images of a file of references; a prediction is one reference with words left out.
+Scores made-up captions, or the first images of a file of references; a prediction is one reference
+with words left out.
 """
 
 from __future__ import annotations
@@ -23,15 +25,22 @@ Captions = list[list[str]]
 
 
 def benchmark(
-    references: Annotated[Path | None, typer.Argument(help="File of references; made-up ones if not given.")] = None,
+    references: Annotated[
+        Path | None, typer.Argument(help="File of references; made-up ones if not given.")
+    ] = None,
     images: Annotated[int, typer.Option(min=2)] = 5000,
     each: Annotated[int, typer.Option(min=1, help="References of an image.")] = 5,
-    turns: Annotated[int, typer.Option(min=1, help="Turns of each, of which the median counts.")] = 5,
+    turns: Annotated[
+        int, typer.Option(min=1, help="Turns of each, of which the median counts.")
+    ] = 5,
 ) -> None:
     """Time both in turn and print the ratio."""
     source = random.Random(0)
     groups = _made(source, images, each) if references is None else _read(references, images, each)
-    predictions = [[word for word in source.choice(group) if source.random() > 0.15] or group[0][:1] for group in groups]
+    predictions = [
+        [word for word in source.choice(group) if source.random() > 0.15] or group[0][:1]
+        for group in groups
+    ]
     times = []
     for _ in range(turns):
         started = time.perf_counter()
@@ -44,7 +53,8 @@ def benchmark(
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     ratio = statistics.median(slow / fast for slow, fast in times)
     print(
-        f"{len(groups)} images with {each} references: medians of {turns}: pycocoevalcap {medians[0]:.2f} s, captioner {medians[1]:.2f} s"
+        f"{len(groups)} images with {each} references: medians of {turns}: pycocoevalcap"
+        f" {medians[0]:.2f} s, captioner {medians[1]:.2f} s"
     )
     print(f"ratio {ratio:.1f}; scores differ by at most {worst:.1e}")
 
@@ -55,8 +65,12 @@ def _oracle(predictions: Captions, groups: list[Captions]) -> dict[str, float]:
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
     except ImportError:
-        raise UserError("pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'") from None
-    references = {index: [" ".join(tokens) for tokens in group] for index, group in enumerate(groups)}
+        raise UserError(
+            "pycocoevalcap is not installed: pip install 'show-and-spell[metrics]'"
+        ) from None
+    references = {
+        index: [" ".join(tokens) for tokens in group] for index, group in enumerate(groups)
+    }
     results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
     corpus, _ = Bleu(4).compute_score(references, results, verbose=0)
     named = {f"bleu_{order}": float(value) for order, value in enumerate(corpus, start=1)}
@@ -67,7 +81,9 @@ def _oracle(predictions: Captions, groups: list[Captions]) -> dict[str, float]:
 
 
 def _made(source: random.Random, images: int, each: int) -> list[Captions]:
-    """Captions of about eleven words whose frequencies fall as people's do (Zipf), those of one image alike."""
+    """Captions of about eleven words whose frequencies fall as people's do (Zipf), those of one
+    image alike.
+    """
     words = [f"w{rank}" for rank in range(1, 5001)]
     weights = [1 / rank for rank in range(1, 5001)]
 
@@ -75,13 +91,23 @@ def _made(source: random.Random, images: int, each: int) -> list[Captions]:
         scene = source.choices(words, weights, k=14)
         others = source.choices(words, weights, k=14 * each)
         start = iter(others)
-        return [[word if source.random() < 0.6 else next(start) for word in scene[: source.randint(8, 14)]] for _ in range(each)]
+        return [
+            [
+                word if source.random() < 0.6 else next(start)
+                for word in scene[: source.randint(8, 14)]
+            ]
+            for _ in range(each)
+        ]
 
     return [group() for _ in range(images)]
 
 
 def _read(path: Path, images: int, each: int) -> list[Captions]:
-    whole = [example.captions for example in read_references(path).examples if len(example.captions) >= each]
+    whole = [
+        example.captions
+        for example in read_references(path).examples
+        if len(example.captions) >= each
+    ]
     if len(whole) < 2:
         raise UserError(f"'{path}' has no two images with {each} references")
     return [[tokenize(caption) for caption in captions[:each]] for captions in whole[:images]]

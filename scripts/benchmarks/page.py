@@ -1,4 +1,5 @@
-"""Speed of the page on the machine at hand, as a visitor sees it: in a browser, and through gradio_client.
+"""Speed of the page on the machine at hand, as a visitor sees it: in a browser, and through
+gradio_client.
 
     python scripts/benchmarks/page.py photo PHOTOS      from a photo dropped to its caption shown
     python scripts/benchmarks/page.py text              from the click on Write to the first character
@@ -34,7 +35,9 @@ from rnnkit.errors import UserError, run_command
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
-Charlm = Annotated[Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")]
+Charlm = Annotated[
+    Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")
+]
 # Resolves with the milliseconds until the element's text (or value) is another than it was.
 CHANGED = """([selector, act]) => new Promise((done) => {
   const read = () => { const e = document.querySelector(selector); return e ? (e.value ?? e.innerText) : ''; };
@@ -83,7 +86,9 @@ def text(repeats: int = 20, charlm: Charlm = None) -> None:
 
 @app.command()
 def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5) -> None:
-    """Photos a second through so many clients at once, and of the captioner alone on the same photos, in turn."""
+    """Photos a second through so many clients at once, and of the captioner alone on the same
+    photos, in turn.
+    """
     from gradio_client import Client, handle_file
 
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), clients * each))
@@ -91,19 +96,29 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5)
     captioner.caption(paths[0])
     ratios = []
     with served() as address:
-        # The clients take their time from the very cores that serve them, so each is as light as its options allow: for each of
-        # its three requests a call it would otherwise make a context for TLS and look for proxies, and there is neither here.
-        light: dict[str, Any] = {"ssl_verify": ssl.create_default_context(), "httpx_kwargs": {"trust_env": False}}
+        # The clients take their time from the very cores that serve them, so each is as light as
+        # its options allow: for each of its three requests a call it would otherwise make a context
+        # for TLS and look for proxies, and there is neither here.
+        light: dict[str, Any] = {
+            "ssl_verify": ssl.create_default_context(),
+            "httpx_kwargs": {"trust_env": False},
+        }
         connected = [Client(address, verbose=False, **light) for _ in range(clients)]
         connected[0].predict(handle_file(paths[0]), api_name="/caption")
 
         def work(number: int) -> list[str]:
             mine = paths[number::clients]
-            return [connected[number].predict(handle_file(path), api_name="/caption") for path in mine]
+            return [
+                connected[number].predict(handle_file(path), api_name="/caption") for path in mine
+            ]
 
         for _ in range(repeats):
             started = time.perf_counter()
-            alone = [row.captions[0].text for rows in caption_photos(captioner, paths, Decoding()) for row in rows]
+            alone = [
+                row.captions[0].text
+                for rows in caption_photos(captioner, paths, Decoding())
+                for row in rows
+            ]
             speed = len(paths) / (time.perf_counter() - started)
             started = time.perf_counter()
             with ThreadPoolExecutor(clients) as pool:
@@ -111,7 +126,11 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5)
             through = len(paths) / (time.perf_counter() - started)
             same = sum(alone[number::clients] == answers[number] for number in range(clients))
             ratios.append(through / speed)
-            print(f"alone {speed:6.1f} photos/s, {clients} clients {through:6.1f}, ratio {ratios[-1]:.2f}", flush=True)
+            print(
+                f"alone {speed:6.1f} photos/s, {clients} clients {through:6.1f}, ratio"
+                f" {ratios[-1]:.2f}",
+                flush=True,
+            )
             print(f"{same} of {clients} got the very captions of the captioner alone", flush=True)
     print(f"median ratio of {repeats}: {statistics.median(ratios):.2f}")
 
@@ -131,7 +150,10 @@ def report(what: str, milliseconds: list[float]) -> None:
     """Print the median and the slow end."""
     ranked = sorted(milliseconds)
     late = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
-    print(f"{what}: median {statistics.median(ranked):.0f} ms, 95th percentile {late:.0f} ms of {len(ranked)}")
+    print(
+        f"{what}: median {statistics.median(ranked):.0f} ms, 95th percentile {late:.0f} ms of"
+        f" {len(ranked)}"
+    )
 
 
 @contextmanager
@@ -140,7 +162,14 @@ def served(charlm: Path | None = None, *, wait_for_models: bool = True) -> Itera
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "webui.cli", "--port", str(port), *(["--charlm", str(charlm)] if charlm else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "webui.cli",
+        "--port",
+        str(port),
+        *(["--charlm", str(charlm)] if charlm else []),
+    ]
     address = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(command, env=os.environ | {"PYTHONWARNINGS": "ignore"})
     try:

@@ -1,4 +1,6 @@
-"""How fast charlm samples: beside torch.nn.LSTM's loop, memory bandwidth, 64 prompts at once, and a transformer of nanoGPT's shape."""
+"""How fast charlm samples: beside torch.nn.LSTM's loop, memory bandwidth, 64 prompts at once, and a
+transformer of nanoGPT's shape.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,18 @@ CONTEXT = 256
 
 
 def benchmark(
-    model: Annotated[Path | None, typer.Option("--model", help="Checkpoint; without it, the model that comes with the package.")] = None,
-    repetitions: Annotated[int, typer.Option("--repetitions", help="Alternating repetitions; medians are printed.")] = 5,
-    characters: Annotated[int, typer.Option("--characters", help="Characters that charlm samples in a repetition.")] = 2000,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", help="Checkpoint; without it, the model that comes with the package."
+        ),
+    ] = None,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", help="Alternating repetitions; medians are printed.")
+    ] = 5,
+    characters: Annotated[
+        int, typer.Option("--characters", help="Characters that charlm samples in a repetition.")
+    ] = 2000,
     threads: Annotated[int, typer.Option("--threads")] = 2,
 ) -> None:
     """Print one line a comparison, each with its ratio."""
@@ -49,23 +60,41 @@ def benchmark(
         },
     )
     one, exact = timings["charlm"], timings["charlm float32"]
-    print(f"one prompt: {1 / one:,.0f} chars/s; float32 weights {1 / exact:,.0f}; the loop over torch.nn.LSTM {1 / timings['loop']:,.1f}")
-    print(f"  ratio to the loop: {timings['loop'] / one:.1f} (float32: {timings['loop'] / exact:.1f}); goal: 20")
+    print(
+        f"one prompt: {1 / one:,.0f} chars/s; float32 weights {1 / exact:,.0f}; the loop over"
+        f" torch.nn.LSTM {1 / timings['loop']:,.1f}"
+    )
+    print(
+        f"  ratio to the loop: {timings['loop'] / one:.1f} (float32:"
+        f" {timings['loop'] / exact:.1f}); goal: 20"
+    )
     for name, seconds, size in (("int8", one, 1), ("float32", exact, 4)):
         bound, read = timings[f"stream {name}"], weight_bytes(lm, size)
         print(
-            f"  {name}: {read / 1e6:.1f} MB of weights a character, read alone at {read / bound / 1e9:.0f} GB/s: {1 / bound:,.0f} a second"
+            f"  {name}: {read / 1e6:.1f} MB of weights a character, read alone at"
+            f" {read / bound / 1e9:.0f} GB/s: {1 / bound:,.0f} a second"
         )
         print(f"  share of that bound reached: {bound / seconds:.0%}; goal: 50%")
     many = timings["64 prompts"]
-    print(f"64 prompts at once: {1 / many:,.0f} chars/s, ratio to one prompt {one / many:.1f}; goal: 8")
-    print(f"2,000 characters: {2000 * one:.2f} s, the transformer (estimated from every n-th) {2000 * timings['transformer']:.1f} s")
+    print(
+        f"64 prompts at once: {1 / many:,.0f} chars/s, ratio to one prompt {one / many:.1f};"
+        " goal: 8"
+    )
+    print(
+        f"2,000 characters: {2000 * one:.2f} s, the transformer (estimated from every n-th)"
+        f" {2000 * timings['transformer']:.1f} s"
+    )
     print(f"  ratio: {timings['transformer'] / one:.0f}; goal: 50")
-    print(f"charlm sample from a cold shell: first character after {timings['cold start']:.2f} s; goal: 3")
+    print(
+        f"charlm sample from a cold shell: first character after {timings['cold start']:.2f} s;"
+        " goal: 3"
+    )
 
 
 def alternate(repetitions: int, tasks: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Median of what each task returns; they take turns, so that what else the machine does falls on all alike."""
+    """Median of what each task returns; they take turns, so that what else the machine does falls
+    on all alike.
+    """
     taken: dict[str, list[float]] = {name: [] for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
@@ -82,18 +111,35 @@ def seconds(task: Callable[[], object]) -> float:
 
 
 def sample(lm: CharLM, characters: int, precision: Precision) -> float:
-    return seconds(lambda: sum(1 for _ in lm.sample("\n", length=characters, temperature=0.8, seed=1, precision=precision)))
+    return seconds(
+        lambda: sum(
+            1
+            for _ in lm.sample(
+                "\n", length=characters, temperature=0.8, seed=1, precision=precision
+            )
+        )
+    )
 
 
 def sample_many(lm: CharLM, prompts: int, characters: int) -> float:
-    return seconds(lambda: sum(1 for _ in lm.sample_many(["\n"] * prompts, length=characters, choice=Choice(0.8), seed=1)))
+    return seconds(
+        lambda: sum(
+            1
+            for _ in lm.sample_many(["\n"] * prompts, length=characters, choice=Choice(0.8), seed=1)
+        )
+    )
 
 
 @torch.inference_mode()
 def obvious_loop(lm: CharLM, characters: int) -> float:
-    """Seconds a character of the loop that everybody writes first: torch.nn.LSTM of the same sizes, one step a call."""
+    """Seconds a character of the loop that everybody writes first: torch.nn.LSTM of the same sizes,
+    one step a call.
+    """
     a = lm.network.architecture
-    embedding, output = nn.Embedding(a.vocabulary_size, a.embedding_size), nn.Linear(a.hidden_size, a.vocabulary_size)
+    embedding, output = (
+        nn.Embedding(a.vocabulary_size, a.embedding_size),
+        nn.Linear(a.hidden_size, a.vocabulary_size),
+    )
     lstm = nn.LSTM(a.embedding_size, a.hidden_size, a.num_layers)
 
     def loop() -> None:
@@ -109,11 +155,15 @@ def obvious_loop(lm: CharLM, characters: int) -> float:
 def weight_bytes(lm: CharLM, size: int) -> int:
     """Bytes of weights that one character must read; the output layer is in 32 bits always."""
     folded = fold(lm.network)
-    return (folded.recurrent_weights - folded.output_weight.numel()) * size + folded.output_weight.numel() * 4
+    return (
+        folded.recurrent_weights - folded.output_weight.numel()
+    ) * size + folded.output_weight.numel() * 4
 
 
 def stream(size: int, rounds: int = 50) -> float:
-    """Seconds to read so many bytes once, all threads together, by the fastest of torch's reductions."""
+    """Seconds to read so many bytes once, all threads together, by the fastest of torch's
+    reductions.
+    """
     buffer = torch.ones(math.ceil(size / 8), dtype=torch.int64)
     buffer.sum()
     return seconds(lambda: [buffer.sum() for _ in range(rounds)]) / rounds
@@ -125,12 +175,22 @@ class Block(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.norm1, self.to_qkv, self.from_heads = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.norm2, self.widen, self.narrow = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.norm1, self.to_qkv, self.from_heads = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 3 * width),
+            nn.Linear(width, width),
+        )
+        self.norm2, self.widen, self.narrow = (
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.Linear(4 * width, width),
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         batch, time, width = x.shape
-        qkv = self.to_qkv(self.norm1(x)).view(batch, time, 3, self.num_heads, width // self.num_heads)
+        qkv = self.to_qkv(self.norm1(x)).view(
+            batch, time, 3, self.num_heads, width // self.num_heads
+        )
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, W / heads) each
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, heads, T, W / heads)
         x = x + self.from_heads(heads.transpose(1, 2).flatten(2))
@@ -139,11 +199,18 @@ class Block(nn.Module):
 
 
 class TinyGPT(nn.Module):
-    """A decoder-only transformer of nanoGPT's character shape with random weights: 6 layers, 6 heads, 384 wide, no cache."""
+    """A decoder-only transformer of nanoGPT's character shape with random weights: 6 layers, 6
+    heads, 384 wide, no cache.
+    """
 
-    def __init__(self, vocabulary_size: int, width: int = 384, num_layers: int = 6, num_heads: int = 6) -> None:
+    def __init__(
+        self, vocabulary_size: int, width: int = 384, num_layers: int = 6, num_heads: int = 6
+    ) -> None:
         super().__init__()
-        self.tokens, self.places = nn.Embedding(vocabulary_size, width), nn.Embedding(CONTEXT, width)
+        self.tokens, self.places = (
+            nn.Embedding(vocabulary_size, width),
+            nn.Embedding(CONTEXT, width),
+        )
         self.blocks = nn.Sequential(*(Block(width, num_heads) for _ in range(num_layers)))
         self.norm, self.output = nn.LayerNorm(width), nn.Linear(width, vocabulary_size, bias=False)
 
@@ -156,15 +223,27 @@ class TinyGPT(nn.Module):
 
 @torch.inference_mode()
 def sample_transformer(gpt: TinyGPT, every: int) -> float:
-    """Seconds a character of sampling 2,000 without a cache; only every n-th is timed, with the context it would have."""
+    """Seconds a character of sampling 2,000 without a cache; only every n-th is timed, with the
+    context it would have.
+    """
     ids = torch.zeros(1, CONTEXT, dtype=torch.long)
     lengths = [min(place, CONTEXT) for place in range(1, 2001, every)]
-    return seconds(lambda: [torch.multinomial(gpt(ids[:, :length]).softmax(-1), 1) for length in lengths]) / len(lengths)
+    return seconds(
+        lambda: [torch.multinomial(gpt(ids[:, :length]).softmax(-1), 1) for length in lengths]
+    ) / len(lengths)
 
 
 def cold_start(model: Path | None) -> float:
     """Seconds from the start of a new process to the first character on its output."""
-    command = [sys.executable, "-m", "charlm.cli", "sample", "--length", "50", *(["--model", str(model)] if model else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "charlm.cli",
+        "sample",
+        "--length",
+        "50",
+        *(["--model", str(model)] if model else []),
+    ]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -24,7 +24,10 @@ def no_java(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """METEOR's Java program takes many seconds to start; the tests of it ask for `with_java`."""
     if "with_java" not in request.fixturenames:
         find = shutil.which
-        monkeypatch.setattr("shutil.which", lambda name, *rest, **more: None if name == "java" else find(name, *rest, **more))
+        monkeypatch.setattr(
+            "shutil.which",
+            lambda name, *rest, **more: None if name == "java" else find(name, *rest, **more),
+        )
 
 
 @pytest.fixture
@@ -34,7 +37,12 @@ def with_java(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_TOOL_OPTIONS", raising=False)
 
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 170, 40), "blue": (40, 60, 220), "yellow": (235, 220, 40)}
+COLOURS = {
+    "red": (220, 30, 30),
+    "green": (30, 170, 40),
+    "blue": (40, 60, 220),
+    "yellow": (235, 220, 40),
+}
 SHAPES = ("circle", "square")
 
 
@@ -43,13 +51,17 @@ def draw_shape(colour: str, shape: str, number: int) -> Image.Image:
     image = Image.new("RGB", (96, 80), (128 + 4 * (number % 8),) * 3)
     left, top, side = 8 + 5 * (number % 5), 6 + 4 * (number % 4), 40
     draw = ImageDraw.Draw(image)
-    (draw.ellipse if shape == "circle" else draw.rectangle)((left, top, left + side, top + side), fill=COLOURS[colour])
+    (draw.ellipse if shape == "circle" else draw.rectangle)(
+        (left, top, left + side, top + side), fill=COLOURS[colour]
+    )
     return image
 
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Callable[[int, int], tuple[Path, Path]]:
-    """Writes so many training and validation photos of shapes; returns the annotations (Karpathy's JSON) and the folder."""
+    """Writes so many training and validation photos of shapes; returns the annotations (Karpathy's
+    JSON) and the folder.
+    """
 
     def write(training: int, validation: int) -> tuple[Path, Path]:
         folder = tmp_path / "photos"
@@ -58,11 +70,23 @@ def shapes(tmp_path: Path) -> Callable[[int, int], tuple[Path, Path]]:
         for number in range(training + validation):
             colour, shape = list(COLOURS)[number % 4], SHAPES[number // 4 % 2]
             draw_shape(colour, shape, number).save(folder / f"{number}.png")
-            texts = [f"a {colour} {shape} on a grey wall", f"there is a {colour} {shape}", f"one {shape} that is {colour}"]
+            texts = [
+                f"a {colour} {shape} on a grey wall",
+                f"there is a {colour} {shape}",
+                f"one {shape} that is {colour}",
+            ]
             split = "train" if number < training else "val"
-            records.append({"filename": f"{number}.png", "split": split, "sentences": [{"raw": text} for text in texts]})
+            records.append(
+                {
+                    "filename": f"{number}.png",
+                    "split": split,
+                    "sentences": [{"raw": text} for text in texts],
+                }
+            )
         annotations = tmp_path / "dataset.json"
-        annotations.write_text(json.dumps({"dataset": "shapes", "images": records}), encoding="utf-8")
+        annotations.write_text(
+            json.dumps({"dataset": "shapes", "images": records}), encoding="utf-8"
+        )
         return annotations, folder
 
     return write
@@ -70,7 +94,9 @@ def shapes(tmp_path: Path) -> Callable[[int, int], tuple[Path, Path]]:
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint of a small captioner with random weights, large enough that photos differ in their captions."""
+    """The checkpoint of a small captioner with random weights, large enough that photos differ in
+    their captions.
+    """
     torch.manual_seed(0)
     words = (*SPECIAL, *(f"word{number}" for number in range(60)))
     encoder = create_encoder("efficientnet-lite0")
@@ -85,7 +111,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def caption(untrained: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def caption(
+    untrained: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs `captioner caption` with the untrained captioner: exit code, stdout, stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -107,6 +135,8 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
     for number, extension in enumerate(("jpg", "PNG", "webp", "jpeg", "gif")):
-        draw_shape(list(COLOURS)[number % 4], SHAPES[number % 2], number).save(folder / f"{number}.{extension}")
+        draw_shape(list(COLOURS)[number % 4], SHAPES[number % 2], number).save(
+            folder / f"{number}.{extension}"
+        )
     (folder / "bad.jpg").write_bytes(b"nonsense")
     return folder

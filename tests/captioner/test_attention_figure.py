@@ -25,7 +25,9 @@ def looking(*words: str, grid: int = 7) -> Caption:
 def test_a_photo_is_bright_where_the_network_looked_and_dark_elsewhere() -> None:
     weights = np.zeros((7, 7), dtype=np.float32)
     weights[0, 6] = 0.9  # the corner at the top right
-    light = np.asarray(overlay(Image.new("RGB", (280, 140), (200, 200, 200)), weights), dtype=float)[..., 0]
+    light = np.asarray(
+        overlay(Image.new("RGB", (280, 140), (200, 200, 200)), weights), dtype=float
+    )[..., 0]
     assert light.shape == (140, 280)
     assert light[8, 268] > 180 and light[130, 10] == pytest.approx(50, abs=3)
 
@@ -41,7 +43,9 @@ def test_no_attention_at_all_is_dark_and_no_error() -> None:
     assert dark.getpixel((10, 10)) == (50, 50, 50)
 
 
-def drawn(caption: Caption, path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def drawn(
+    caption: Caption, path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
     """Draws the figure and returns the titles of its panels."""
     titles: list[str] = []
     save = Figure.savefig
@@ -55,7 +59,9 @@ def drawn(caption: Caption, path: Path, photo: Image.Image, monkeypatch: pytest.
     return titles
 
 
-@pytest.mark.parametrize("words", [(), ("dog",), ("a", "dog", "runs", "in", "the", "white", "snow")])
+@pytest.mark.parametrize(
+    "words", [(), ("dog",), ("a", "dog", "runs", "in", "the", "white", "snow")]
+)
 def test_the_figure_has_the_photo_and_a_panel_for_each_word(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,15 +81,21 @@ def test_a_tall_photo_gives_a_tall_figure(tmp_path: Path) -> None:
     assert heights[1] > 2 * heights[0]
 
 
-def test_signs_that_mean_something_to_the_drawing_library_are_drawn_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signs_that_mean_something_to_the_drawing_library_are_drawn_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ("$", "^", "\\frac", "$", "_", "café", "%")
-    assert drawn(looking(*words), tmp_path / "where.png", Image.new("RGB", (64, 64)), monkeypatch) == ["", *words]
+    assert drawn(
+        looking(*words), tmp_path / "where.png", Image.new("RGB", (64, 64)), monkeypatch
+    ) == ["", *words]
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg"])
 def test_other_formats_are_told_by_the_name(ending: str, tmp_path: Path) -> None:
     draw_attention(Image.new("RGB", (64, 64)), looking("a"), tmp_path / f"where.{ending}")
-    assert {"pdf": b"%PDF", "svg": b"<?xml"}[ending] == (tmp_path / f"where.{ending}").read_bytes()[: 4 + (ending == "svg")]
+    assert {"pdf": b"%PDF", "svg": b"<?xml"}[ending] == (tmp_path / f"where.{ending}").read_bytes()[
+        : 4 + (ending == "svg")
+    ]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")

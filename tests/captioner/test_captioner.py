@@ -1,4 +1,6 @@
-"""The captioner whole: one method for one picture or many, and a checkpoint that brings all it needs."""
+"""The captioner whole: one method for one picture or many, and a checkpoint that brings all it
+needs.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,15 @@ WORDS = ("a", "dog", "cat", "runs", "sits", "on", "grass", "'s", "red", "two")
 def untrained(attention: str = "additive", seed: int = 0) -> Captioner:
     torch.manual_seed(seed)
     encoder = create_encoder("efficientnet-lite0")
-    config = DecoderConfig(len(SPECIAL) + len(WORDS), encoder.channels, 16, 16, 8, attention=attention)
-    return Captioner(encoder, Decoder(config), Vocabulary((*SPECIAL, *WORDS)), info={"decoding": {"length_penalty": 0.7}})
+    config = DecoderConfig(
+        len(SPECIAL) + len(WORDS), encoder.channels, 16, 16, 8, attention=attention
+    )
+    return Captioner(
+        encoder,
+        Decoder(config),
+        Vocabulary((*SPECIAL, *WORDS)),
+        info={"decoding": {"length_penalty": 0.7}},
+    )
 
 
 @pytest.fixture
@@ -34,11 +43,15 @@ def photos(tmp_path: Path) -> list[Path]:
     generator = np.random.default_rng(0)
     paths = [tmp_path / f"{number}.png" for number in range(5)]
     for path in paths:
-        Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((120, 90)).save(path)
+        Image.fromarray(generator.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize(
+            (120, 90)
+        ).save(path)
     return paths
 
 
-def test_a_saved_captioner_writes_the_same_captions_after_loading(tmp_path: Path, photos: list[Path]) -> None:
+def test_a_saved_captioner_writes_the_same_captions_after_loading(
+    tmp_path: Path, photos: list[Path]
+) -> None:
     captioner = untrained()
     captioner.save(tmp_path / "kept", dtype=None)
     loaded = Captioner.load(tmp_path / "kept", device="cpu", backend="torch")
@@ -46,21 +59,30 @@ def test_a_saved_captioner_writes_the_same_captions_after_loading(tmp_path: Path
     assert loaded.length_penalty == 0.7
 
 
-def test_a_checkpoint_is_half_precision_unless_told_otherwise_and_scores_move_little(tmp_path: Path, photos: list[Path]) -> None:
+def test_a_checkpoint_is_half_precision_unless_told_otherwise_and_scores_move_little(
+    tmp_path: Path, photos: list[Path]
+) -> None:
     captioner = untrained()
     captioner.save(tmp_path / "half")
     captioner.save(tmp_path / "whole", dtype=None)
     sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
     assert sizes[0] < 0.52 * sizes[1]
-    scores = [Captioner.load(tmp_path / name, device="cpu", backend="torch").caption(photos[0]).score for name in ("half", "whole")]
+    scores = [
+        Captioner.load(tmp_path / name, device="cpu", backend="torch").caption(photos[0]).score
+        for name in ("half", "whole")
+    ]
     assert scores[0] == pytest.approx(scores[1], abs=0.01)
 
 
-def test_one_picture_gives_a_caption_and_a_list_gives_a_list_in_its_order(photos: list[Path]) -> None:
+def test_one_picture_gives_a_caption_and_a_list_gives_a_list_in_its_order(
+    photos: list[Path],
+) -> None:
     captioner = untrained()
     alone = [captioner.caption(photo) for photo in photos]
     assert all(isinstance(caption, Caption) for caption in alone)
-    assert [caption.text for caption in captioner.caption(photos, batch_size=2)] == [caption.text for caption in alone]
+    assert [caption.text for caption in captioner.caption(photos, batch_size=2)] == [
+        caption.text for caption in alone
+    ]
     assert captioner.caption([]) == []
 
 
@@ -77,20 +99,28 @@ def test_paths_bytes_files_and_pillow_pictures_are_captioned_alike(photos: list[
 def test_several_captions_are_different_and_best_first(photos: list[Path]) -> None:
     candidates = untrained().caption(photos[0], num_captions=4, beam_size=2)
     assert len({caption.text for caption in candidates}) == 4
-    assert [caption.score for caption in candidates] == sorted((caption.score for caption in candidates), reverse=True)
+    assert [caption.score for caption in candidates] == sorted(
+        (caption.score for caption in candidates), reverse=True
+    )
 
 
 def test_sampling_is_repeated_by_its_seed_only(photos: list[Path]) -> None:
     captioner = untrained()
-    drawn = [captioner.caption(photos[0], sample=True, num_captions=6, seed=seed) for seed in (1, 1, 2)]
+    drawn = [
+        captioner.caption(photos[0], sample=True, num_captions=6, seed=seed) for seed in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
 
 
-def test_what_a_seed_draws_for_a_photo_does_not_hang_on_the_photos_around_it(photos: list[Path]) -> None:
+def test_what_a_seed_draws_for_a_photo_does_not_hang_on_the_photos_around_it(
+    photos: list[Path],
+) -> None:
     captioner = untrained()
     alone = [captioner.caption(photo, sample=True, seed=3).text for photo in photos]
-    assert [caption.text for caption in captioner.caption(photos, sample=True, seed=3, batch_size=3)] == alone
+    assert [
+        caption.text for caption in captioner.caption(photos, sample=True, seed=3, batch_size=3)
+    ] == alone
 
 
 def test_attention_has_a_grid_for_every_word_that_sums_to_one(photos: list[Path]) -> None:
@@ -110,7 +140,16 @@ def test_captions_hold_no_special_word_and_keep_to_the_length(photos: list[Path]
             assert not set(caption.words) & set(SPECIAL)
 
 
-@pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"num_captions": 0}, {"max_length": 1000}, {"temperature": 0.0}, {"top_p": 1.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"beam_size": 0},
+        {"num_captions": 0},
+        {"max_length": 1000},
+        {"temperature": 0.0},
+        {"top_p": 1.5},
+    ],
+)
 def test_values_out_of_range_are_named(wrong: dict[str, Any], photos: list[Path]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong)).replace("_", "-")):
         untrained().caption(photos[0], **wrong)
@@ -132,9 +171,15 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
         ({"version": 99}, "update show-and-spell"),
         ({"decoder": {}}, "damaged"),
         ({"vocabulary": ["a"]}, "damaged"),
-        ({"vocabulary": config["vocabulary"][:-1]}, r"config in '.*kept' is damaged .* words in the vocabulary, \d+ in the decoder"),
+        (
+            {"vocabulary": config["vocabulary"][:-1]},
+            r"config in '.*kept' is damaged .* words in the vocabulary, \d+ in the decoder",
+        ),
         ({"decoding": {"length_penalty": "long"}}, r"config in '.*kept' is damaged .*'long'"),
-        ({"decoding": {"length_penalty": math.nan}}, r"config in '.*kept' is damaged .*length_penalty must be .*, not nan"),
+        (
+            {"decoding": {"length_penalty": math.nan}},
+            r"config in '.*kept' is damaged .*length_penalty must be .*, not nan",
+        ),
         ({"decoding": 0.9}, r"config in '.*kept' is damaged"),
         ({"decoding": {"length_penalty": 10**400}}, "damaged"),
         ({"decoding": {"repeatable": 5}}, "damaged"),
@@ -159,9 +204,18 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
                 ("dropout", 2),
             )
         ),
-        ({"decoder": config["decoder"] | {"hidden_size": 900_000}}, "do not fit its config: hidden_size is 900000, their largest size"),
+        (
+            {"decoder": config["decoder"] | {"hidden_size": 900_000}},
+            "do not fit its config: hidden_size is 900000, their largest size",
+        ),
         *(
-            ({"encoder": config["encoder"] | {"preprocessing": config["encoder"]["preprocessing"] | wrong}}, rf"is damaged .*{said}")
+            (
+                {
+                    "encoder": config["encoder"]
+                    | {"preprocessing": config["encoder"]["preprocessing"] | wrong}
+                },
+                rf"is damaged .*{said}",
+            )
             for wrong, said in (
                 ({"size": -1}, "size must be a whole number of pixels from 1 to 4096, not -1"),
                 ({"size": 10**9}, "size must be"),
@@ -175,7 +229,9 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
         ),
         ({"weights_hash": "0"}, "not of one checkpoint"),
     ):
-        (tmp_path / "kept" / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+        (tmp_path / "kept" / "config.json").write_text(
+            json.dumps(config | change), encoding="utf-8"
+        )
         with pytest.raises(UserError, match=message):
             Captioner.load(tmp_path / "kept", device="cpu", backend="torch")
     (tmp_path / "kept" / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -42,7 +42,9 @@ def command(model: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `captioner` with the untrained model: exit code, stdout, stderr."""
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
-        choice = () if name == "train" else ("--model", model, "--device", "cpu", "--backend", "torch")
+        choice = (
+            () if name == "train" else ("--model", model, "--device", "cpu", "--backend", "torch")
+        )
         try:
             main([name, *map(str, (*arguments, *choice))])
             code = 0
@@ -54,7 +56,9 @@ def command(model: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
-def test_default_output_is_one_line_a_photo_and_nothing_else_on_stdout(command: Run, shapes: Shapes) -> None:
+def test_default_output_is_one_line_a_photo_and_nothing_else_on_stdout(
+    command: Run, shapes: Shapes
+) -> None:
     _, folder = shapes(3, 2)
     code, out, _ = command("caption", folder)
     assert code == 0
@@ -63,7 +67,9 @@ def test_default_output_is_one_line_a_photo_and_nothing_else_on_stdout(command: 
     assert all(caption for _, caption in lines)
 
 
-def test_a_bad_photo_is_named_the_others_go_on_and_the_exit_code_is_one(command: Run, shapes: Shapes) -> None:
+def test_a_bad_photo_is_named_the_others_go_on_and_the_exit_code_is_one(
+    command: Run, shapes: Shapes
+) -> None:
     _, folder = shapes(3, 0)
     (folder / "1.png").write_bytes(b"nonsense")
     code, out, err = command("caption", folder, "--format", "jsonl")
@@ -76,7 +82,9 @@ def test_a_bad_photo_is_named_the_others_go_on_and_the_exit_code_is_one(command:
 
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
-def test_every_format_reads_back_from_a_file(format: str, command: Run, shapes: Shapes, tmp_path: Path) -> None:
+def test_every_format_reads_back_from_a_file(
+    format: str, command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
     _, folder = shapes(2, 1)
     output = tmp_path / "captions"
     assert command("caption", folder, "--format", format, "--output", output)[:2] == (0, "")
@@ -101,7 +109,9 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     assert (folder / "0.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_two_photos_that_want_one_sidecar_are_named_before_anything_is_written(command: Run, shapes: Shapes) -> None:
+def test_two_photos_that_want_one_sidecar_are_named_before_anything_is_written(
+    command: Run, shapes: Shapes
+) -> None:
     _, folder = shapes(2, 0)
     (folder / "1.png").rename(folder / "0.webp")
     code, _, err = command("caption", folder, "--format", "sidecar")
@@ -130,20 +140,30 @@ def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -
         (("PHOTO", "--nonsense"), "nonsense"),
     ],
 )
-def test_wrong_usage_is_one_message_and_exit_code_two(arguments: tuple[str, ...], said: str, command: Run, shapes: Shapes) -> None:
+def test_wrong_usage_is_one_message_and_exit_code_two(
+    arguments: tuple[str, ...], said: str, command: Run, shapes: Shapes
+) -> None:
     _, folder = shapes(1, 0)
-    code, out, err = command("caption", *(str(folder / "0.png") if part == "PHOTO" else part for part in arguments))
+    code, out, err = command(
+        "caption", *(str(folder / "0.png") if part == "PHOTO" else part for part in arguments)
+    )
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
 
 
-def test_a_beam_wider_than_the_vocabulary_is_one_message_that_names_the_option(command: Run, shapes: Shapes) -> None:
+def test_a_beam_wider_than_the_vocabulary_is_one_message_that_names_the_option(
+    command: Run, shapes: Shapes
+) -> None:
     code, _, err = command("caption", shapes(1, 0)[1], "--beam-size", 9)
-    assert code == 2 and err.splitlines()[-1].startswith("captioner: a beam of 9 is more than the 8 words there are: lower --beam-size")
+    assert code == 2 and err.splitlines()[-1].startswith(
+        "captioner: a beam of 9 is more than the 8 words there are: lower --beam-size"
+    )
 
 
-def test_an_output_that_holds_something_else_is_not_written_over(command: Run, shapes: Shapes, tmp_path: Path) -> None:
+def test_an_output_that_holds_something_else_is_not_written_over(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
     _, folder = shapes(1, 0)
     (tmp_path / "kept.tsv").write_text("precious", encoding="utf-8")
     code, _, err = command("caption", folder, "--output", tmp_path / "kept.tsv")
@@ -152,33 +172,80 @@ def test_an_output_that_holds_something_else_is_not_written_over(command: Run, s
     assert (tmp_path / "kept.tsv").read_text(encoding="utf-8") == "precious"
 
 
-def test_evaluate_captions_photos_and_prints_scores_as_text_and_as_json(command: Run, shapes: Shapes) -> None:
+def test_evaluate_captions_photos_and_prints_scores_as_text_and_as_json(
+    command: Run, shapes: Shapes
+) -> None:
     annotations, folder = shapes(4, 4)
-    code, out, _ = command("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--bootstrap", "50")
+    code, out, _ = command(
+        "evaluate",
+        "--annotations",
+        annotations,
+        "--images",
+        folder,
+        "--split",
+        "val",
+        "--bootstrap",
+        "50",
+    )
     assert code == 0
     assert "split val: 4 images\ncaptions: beam 3" in out
-    assert all(name in out for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "95 % interval", "n-grams matched"))
-    code, out, _ = command("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--json", "--bootstrap", "0")
+    assert all(
+        name in out
+        for name in ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "95 % interval", "n-grams matched")
+    )
+    code, out, _ = command(
+        "evaluate",
+        "--annotations",
+        annotations,
+        "--images",
+        folder,
+        "--split",
+        "val",
+        "--json",
+        "--bootstrap",
+        "0",
+    )
     report = json.loads(out)
     assert report["images"] == 4
     assert {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"} <= set(report["values"])
     assert report["intervals"] == {}
 
 
-def test_evaluate_scores_a_part_of_the_photos_only_if_told_to_and_says_so(command: Run, shapes: Shapes) -> None:
+def test_evaluate_scores_a_part_of_the_photos_only_if_told_to_and_says_so(
+    command: Run, shapes: Shapes
+) -> None:
     annotations, folder = shapes(0, 4)
     (folder / "3.png").unlink()
-    arguments = ("evaluate", "--annotations", annotations, "--images", folder, "--split", "val", "--bootstrap", "0")
+    arguments = (
+        "evaluate",
+        "--annotations",
+        annotations,
+        "--images",
+        folder,
+        "--split",
+        "val",
+        "--bootstrap",
+        "0",
+    )
     code, out, err = command(*arguments)
-    assert (code, out) == (2, "") and "1 of 4 photos are not there, for example" in err and "3.png: --allow-missing" in err
+    assert (
+        (code, out) == (2, "")
+        and "1 of 4 photos are not there, for example" in err
+        and "3.png: --allow-missing" in err
+    )
     code, out, _ = command(*arguments, "--allow-missing")
     assert code == 1 and "SUBSET, 3 of 4 images: 1 without a caption" in out
 
 
-def test_evaluate_judges_a_results_file_perfect_when_it_repeats_the_references(command: Run, shapes: Shapes, tmp_path: Path) -> None:
+def test_evaluate_judges_a_results_file_perfect_when_it_repeats_the_references(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, _ = shapes(0, 4)
     records = json.loads(annotations.read_text(encoding="utf-8"))["images"]
-    results = [{"image_id": int(Path(r["filename"]).stem), "caption": r["sentences"][0]["raw"]} for r in records]
+    results = [
+        {"image_id": int(Path(r["filename"]).stem), "caption": r["sentences"][0]["raw"]}
+        for r in records
+    ]
     (tmp_path / "results.json").write_text(json.dumps(results), encoding="utf-8")
     arguments = (
         "evaluate",
@@ -201,7 +268,9 @@ def test_evaluate_judges_a_results_file_perfect_when_it_repeats_the_references(c
     assert "lacks 1 of 4 images, for example 3" in err
 
 
-def test_evaluate_wants_predictions_or_photos_and_a_split_that_exists(command: Run, shapes: Shapes) -> None:
+def test_evaluate_wants_predictions_or_photos_and_a_split_that_exists(
+    command: Run, shapes: Shapes
+) -> None:
     annotations, folder = shapes(2, 2)
     assert "either --predictions" in command("evaluate", "--annotations", annotations)[2]
     code, _, err = command("evaluate", "--annotations", annotations, "--images", folder)
@@ -216,7 +285,9 @@ def test_explain_draws_a_figure(command: Run, shapes: Shapes, tmp_path: Path) ->
     assert out.startswith(f"{folder / '0.png'}\t")
     with Image.open(tmp_path / "where.png") as figure:
         assert figure.width > 800
-    code, _, err = command("explain", folder / "0.png", "--output", tmp_path / "nowhere" / "where.png")
+    code, _, err = command(
+        "explain", folder / "0.png", "--output", tmp_path / "nowhere" / "where.png"
+    )
     assert code == 2
     assert "cannot write the figure" in err
 
@@ -233,14 +304,30 @@ def test_explain_refuses_to_draw_over_the_photo_and_into_a_file_without_a_figure
         assert (code, out) == (2, "") and f"--output '{output}' is the photo itself" in err
     for output in ("w", "w.txt", "png"):
         code, out, err = command("explain", photo, "--output", output)
-        assert (code, out) == (2, "") and f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg" in err
+        assert (code, out) == (
+            2,
+            "",
+        ) and f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg" in err
     assert [path.name for path in folder.iterdir()] == ["0.png"] and photo.read_bytes() == before
 
 
-def test_a_captioner_trained_from_the_command_line_captions(command: Run, shapes: Shapes, tmp_path: Path) -> None:
+def test_a_captioner_trained_from_the_command_line_captions(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, folder = shapes(8, 4)
-    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 16, "epochs": 3, "embedding_size": 16}), encoding="utf-8")
-    files = ("--annotations", annotations, "--images", folder, "--output", tmp_path / "run", "--config", tmp_path / "config.json")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"hidden_size": 16, "epochs": 3, "embedding_size": 16}), encoding="utf-8"
+    )
+    files = (
+        "--annotations",
+        annotations,
+        "--images",
+        folder,
+        "--output",
+        tmp_path / "run",
+        "--config",
+        tmp_path / "config.json",
+    )
     small = (
         "--encoder",
         "efficientnet-lite0",
@@ -255,10 +342,17 @@ def test_a_captioner_trained_from_the_command_line_captions(command: Run, shapes
         "--device",
         "cpu",
     )
-    code, out, err = command("train", *files, *small, "--mixed-precision", "no", "--cache", tmp_path / "cache")
+    code, out, err = command(
+        "train", *files, *small, "--mixed-precision", "no", "--cache", tmp_path / "cache"
+    )
     assert code == 0, err
     assert "best: epoch 1" in out  # the flag won over the file's three epochs
-    assert json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["training"]["hidden_size"] == 16
+    assert (
+        json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["training"][
+            "hidden_size"
+        ]
+        == 16
+    )
     done = subprocess.run(
         [sys.executable, "-m", "captioner.cli", "caption", str(folder / "0.png"), "--model", str(tmp_path / "run"), "--backend", "torch"],
         capture_output=True, text=True, check=True,
@@ -267,7 +361,9 @@ def test_a_captioner_trained_from_the_command_line_captions(command: Run, shapes
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
-def test_train_refuses_an_unknown_setting_and_unmatched_folders(command: Run, shapes: Shapes, tmp_path: Path) -> None:
+def test_train_refuses_an_unknown_setting_and_unmatched_folders(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, folder = shapes(2, 2)
     (tmp_path / "config.json").write_text('{"hiden_size": 16}', encoding="utf-8")
     files = ("--annotations", annotations, "--images", folder, "--output", tmp_path / "run")

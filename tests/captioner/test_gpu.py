@@ -23,12 +23,23 @@ SMALL = TrainingConfig(
 )  # fmt: skip
 
 
-def test_a_captioner_trained_on_a_gpu_writes_the_same_captions_there_and_on_a_cpu(shapes: Shapes, tmp_path: Path) -> None:
+def test_a_captioner_trained_on_a_gpu_writes_the_same_captions_there_and_on_a_cpu(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, images = shapes(32, 8)
-    best = train([read_dataset(annotations, images)], tmp_path / "run", SMALL, device="cuda", cache=tmp_path / "cache")
+    best = train(
+        [read_dataset(annotations, images)],
+        tmp_path / "run",
+        SMALL,
+        device="cuda",
+        cache=tmp_path / "cache",
+    )
     assert best["cider_d"] > 2
     photos = [images / f"{number}.png" for number in range(32, 40)]
-    there, here = (Captioner.load(tmp_path / "run", device=device, backend="torch") for device in ("cuda", "cpu"))
+    there, here = (
+        Captioner.load(tmp_path / "run", device=device, backend="torch")
+        for device in ("cuda", "cpu")
+    )
     assert next(there.decoder.parameters()).is_cuda and not next(here.decoder.parameters()).is_cuda
     pairs = list(zip(there.caption(photos), here.caption(photos), strict=True))
     same = [(one, two) for one, two in pairs if one.text == two.text]
@@ -38,10 +49,22 @@ def test_a_captioner_trained_on_a_gpu_writes_the_same_captions_there_and_on_a_cp
 def test_sampling_on_a_gpu_is_repeated_by_its_seed(shapes: Shapes, tmp_path: Path) -> None:
     annotations, images = shapes(8, 4)
     config = TrainingConfig(**(vars(SMALL) | {"epochs": 1, "self_critical_epochs": 0}))
-    train([read_dataset(annotations, images)], tmp_path / "run", config, device="cuda", cache=tmp_path / "cache")
+    train(
+        [read_dataset(annotations, images)],
+        tmp_path / "run",
+        config,
+        device="cuda",
+        cache=tmp_path / "cache",
+    )
     captioner = Captioner.load(tmp_path / "run", device="cuda")
     drawn = [
-        [caption.text for caption in captioner.caption(images / "0.png", sample=True, num_captions=8, seed=seed)] for seed in (1, 1, 2)
+        [
+            caption.text
+            for caption in captioner.caption(
+                images / "0.png", sample=True, num_captions=8, seed=seed
+            )
+        ]
+        for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert torch.cuda.is_available()

@@ -37,13 +37,20 @@ def bundled() -> Captioner:
     ("name", "words"),
     [
         ("tower.jpg", {"tower", "building", "clock"}),
-        ("cheetah.jpg", {"dog", "cat", "animal", "cheetah", "giraffe", "horse", "tiger", "leopard"}),
+        (
+            "cheetah.jpg",
+            {"dog", "cat", "animal", "cheetah", "giraffe", "horse", "tiger", "leopard"},
+        ),
         ("lion.jpg", {"lion", "animal", "bear", "cat", "dog", "sheep", "elephant", "monkey"}),
     ],
 )
-def test_a_caption_names_what_is_in_the_photo(name: str, words: set[str], bundled: Captioner) -> None:
+def test_a_caption_names_what_is_in_the_photo(
+    name: str, words: set[str], bundled: Captioner
+) -> None:
     captions = bundled.caption(photo(name), beam_size=5, num_captions=3)
-    assert words & {word for caption in captions for word in caption.words}, [caption.text for caption in captions]
+    assert words & {word for caption in captions for word in caption.words}, [
+        caption.text for caption in captions
+    ]
 
 
 def test_no_word_stands_twice_but_those_that_people_repeat(bundled: Captioner) -> None:
@@ -51,7 +58,9 @@ def test_no_word_stands_twice_but_those_that_people_repeat(bundled: Captioner) -
     assert {"a", "the", "of"} <= repeatable and not {"bed", "table", "man"} & repeatable
     for name in ("tower.jpg", "cheetah.jpg", "lion.jpg", "groot.jpeg"):
         for caption in bundled.caption(photo(name), beam_size=5, num_captions=5):
-            assert all(caption.words.count(word) == 1 or word in repeatable for word in caption.words), caption.text
+            assert all(
+                caption.words.count(word) == 1 or word in repeatable for word in caption.words
+            ), caption.text
 
 
 def test_captions_differ_between_photos_and_use_words_of_the_vocabulary(bundled: Captioner) -> None:
@@ -64,10 +73,16 @@ def test_captions_differ_between_photos_and_use_words_of_the_vocabulary(bundled:
         assert -8 < caption.score < 0
 
 
-def test_both_backends_write_the_same_captions_with_nearly_the_same_scores(bundled: Captioner) -> None:
+def test_both_backends_write_the_same_captions_with_nearly_the_same_scores(
+    bundled: Captioner,
+) -> None:
     names = ("tower.jpg", "cheetah.jpg", "lion.jpg", "groot.jpeg")
     other = Captioner.load(device="cpu", backend="torch")
-    pairs = zip(bundled.caption([photo(n) for n in names]), other.caption([photo(n) for n in names]), strict=True)
+    pairs = zip(
+        bundled.caption([photo(n) for n in names]),
+        other.caption([photo(n) for n in names]),
+        strict=True,
+    )
     same = [(one, two) for one, two in pairs if one.text == two.text]
     assert len(same) >= 3
     assert all(abs(one.score - two.score) < 0.05 for one, two in same)
@@ -76,7 +91,11 @@ def test_both_backends_write_the_same_captions_with_nearly_the_same_scores(bundl
 def test_a_words_attention_lies_on_the_grid(bundled: Captioner) -> None:
     caption = bundled.caption(photo("cheetah.jpg"), attention=True)
     side = round(bundled.encoder.regions**0.5)
-    assert caption.attention is not None and caption.attention.shape == (len(caption.words), side, side)
+    assert caption.attention is not None and caption.attention.shape == (
+        len(caption.words),
+        side,
+        side,
+    )
     totals = caption.attention.sum(axis=(1, 2))
     assert (totals < 1.001).all() and (totals > 0).all()
 
@@ -104,7 +123,9 @@ def test_the_folder_holds_weights_in_half_precision_and_a_card() -> None:
 def test_a_cold_process_captions_a_photo_within_six_seconds() -> None:
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parents[1])}
     command = [sys.executable, "-m", "captioner.cli", "caption", str(photo("cheetah.jpg"))]
-    subprocess.run(command, env=environment, capture_output=True, check=True)  # the conversion, which is done once
+    subprocess.run(
+        command, env=environment, capture_output=True, check=True
+    )  # the conversion, which is done once
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
@@ -113,5 +134,8 @@ def test_a_cold_process_captions_a_photo_within_six_seconds() -> None:
     assert done.stdout.startswith(f"{photo('cheetah.jpg')}\t") and done.stdout.count("\n") == 1
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
     if min(seconds) > 6 and load > 1.2:
-        pytest.skip(f"this machine is busy with something else (load {load:.1f} a core): {min(seconds):.1f} s")
+        pytest.skip(
+            f"this machine is busy with something else (load {load:.1f} a core):"
+            f" {min(seconds):.1f} s"
+        )
     assert min(seconds) < 6

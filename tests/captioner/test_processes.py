@@ -33,7 +33,10 @@ from captioner.training.trainer import train
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are others there")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes are others there"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +54,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(captioner.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "captioner.cli", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120
+) -> None:
     """Waits until something is so; fails if the process ends before."""
     until = time.monotonic() + seconds
     while not condition():
@@ -75,7 +86,9 @@ def many_photos(folder: Path, count: int) -> Path:
 
 
 def hold_little(pipe: IO[bytes]) -> None:
-    """Make a pipe so small that who writes into it cannot be done before it is read, where the system can."""
+    """Make a pipe so small that who writes into it cannot be done before it is read, where the
+    system can.
+    """
     import fcntl  # not on Windows
 
     if hasattr(fcntl, "F_SETPIPE_SZ"):
@@ -84,21 +97,38 @@ def hold_little(pipe: IO[bytes]) -> None:
 
 def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: Path) -> None:
     photos = many_photos(tmp_path / "photos", 300)
-    with start("caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1) as process:
+    with start(
+        "caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         hold_little(process.stdout)
         assert process.stdout.readline().startswith(str(photos / "00000.png").encode() + b"\t")
         process.stdout.close()
         summary, stopped = process.stderr.read().splitlines()
-        assert summary.startswith(b"captioner: captioned ") and b", skipped 0, failed 0; " in summary
+        assert (
+            summary.startswith(b"captioner: captioned ") and b", skipped 0, failed 0; " in summary
+        )
         assert stopped == b"captioner: nobody reads the output any more; stopped"
         assert process.wait(timeout=120) == 141
 
 
-def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(
+    model: Path, tmp_path: Path
+) -> None:
     photos, output = many_photos(tmp_path / "photos", 900), tmp_path / "results.json"
     with start(
-        "caption", photos, "--model", model, "--backend", "torch", "--format", "coco", "--output", output, "--batch-size", 8
+        "caption",
+        photos,
+        "--model",
+        model,
+        "--backend",
+        "torch",
+        "--format",
+        "coco",
+        "--output",
+        output,
+        "--batch-size",
+        8,
     ) as process:
         wait_for(lambda: output.exists() and output.stat().st_size > 100, process)
         process.send_signal(signal.SIGINT)
@@ -108,7 +138,9 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(model: Path, tm
     summary, stopped = err.splitlines()
     assert summary.startswith(b"captioner: captioned %d, skipped 0, failed 0; " % len(results))
     assert stopped == b"captioner: interrupted; what was written so far is whole"
-    assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(range(len(results)))
+    assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(
+        range(len(results))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +152,9 @@ def server() -> ForkServerContext:
 
 
 def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
-    """The command, which waits for its end after so many batches: on a busy machine its killer may come late."""
+    """The command, which waits for its end after so many batches: on a busy machine its killer may
+    come late.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.stderr = err.open("w", encoding="utf-8")
     search, left = Captioner.caption_features, iter(range(batches))
@@ -136,7 +170,11 @@ def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco", "sidecar", "parquet"])
 def test_a_run_killed_three_times_is_finished_by_the_same_command(
-    format: str, untrained: Path, tmp_path: Path, server: ForkServerContext, caption: Callable[..., tuple[int, str, str]]
+    format: str,
+    untrained: Path,
+    tmp_path: Path,
+    server: ForkServerContext,
+    caption: Callable[..., tuple[int, str, str]],
 ) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
@@ -146,7 +184,18 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     whole = tmp_path / "whole"
     caption(photos, "--format", "jsonl" if format == "sidecar" else format, "--output", whole)
     to = () if format == "sidecar" else ("--output", output)
-    fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4, "--batch-size", 3)
+    fixed = (
+        "--model",
+        untrained,
+        "--device",
+        "cpu",
+        "--backend",
+        "torch",
+        "--max-length",
+        4,
+        "--batch-size",
+        3,
+    )
     arguments = list(map(str, ("caption", photos, "--format", format, *to, *fixed)))
     growing = tmp_path / "rows.skip.part" if format == "parquet" else output
 
@@ -159,8 +208,11 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     for _ in range(3):
         more = generator.randint(1, 9)
         enough = rows() + more
-        # Enough for so many rows of three a batch, though two photos are bad; in three runs never for all.
-        process = server.Process(target=start_quietly, args=(arguments, tmp_path / "err", -(-more // 3) + 1))
+        # Enough for so many rows of three a batch, though two photos are bad; in three runs never
+        # for all.
+        process = server.Process(
+            target=start_quietly, args=(arguments, tmp_path / "err", -(-more // 3) + 1)
+        )
         process.start()
         while rows() < enough and process.is_alive():
             time.sleep(0.001)
@@ -173,12 +225,28 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     skipped = int(err.splitlines()[-1].split("skipped ")[1].split(",")[0])
     assert f"captioned {38 - skipped}, skipped {skipped}, failed 2 " in err and skipped >= 3
     if format == "sidecar":
-        said = {row["path"]: row["caption"] for row in map(json.loads, whole.read_text(encoding="utf-8").splitlines()) if "caption" in row}
-        assert {str(path.with_suffix(".png")): path.read_text(encoding="utf-8")[:-1] for path in photos.glob("*.txt")} == said
+        said = {
+            row["path"]: row["caption"]
+            for row in map(json.loads, whole.read_text(encoding="utf-8").splitlines())
+            if "caption" in row
+        }
+        assert {
+            str(path.with_suffix(".png")): path.read_text(encoding="utf-8")[:-1]
+            for path in photos.glob("*.txt")
+        } == said
     else:
         assert sorted_rows(output, format) == sorted_rows(whole, format)
-    assert caption(*arguments[1:])[2].splitlines()[-1].startswith("captioner: captioned 0, skipped 38, failed 2 ")
-    assert {path.name for path in tmp_path.iterdir()} <= {"photos", "whole", "err", "rows"} and not list(photos.glob(".*"))
+    assert (
+        caption(*arguments[1:])[2]
+        .splitlines()[-1]
+        .startswith("captioner: captioned 0, skipped 38, failed 2 ")
+    )
+    assert {path.name for path in tmp_path.iterdir()} <= {
+        "photos",
+        "whole",
+        "err",
+        "rows",
+    } and not list(photos.glob(".*"))
 
 
 def sorted_rows(path: Path, format: str) -> list[str]:
@@ -191,22 +259,55 @@ def sorted_rows(path: Path, format: str) -> list[str]:
     return sorted(path.read_text(encoding="utf-8").splitlines()[1 if format == "csv" else 0 :])
 
 
-def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(untrained: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
+    untrained: Path, tmp_path: Path
+) -> None:
     photos, output = many_photos(tmp_path / "photos", 60), tmp_path / "rows.jsonl"
-    command = f"ulimit -f 4; exec {shlex.join([sys.executable, '-m', 'captioner.cli', 'caption', str(photos), '--output', str(output)])}"
-    options = ["--format", "jsonl", "--model", str(untrained), "--backend", "torch", "--max-length", "4"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(["bash", "-c", f"{command} {shlex.join(options)}"], capture_output=True, text=True, env=environment, check=False)
+    command = (
+        "ulimit -f 4; exec"
+        f" {shlex.join([sys.executable, '-m', 'captioner.cli', 'caption', str(photos), '--output', str(output)])}"
+    )
+    options = [
+        "--format",
+        "jsonl",
+        "--model",
+        str(untrained),
+        "--backend",
+        "torch",
+        "--max-length",
+        "4",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(captioner.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {shlex.join(options)}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 1
     summary, stopped = done.stderr.splitlines()
-    assert stopped == f"captioner: the file may not grow further ({output}); what was written before is whole"
+    assert (
+        stopped
+        == f"captioner: the file may not grow further ({output}); what was written before is whole"
+    )
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert summary.startswith(f"captioner: captioned {len(rows)}, skipped 0, failed 0; ")
-    assert 5 < len(rows) < 60 and [row["path"] for row in rows] == [str(path) for path in sorted(photos.iterdir())][: len(rows)]
+    assert (
+        5 < len(rows) < 60
+        and [row["path"] for row in rows]
+        == [str(path) for path in sorted(photos.iterdir())][: len(rows)]
+    )
 
 
 @pytest.mark.parametrize("redirected", [True, False])
-def test_a_full_device_ends_a_run_with_one_line(redirected: bool, untrained: Path, tmp_path: Path) -> None:
+def test_a_full_device_ends_a_run_with_one_line(
+    redirected: bool, untrained: Path, tmp_path: Path
+) -> None:
     photos = many_photos(tmp_path / "photos", 3)
     arguments = ["caption", str(photos), "--model", str(untrained), "--backend", "torch"] + (
         [] if redirected else ["--output", "/dev/full"]
@@ -214,10 +315,14 @@ def test_a_full_device_ends_a_run_with_one_line(redirected: bool, untrained: Pat
     environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "captioner.cli", *arguments]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
+        )
     assert done.returncode == 1
     summary, stopped = done.stderr.splitlines()
-    assert summary.startswith("captioner: captioned 0, skipped 0, failed 0; ") and stopped.startswith("captioner: the disk is full")
+    assert summary.startswith(
+        "captioner: captioned 0, skipped 0, failed 0; "
+    ) and stopped.startswith("captioner: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")
@@ -233,14 +338,18 @@ def test_a_photo_whose_name_is_not_utf_8_is_captioned(model: Path, tmp_path: Pat
 
 def test_a_model_that_is_not_there_leaves_no_output_in_the_way(tmp_path: Path) -> None:
     photos = many_photos(tmp_path / "photos", 1)
-    with start("caption", photos, "--model", tmp_path / "nowhere", "--output", tmp_path / "rows.tsv") as process:
+    with start(
+        "caption", photos, "--model", tmp_path / "nowhere", "--output", tmp_path / "rows.tsv"
+    ) as process:
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (2, b"")
     assert err.count(b"\n") == 1 and err.startswith(b"captioner: no checkpoint at")
     assert not (tmp_path / "rows.tsv").exists()
 
 
-def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(shapes: Shapes, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, images = shapes(16, 4)
     settings = {
         "encoder": "efficientnet-lite0", "embedding_size": 16, "hidden_size": 16, "attention_size": 8, "min_count": 1, "epochs": 5,
@@ -248,24 +357,47 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(shapes: Shape
     }  # fmt: skip
     (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     output, cache = tmp_path / "killed", tmp_path / "cache"
-    arguments = ("train", "--annotations", annotations, "--images", images, "--config", tmp_path / "settings.json", "--device", "cpu")
+    arguments = (
+        "train",
+        "--annotations",
+        annotations,
+        "--images",
+        images,
+        "--config",
+        tmp_path / "settings.json",
+        "--device",
+        "cpu",
+    )
     with start(*arguments, "--output", output, "--cache", cache) as process:
         wait_for((output / "state.safetensors").exists, process)
         process.kill()
         process.communicate()
     log = output / "metrics.jsonl"
-    assert 1 <= len(log.read_text(encoding="utf-8").splitlines()) < 5, "it was killed too late to show anything"
+    assert 1 <= len(log.read_text(encoding="utf-8").splitlines()) < 5, (
+        "it was killed too late to show anything"
+    )
     datasets, config = [read_dataset(annotations, images)], TrainingConfig(**settings)  # type: ignore[arg-type]
     train(datasets, output, config, device="cpu", resume=True, cache=cache)
     train(datasets, tmp_path / "whole", config, device="cpu", cache=cache)
 
     def records(folder: Path) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        return [{key: value for key, value in record.items() if "seconds" not in key} for record in found]
+        found = [
+            json.loads(line)
+            for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        return [
+            {key: value for key, value in record.items() if "seconds" not in key}
+            for record in found
+        ]
 
     assert records(output) == records(tmp_path / "whole") and len(records(output)) == 5
     for name in ("model.safetensors", "state.safetensors"):
         killed, whole = load_file(output / name), load_file(tmp_path / "whole" / name)
-        assert killed.keys() == whole.keys() and all(torch.equal(killed[key], whole[key]) for key in whole)
-    kept, wanted = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (output, tmp_path / "whole"))
+        assert killed.keys() == whole.keys() and all(
+            torch.equal(killed[key], whole[key]) for key in whole
+        )
+    kept, wanted = (
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        for folder in (output, tmp_path / "whole")
+    )
     assert kept == wanted

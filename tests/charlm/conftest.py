@@ -48,7 +48,9 @@ def tiny_settings() -> TrainingSettings:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingSettings) -> Path:
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingSettings
+) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
     assert train(verse, folder, tiny_settings, device=torch.device("cpu"))
@@ -57,13 +59,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings:
 
 @pytest.fixture
 def make_model(verse: str) -> Callable[..., CharLM]:
-    """An untrained model over the verse's characters, its weights large enough that nothing is near 0."""
+    """An untrained model over the verse's characters, its weights large enough that nothing is near
+    0.
+    """
 
-    def make(cell: str = "lstm", num_layers: int = 2, hidden_size: int = 24, seed: int = 0, **fields: object) -> CharLM:
+    def make(
+        cell: str = "lstm",
+        num_layers: int = 2,
+        hidden_size: int = 24,
+        seed: int = 0,
+        **fields: object,
+    ) -> CharLM:
         torch.manual_seed(seed)
         vocabulary = Vocabulary.of(verse)
         embedding_size = hidden_size if fields.get("tied") else 8
-        network = Network(Architecture(len(vocabulary), cell, hidden_size, num_layers, embedding_size, bool(fields.get("tied"))))
+        network = Network(
+            Architecture(
+                len(vocabulary),
+                cell,
+                hidden_size,
+                num_layers,
+                embedding_size,
+                bool(fields.get("tied")),
+            )
+        )
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(2)

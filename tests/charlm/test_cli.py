@@ -29,28 +29,56 @@ def charlm(*arguments: object, code: int = 0) -> tuple[str, str]:
 
 
 def test_sample_writes_what_the_python_face_does_and_repeats_itself(trained: Path) -> None:
-    flags = ("--model", trained, "--prompt", "The ", "--length", 60, "--temperature", 0.7, "--top-k", 9, "--top-p", 0.9, "--seed", 3)
+    flags = (
+        "--model",
+        trained,
+        "--prompt",
+        "The ",
+        "--length",
+        60,
+        "--temperature",
+        0.7,
+        "--top-k",
+        9,
+        "--top-p",
+        0.9,
+        "--seed",
+        3,
+    )
     first, second = charlm("sample", *flags)[0], charlm("sample", *flags)[0]
-    expected = "".join(CharLM.load(trained).sample("The ", length=60, temperature=0.7, top_k=9, top_p=0.9, seed=3))
+    expected = "".join(
+        CharLM.load(trained).sample("The ", length=60, temperature=0.7, top_k=9, top_p=0.9, seed=3)
+    )
     assert first == second == f"The {expected}\n"
 
 
 def test_sample_writes_several_texts_and_stops_before_a_string(trained: Path) -> None:
-    out = charlm("sample", "--model", trained, "--count", 3, "--length", 200, "--seed", 1, "--stop", " ")[0]
+    out = charlm(
+        "sample", "--model", trained, "--count", 3, "--length", 200, "--seed", 1, "--stop", " "
+    )[0]
     texts = re.split(r"--- \d ---\n", out)[1:]
     assert len(texts) == 3 and all(" " not in text for text in texts)
 
 
 def test_evaluate_prints_both_protocols_as_json(trained: Path, tmp_path: Path, verse: str) -> None:
     (tmp_path / "text.txt").write_text(verse[:700])
-    scores = json.loads(charlm("evaluate", tmp_path / "text.txt", "--model", trained, "--json", "--device", "cpu")[0])
+    scores = json.loads(
+        charlm("evaluate", tmp_path / "text.txt", "--model", trained, "--json", "--device", "cpu")[
+            0
+        ]
+    )
     assert set(scores) == {"stream", "window-256"}
     for score in scores.values():
-        assert set(score) == {"nats_per_char", "bits_per_char", "characters"} and score["characters"] == 699
+        assert (
+            set(score) == {"nats_per_char", "bits_per_char", "characters"}
+            and score["characters"] == 699
+        )
     assert "window-256" in charlm("evaluate", tmp_path / "text.txt", "--model", trained)[0]
 
 
-def test_evaluate_leaves_out_what_the_model_has_never_seen_only_if_told_to(trained: Path, tmp_path: Path, verse: str) -> None:
+def test_evaluate_leaves_out_what_the_model_has_never_seen_only_if_told_to(
+    trained: Path, tmp_path: Path, verse: str
+) -> None:
     (tmp_path / "text.txt").write_text(f"12{verse[:700]}3")
     arguments = ("evaluate", tmp_path / "text.txt", "--model", trained, "--device", "cpu")
     assert "'1' (U+0031), '2'" in charlm(*arguments, code=2)[1]
@@ -59,7 +87,17 @@ def test_evaluate_leaves_out_what_the_model_has_never_seen_only_if_told_to(train
 
 
 def test_inspect_draws_its_figures(trained: Path, tmp_path: Path) -> None:
-    out = charlm("inspect", "--model", trained, "--text", "The rain it falls", "--output", tmp_path / "figures", "--compare", trained)[0]
+    out = charlm(
+        "inspect",
+        "--model",
+        trained,
+        "--text",
+        "The rain it falls",
+        "--output",
+        tmp_path / "figures",
+        "--compare",
+        trained,
+    )[0]
     assert len(out.splitlines()) == 4
     for name in ("gradient-flow", "hidden-units", "surprise", "connectivity"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -85,11 +123,27 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         "cpu",
     )
     about = CharLM.load(run).about
-    assert about["corpus"]["characters"] == 2 * len(verse) and about["settings"]["cell"] == "gru" and about["settings"]["hidden_size"] == 8
+    assert (
+        about["corpus"]["characters"] == 2 * len(verse)
+        and about["settings"]["cell"] == "gru"
+        and about["settings"]["hidden_size"] == 8
+    )
 
 
 def test_characters_of_the_prompt_that_are_skipped_are_not_written_either(trained: Path) -> None:
-    written, _ = charlm("sample", "--model", trained, "--prompt", "Thïe", "--unknown", "skip", "--length", 5, "--seed", 1)
+    written, _ = charlm(
+        "sample",
+        "--model",
+        trained,
+        "--prompt",
+        "Thïe",
+        "--unknown",
+        "skip",
+        "--length",
+        5,
+        "--seed",
+        1,
+    )
     assert written.startswith("The")
 
 
@@ -102,23 +156,70 @@ def test_characters_of_the_prompt_that_are_skipped_are_not_written_either(traine
         (["sample", "--model", "{run}", "--unknown", "guess"], "--unknown"),
         (["sample", "--model", "{run}", "--device", "cuda:9"], "cuda:9"),
         (["sample", "--model", "{run}/model.safetensors"], "is a file"),
-        (["train", "{run}/settings.json", "--output", "{tmp}/out", "--device", "cpu", "--min-count", "100000"], "lower --min-count"),
+        (
+            [
+                "train",
+                "{run}/settings.json",
+                "--output",
+                "{tmp}/out",
+                "--device",
+                "cpu",
+                "--min-count",
+                "100000",
+            ],
+            "lower --min-count",
+        ),
         (["evaluate", "{tmp}/none.txt", "--model", "{run}"], "none.txt"),
         (["train", "{tmp}/empty.txt", "--output", "{tmp}/out", "--device", "cpu"], "empty"),
         (["train", "{tmp}/wrong.txt", "--output", "{tmp}/out", "--device", "cpu"], "offset 3"),
         (["inspect", "--model", "{run}", "--text", "T", "--output", "{tmp}/figures"], "2 to 1,000"),
-        (["inspect", "--model", "{run}", "--text", "The", "--output", "{tmp}/figures", "--clip-norm", "-1"], "--clip-norm"),
-        (["inspect", "--model", "{run}", "--text", "The", "--output", "{tmp}/figures", "--position", "-5"], "counted from the end, not -5"),
+        (
+            [
+                "inspect",
+                "--model",
+                "{run}",
+                "--text",
+                "The",
+                "--output",
+                "{tmp}/figures",
+                "--clip-norm",
+                "-1",
+            ],
+            "--clip-norm",
+        ),
+        (
+            [
+                "inspect",
+                "--model",
+                "{run}",
+                "--text",
+                "The",
+                "--output",
+                "{tmp}/figures",
+                "--position",
+                "-5",
+            ],
+            "counted from the end, not -5",
+        ),
     ],
 )
-def test_a_mistake_gives_one_sentence_and_exit_code_2(trained: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_gives_one_sentence_and_exit_code_2(
+    trained: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "wrong.txt").write_bytes(b"abc\xff")
-    _, error = charlm(*(argument.format(tmp=tmp_path, run=trained) for argument in arguments), code=2)
+    _, error = charlm(
+        *(argument.format(tmp=tmp_path, run=trained) for argument in arguments), code=2
+    )
     assert message in error and len(error.strip().splitlines()) == 1
 
 
 def test_a_reader_that_leaves_early_is_no_error_to_tell_of(trained: Path) -> None:
-    command = f"{sys.executable} -m charlm.cli sample --model {trained} --length 200000 --seed 1 | head -c 300"
-    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+    command = (
+        f"{sys.executable} -m charlm.cli sample --model {trained} --length 200000 --seed 1 | head"
+        " -c 300"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], check=False, capture_output=True, text=True, timeout=60
+    )
     assert len(done.stdout) == 300 and done.stderr == ""

@@ -28,13 +28,17 @@ def test_any_text_is_what_its_ids_decode_to(text: str) -> None:
 @given(st.text(min_size=1), st.text())
 def test_skip_drops_exactly_the_characters_that_were_never_seen(seen: str, prompt: str) -> None:
     vocabulary = Vocabulary.of(seen)
-    assert vocabulary.decode(vocabulary.encode(prompt, unknown="skip")) == "".join(c for c in prompt if c in seen)
+    assert vocabulary.decode(vocabulary.encode(prompt, unknown="skip")) == "".join(
+        c for c in prompt if c in seen
+    )
 
 
 def test_rare_characters_become_the_unknown_symbol() -> None:
     vocabulary = Vocabulary.of("aaaabbbc", min_count=2)
     assert vocabulary.symbols == ("a", "b", UNKNOWN)
-    assert vocabulary.decode(vocabulary.encode("abcz", unknown="replace")) == f"ab{UNKNOWN}{UNKNOWN}"
+    assert (
+        vocabulary.decode(vocabulary.encode("abcz", unknown="replace")) == f"ab{UNKNOWN}{UNKNOWN}"
+    )
 
 
 def test_a_stray_file_does_not_make_a_large_vocabulary() -> None:
@@ -63,7 +67,9 @@ def test_line_ends_stay_as_they_are_and_a_byte_order_mark_goes(tmp_path: Path) -
 
 
 @given(st.integers(2, 300), st.integers(1, 20), st.integers(0, 400), st.integers(1, 50))
-def test_chunks_read_down_a_stream_give_the_text_in_order(characters: int, batch_size: int, offset: int, length: int) -> None:
+def test_chunks_read_down_a_stream_give_the_text_in_order(
+    characters: int, batch_size: int, offset: int, length: int
+) -> None:
     ids = torch.arange(characters)
     if (characters - 1) // batch_size < 1:
         with pytest.raises(UserError):

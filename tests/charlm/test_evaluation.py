@@ -39,14 +39,18 @@ def test_both_protocols_score_every_character_but_the_first(
         assert scores[name].bits_per_char == pytest.approx(nats / 0.6931472, abs=1e-5)
 
 
-def test_the_length_of_a_call_changes_no_score(make_model: Callable[..., CharLM], verse: str) -> None:
+def test_the_length_of_a_call_changes_no_score(
+    make_model: Callable[..., CharLM], verse: str
+) -> None:
     model = make_model()
     ids = model.vocabulary.encode(verse[:700])
     assert score_stream(model.network, ids, length=33).nats_per_char == pytest.approx(
         score_stream(model.network, ids).nats_per_char, abs=1e-6
     )
     in_threes = score_windows(model.network, ids, window=64, batch_size=3).nats_per_char
-    assert in_threes == pytest.approx(score_windows(model.network, ids, window=64).nats_per_char, abs=1e-6)
+    assert in_threes == pytest.approx(
+        score_windows(model.network, ids, window=64).nats_per_char, abs=1e-6
+    )
 
 
 def test_a_text_with_nothing_to_predict_is_refused(make_model: Callable[..., CharLM]) -> None:

@@ -15,7 +15,9 @@ from rnnkit.errors import UserError
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_a_saved_model_loads_as_it_was(tmp_path: Path, make_model: Callable[..., CharLM], cell: str, tied: bool) -> None:
+def test_a_saved_model_loads_as_it_was(
+    tmp_path: Path, make_model: Callable[..., CharLM], cell: str, tied: bool
+) -> None:
     model = make_model(cell, tied=tied)
     model.about = {"note": "kept"}
     model.save(tmp_path / "half")
@@ -24,11 +26,15 @@ def test_a_saved_model_loads_as_it_was(tmp_path: Path, make_model: Callable[...,
     full, half = CharLM.load(tmp_path / "full"), CharLM.load(tmp_path / "half")
     assert torch.equal(full.log_probs(text), model.log_probs(text))
     torch.testing.assert_close(half.log_probs(text), model.log_probs(text), rtol=0, atol=0.05)
-    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.7 * (tmp_path / "full" / "model.safetensors").stat().st_size
+    assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.7 * (
+        tmp_path / "full" / "model.safetensors"
+    ).stat().st_size
     assert full.vocabulary == model.vocabulary and full.about["note"] == "kept"
 
 
-def test_log_probs_of_a_row_are_about_what_follows_its_text(make_model: Callable[..., CharLM]) -> None:
+def test_log_probs_of_a_row_are_about_what_follows_its_text(
+    make_model: Callable[..., CharLM],
+) -> None:
     model = make_model()
     whole = model.log_probs("The hill")
     assert whole.shape == (8, len(model.vocabulary))
@@ -38,12 +44,14 @@ def test_log_probs_of_a_row_are_about_what_follows_its_text(make_model: Callable
     assert model.log_probs("").shape == (0, len(model.vocabulary))
 
 
-def test_the_vocabulary_is_its_symbols_in_the_order_of_their_ids(make_model: Callable[..., CharLM]) -> None:
+def test_the_vocabulary_is_its_symbols_in_the_order_of_their_ids(
+    make_model: Callable[..., CharLM],
+) -> None:
     model = make_model()
     assert [model.vocabulary[i] for i in model.vocabulary.encode("hill").tolist()] == list("hill")
-    assert "".join(model.vocabulary) == "".join(model.vocabulary.symbols) and model.vocabulary.index("h") == model.vocabulary.symbols.index(
-        "h"
-    )
+    assert "".join(model.vocabulary) == "".join(
+        model.vocabulary.symbols
+    ) and model.vocabulary.index("h") == model.vocabulary.symbols.index("h")
 
 
 @pytest.mark.parametrize(
@@ -55,9 +63,18 @@ def test_the_vocabulary_is_its_symbols_in_the_order_of_their_ids(make_model: Cal
         ({"vocabulary": None}, "damaged"),
         ({"architecture": {"hidden_size": "large"}}, "whole number"),
         ({"architecture": {"colour": "blue"}}, "damaged"),
-        ({"architecture": {"hidden_size": -5}}, "damaged .*hidden_size must be a whole number from 1 to 1000000, not -5"),
-        ({"architecture": {"hidden_size": 900_000}}, "do not fit its config: hidden_size is 900000, their largest size"),
-        ({"architecture": {"num_layers": 1_000_000}}, "num_layers must be a whole number from 1 to 100, not 1000000"),
+        (
+            {"architecture": {"hidden_size": -5}},
+            "damaged .*hidden_size must be a whole number from 1 to 1000000, not -5",
+        ),
+        (
+            {"architecture": {"hidden_size": 900_000}},
+            "do not fit its config: hidden_size is 900000, their largest size",
+        ),
+        (
+            {"architecture": {"num_layers": 1_000_000}},
+            "num_layers must be a whole number from 1 to 100, not 1000000",
+        ),
         ({"architecture": {"tied": "no"}}, "tied must be true or false, not 'no'"),
     ],
 )
@@ -80,9 +97,15 @@ def test_the_bundled_models_eight_bit_step_loses_less_than_5_thousandths() -> No
     from charlm.inference.base import next_log_probs
 
     model = CharLM.load()
-    text = "".join(model.sample("KING RICHARD II:\n", length=1500, temperature=1.0, seed=2, precision="float32"))
+    text = "".join(
+        model.sample(
+            "KING RICHARD II:\n", length=1500, temperature=1.0, seed=2, precision="float32"
+        )
+    )
     ids = model.vocabulary.encode(text)
-    exact, rounded = (next_log_probs(model.stepper(1, precision), ids)[:-1] for precision in ("float32", "int8"))
+    exact, rounded = (
+        next_log_probs(model.stepper(1, precision), ids)[:-1] for precision in ("float32", "int8")
+    )
     torch.testing.assert_close(exact, model.log_probs(text)[:-1], rtol=0, atol=1e-4)
     losses = [-log_probs.gather(1, ids[1:, None]).mean().item() for log_probs in (exact, rounded)]
     assert losses[1] - losses[0] < 0.005

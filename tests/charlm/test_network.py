@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from charlm.network import LAYERS, Architecture, Dropout, Network, drop_characters, drop_units, layer_weights
+from charlm.network import (
+    LAYERS,
+    Architecture,
+    Dropout,
+    Network,
+    drop_characters,
+    drop_units,
+    layer_weights,
+)
 from rnnkit.errors import UserError
 
 CELLS = list(LAYERS)
@@ -13,7 +21,9 @@ CELLS = list(LAYERS)
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("weight_dropout", [0.0, 0.5])
-def test_every_weight_gets_a_gradient_and_the_logits_have_their_shape(cell: str, weight_dropout: float) -> None:
+def test_every_weight_gets_a_gradient_and_the_logits_have_their_shape(
+    cell: str, weight_dropout: float
+) -> None:
     network = Network(Architecture(11, cell, 16, 3, 6), Dropout(0.1, 0.1, 0.2, 0.2, weight_dropout))
     logits, state = network(torch.randint(11, (9, 4)))
     assert logits.shape == (9, 4, 11) and state.shape == (3, 2 if cell == "lstm" else 1, 4, 16)
@@ -65,7 +75,9 @@ def test_the_forget_gates_bias_starts_at_1_in_all_layers() -> None:
     for layer in network.layers:
         weights = layer_weights(layer)
         total = weights.input_bias + weights.hidden_bias
-        assert torch.equal(total[16:32], torch.ones(16)) and not torch.equal(total[:16], torch.ones(16))
+        assert torch.equal(total[16:32], torch.ones(16)) and not torch.equal(
+            total[:16], torch.ones(16)
+        )
 
 
 def test_tied_weights_are_one_matrix() -> None:
@@ -75,7 +87,13 @@ def test_tied_weights_are_one_matrix() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"cell": "transformer"}, {"hidden_size": 0}, {"num_layers": 10**9}, {"hidden_size": 1.5}, {"tied": True, "embedding_size": 8}],
+    [
+        {"cell": "transformer"},
+        {"hidden_size": 0},
+        {"num_layers": 10**9},
+        {"hidden_size": 1.5},
+        {"tied": True, "embedding_size": 8},
+    ],
 )
 def test_nonsense_in_a_config_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(UserError):

@@ -43,7 +43,9 @@ def test_settings_may_change_between_goes(model: CharLM) -> None:
     assert "".join(writer.write(30, choice=Choice(0))) == expected
 
 
-def test_a_stop_string_ends_a_go_is_not_given_out_and_the_next_goes_on_behind_it(model: CharLM) -> None:
+def test_a_stop_string_ends_a_go_is_not_given_out_and_the_next_goes_on_behind_it(
+    model: CharLM,
+) -> None:
     whole = "".join(model.sample("The", length=200, temperature=0.5, seed=1))
     stop = whole[40:43]
     writer = model.writer("The", seed=1)
@@ -58,10 +60,14 @@ def test_the_likeliest_are_those_of_log_probs_and_the_look_changes_nothing(model
     found = writer.likeliest(5)
     log_probs = model.log_probs("The rain")[-1]
     values, indices = log_probs.topk(5)
-    assert [symbol for symbol, _ in found] == [model.vocabulary[index] for index in indices.tolist()]
+    assert [symbol for symbol, _ in found] == [
+        model.vocabulary[index] for index in indices.tolist()
+    ]
     np.testing.assert_allclose([p for _, p in found], values.exp().numpy(), atol=1e-4)
     assert sum(p for _, p in writer.likeliest(1000)) == pytest.approx(1)
-    assert "".join(writer.write(20)) == "".join(model.sample("The rain", length=20, seed=1, precision="float32"))
+    assert "".join(writer.write(20)) == "".join(
+        model.sample("The rain", length=20, seed=1, precision="float32")
+    )
 
 
 def test_wrong_settings_are_refused_at_the_call(model: CharLM) -> None:
@@ -82,8 +88,14 @@ def test_trained_cells_are_loaded_and_without_them_untrained_ones_of_one_size_ar
     assert not trained and list(cells) == ["rnn", "gru", "lstm"]
     assert {lm.network.architecture.hidden_size for lm in cells.values()} == {128}
     again, _ = load_cells(vocabulary, folder=tmp_path)
-    assert all((again[cell].log_probs("The") == cells[cell].log_probs("The")).all() for cell in cells)
+    assert all(
+        (again[cell].log_probs("The") == cells[cell].log_probs("The")).all() for cell in cells
+    )
     for cell in cells:
         make_model(cell=cell).save(tmp_path / cell)
     stored, trained = load_cells(vocabulary, folder=tmp_path)
-    assert trained and [lm.network.architecture.cell for lm in stored.values()] == ["rnn", "gru", "lstm"]
+    assert trained and [lm.network.architecture.cell for lm in stored.values()] == [
+        "rnn",
+        "gru",
+        "lstm",
+    ]

@@ -32,7 +32,9 @@ def test_a_cell_stepped_through_a_sequence_is_torchs_layer_forward_and_backward(
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     wanted = [x, start, *layer.parameters()]
     for mine, torchs in zip(
-        torch.autograd.grad((found * mix).sum(), wanted), torch.autograd.grad((expected * mix).sum(), wanted), strict=True
+        torch.autograd.grad((found * mix).sum(), wanted),
+        torch.autograd.grad((expected * mix).sum(), wanted),
+        strict=True,
     ):
         torch.testing.assert_close(mine, torchs, rtol=0, atol=1e-6)
 
@@ -46,14 +48,18 @@ def test_a_vanilla_rnn_trained_on_hello_spells_it_back_from_h() -> None:
     torch.manual_seed(0)
     letters = "helo"
     one_hot, ids = torch.eye(4), [letters.index(c) for c in "hello"]
-    weights = Weights(*(torch.nn.Parameter(0.5 * torch.randn(shape)) for shape in ((3, 4), (3, 3), (3,), (3,))))
+    weights = Weights(
+        *(torch.nn.Parameter(0.5 * torch.randn(shape)) for shape in ((3, 4), (3, 3), (3,), (3,)))
+    )
     output = torch.nn.Parameter(torch.randn(4, 3))
     optimizer = torch.optim.Adam([*weights, output], lr=0.05)
     for _ in range(300):
         state, loss = torch.zeros(1, 1, 3), torch.zeros(())
         for index, following in pairwise(ids):
             state = rnn_step(one_hot[index][None], state, weights)
-            loss = loss + torch.nn.functional.cross_entropy(state[0] @ output.T, torch.tensor([following]))
+            loss = loss + torch.nn.functional.cross_entropy(
+                state[0] @ output.T, torch.tensor([following])
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

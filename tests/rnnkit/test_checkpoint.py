@@ -16,7 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from rnnkit import checkpoint
-from rnnkit.checkpoint import load_checkpoint, load_weights, read_config, save_checkpoint, weights_hash
+from rnnkit.checkpoint import (
+    load_checkpoint,
+    load_weights,
+    read_config,
+    save_checkpoint,
+    weights_hash,
+)
 from rnnkit.errors import UserError
 
 TENSORS = {
@@ -29,7 +35,9 @@ TENSORS = {
 CONFIG: dict[str, Any] = {"kind": "parrot", "version": 2, "words": ["café", "犬"], "score": 0.25}
 
 
-def load(folder: Path, kind: str = "parrot", version: int = 2) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load(
+    folder: Path, kind: str = "parrot", version: int = 2
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     return load_checkpoint(folder, kind=kind, version=version)
 
 
@@ -40,7 +48,10 @@ def test_tensors_and_config_come_back_as_they_were(tmp_path: Path) -> None:
     for name, tensor in TENSORS.items():
         assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor)
     assert {name: config[name] for name in CONFIG} == CONFIG
-    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_only_floating_point_tensors_are_stored_in_the_type_asked_for(tmp_path: Path) -> None:
@@ -54,9 +65,15 @@ def test_only_floating_point_tensors_are_stored_in_the_type_asked_for(tmp_path: 
 
 def test_views_and_shared_tensors_are_stored_each_for_itself(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
-    save_checkpoint(tmp_path, {"whole": base, "again": base, "turned": base.t(), "row": base[1]}, CONFIG)
+    save_checkpoint(
+        tmp_path, {"whole": base, "again": base, "turned": base.t(), "row": base[1]}, CONFIG
+    )
     tensors, _ = load(tmp_path)
-    assert torch.equal(tensors["turned"], base.t()) and torch.equal(tensors["row"], base[1]) and torch.equal(tensors["again"], base)
+    assert (
+        torch.equal(tensors["turned"], base.t())
+        and torch.equal(tensors["row"], base[1])
+        and torch.equal(tensors["again"], base)
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no modes there")
@@ -78,7 +95,7 @@ def test_a_checkpoint_is_replaced_by_a_new_one(tmp_path: Path) -> None:
     assert list(tensors) == ["weight"] and config["score"] == 0.5
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def refused(folder: Path, **wanted: Any) -> str:
@@ -106,7 +123,9 @@ def test_a_file_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_the_other_network_is_refused(saved: Path) -> None:
-    assert "is not a captioner checkpoint (its kind is 'parrot')" in refused(saved, kind="captioner")
+    assert "is not a captioner checkpoint (its kind is 'parrot')" in refused(
+        saved, kind="captioner"
+    )
 
 
 def test_a_newer_format_is_refused_and_an_older_one_read(saved: Path) -> None:
@@ -115,7 +134,17 @@ def test_a_newer_format_is_refused_and_an_older_one_read(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", '"text"', "[" * 100_000, '{"kind": "parrot"}', '{"kind": "parrot", "version": "2"}']
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        '"text"',
+        "[" * 100_000,
+        '{"kind": "parrot"}',
+        '{"kind": "parrot", "version": "2"}',
+    ],
 )
 def test_a_config_that_is_damaged_is_refused(content: str, saved: Path) -> None:
     (saved / "config.json").write_text(content, encoding="utf-8")
@@ -139,7 +168,9 @@ def test_weights_that_are_missing_are_refused(saved: Path) -> None:
     assert "no model.safetensors in" in refused(saved)
 
 
-def test_two_files_of_different_checkpoints_are_refused(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_two_files_of_different_checkpoints_are_refused(
+    saved: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     other = tmp_path_factory.mktemp("other")
     save_checkpoint(other, {"weight": torch.zeros(2)}, CONFIG)
     (other / "model.safetensors").replace(saved / "model.safetensors")
@@ -151,7 +182,12 @@ def test_weights_changed_under_the_old_mark_are_refused(saved: Path) -> None:
         mark = file.metadata()
     tensors = load_file(saved / "model.safetensors")
     save_file(
-        {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, saved / "model.safetensors", mark
+        {
+            name: tensor + 1 if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        },
+        saved / "model.safetensors",
+        mark,
     )
     assert "are not those that were saved there" in refused(saved)
 
@@ -161,7 +197,9 @@ def test_weights_without_the_mark_of_their_config_are_refused(saved: Path) -> No
     assert "not of one checkpoint" in refused(saved)
 
 
-def test_a_crash_between_the_two_renames_loses_nothing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_between_the_two_renames_loses_nothing(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rename = Path.replace
     names: list[str] = []
 
@@ -178,7 +216,9 @@ def test_a_crash_between_the_two_renames_loses_nothing(saved: Path, monkeypatch:
     assert tensors["weight"].tolist() == [9.0, 9.0] and config["score"] == 0.75
 
 
-def test_a_crash_while_saving_leaves_the_old_checkpoint(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_while_saving_leaves_the_old_checkpoint(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -193,14 +233,16 @@ def test_a_config_is_read_without_its_weights(saved: Path) -> None:
     assert read_config(saved, kind="parrot", version=2)["words"] == CONFIG["words"]
 
 
-# --- weights into modules ---------------------------------------------------------------------------------------------
+# --- weights into modules -------------------------------------------------------------------------
 
 
 def test_weights_are_loaded_into_a_module_in_its_own_type() -> None:
     module = torch.nn.Linear(3, 2)
     stored = {"weight": torch.randn(2, 3).half(), "bias": torch.randn(2).half()}
     load_weights(module, stored, source="here")
-    assert module.weight.dtype == torch.float32 and torch.equal(module.weight, stored["weight"].float())
+    assert module.weight.dtype == torch.float32 and torch.equal(
+        module.weight, stored["weight"].float()
+    )
 
 
 @pytest.mark.parametrize(
@@ -211,16 +253,20 @@ def test_weights_are_loaded_into_a_module_in_its_own_type() -> None:
         ({"weight": torch.zeros(2, 3), "bias": torch.zeros(2), "more": torch.zeros(1)}, "more"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_by_name(stored: dict[str, torch.Tensor], named: str) -> None:
+def test_weights_that_do_not_fit_are_refused_by_name(
+    stored: dict[str, torch.Tensor], named: str
+) -> None:
     with pytest.raises(UserError, match=f"the weights in 'here' do not fit its config: {named}$"):
         load_weights(torch.nn.Linear(3, 2), stored, source="here")
 
 
-# --- fingerprints -----------------------------------------------------------------------------------------------------
+# --- fingerprints ---------------------------------------------------------------------------------
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=8), st.data())
-def test_a_fingerprint_tells_any_change_of_a_value(values: list[float], data: st.DataObject) -> None:
+def test_a_fingerprint_tells_any_change_of_a_value(
+    values: list[float], data: st.DataObject
+) -> None:
     before = {"a": torch.tensor(values), "b": torch.zeros(2)}
     after = {"b": torch.zeros(2), "a": torch.tensor(values)}
     assert weights_hash(before) == weights_hash(after), "the order of names is of no account"
@@ -231,13 +277,21 @@ def test_a_fingerprint_tells_any_change_of_a_value(values: list[float], data: st
 
 def test_a_fingerprint_tells_names_shapes_and_types() -> None:
     one = {"a": torch.zeros(4)}
-    others = [{"b": torch.zeros(4)}, {"a": torch.zeros(2, 2)}, {"a": torch.zeros(4, dtype=torch.int32)}, {"a": torch.zeros(5)}, {}]
+    others = [
+        {"b": torch.zeros(4)},
+        {"a": torch.zeros(2, 2)},
+        {"a": torch.zeros(4, dtype=torch.int32)},
+        {"a": torch.zeros(5)},
+        {},
+    ]
     assert len({weights_hash(tensors) for tensors in [one, *others]}) == 6
     assert weights_hash({"a": torch.ones(2, 3).t()}) == weights_hash({"a": torch.ones(3, 2)})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")
-def test_a_file_that_may_not_grow_is_the_systems_error_and_leaves_the_old_checkpoint(saved: Path) -> None:
+def test_a_file_that_may_not_grow_is_the_systems_error_and_leaves_the_old_checkpoint(
+    saved: Path,
+) -> None:
     import resource
 
     before = (saved / "model.safetensors").read_bytes()

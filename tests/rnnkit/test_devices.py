@@ -31,7 +31,9 @@ def test_an_unknown_name_is_refused_and_the_known_ones_named(name: str) -> None:
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(UserError, match="device 'cuda:1' is not there: torch sees 1 CUDA devices; use --device cpu"):
+    with pytest.raises(
+        UserError, match="device 'cuda:1' is not there: torch sees 1 CUDA devices; use --device cpu"
+    ):
         resolve_device("cuda:1")
 
 
@@ -40,7 +42,9 @@ def test_a_tensor_can_be_put_on_the_device_that_auto_gives() -> None:
     assert torch.zeros(1, device=resolve_device("auto")).is_cuda
 
 
-def test_the_cache_folder_is_the_one_set_or_the_platforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_is_the_one_set_or_the_platforms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     for unset in ("", None):

@@ -18,7 +18,12 @@ import rnnkit
 @pytest.mark.parametrize("name", ["captioner", "charlm"])
 def test_ctrl_c_while_torch_is_imported_is_answered_in_words(name: str) -> None:
     code = f"from rnnkit.entry_points import {name}; print('begun', flush=True); {name}()"
-    process = subprocess.Popen([sys.executable, "-c", code, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -27,7 +32,9 @@ def test_ctrl_c_while_torch_is_imported_is_answered_in_words(name: str) -> None:
 
 
 def test_the_installed_commands_are_these() -> None:
-    project = tomllib.loads((Path(rnnkit.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads(
+        (Path(rnnkit.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+    )["project"]
     assert set(project["scripts"]) == {"captioner", "charlm", "webui"}
     for name, place in project["scripts"].items():
         module, _, function = place.partition(":")

@@ -40,13 +40,31 @@ def test_the_codes_are_those_that_are_promised() -> None:
     ("error", "code", "said"),
     [
         (UserError("no such\n  photo"), WRONG_USAGE, "parrot: no such photo\n"),
-        (KeyboardInterrupt(), INTERRUPTED, "parrot: interrupted; what was written so far is whole\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "rows.tsv"), SOME_FAILED, "the disk is full (rows.tsv)"),
-        (PermissionError(errno.EACCES, "Permission denied", "/locked"), WRONG_USAGE, "parrot: Permission denied: /locked\n"),
-        (ZeroDivisionError("division by zero"), SOME_FAILED, "parrot: unexpected ZeroDivisionError: division by zero"),
+        (
+            KeyboardInterrupt(),
+            INTERRUPTED,
+            "parrot: interrupted; what was written so far is whole\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "rows.tsv"),
+            SOME_FAILED,
+            "the disk is full (rows.tsv)",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/locked"),
+            WRONG_USAGE,
+            "parrot: Permission denied: /locked\n",
+        ),
+        (
+            ZeroDivisionError("division by zero"),
+            SOME_FAILED,
+            "parrot: unexpected ZeroDivisionError: division by zero",
+        ),
     ],
 )
-def test_an_error_is_one_line_and_a_code(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line_and_a_code(
+    error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     found, line = outcome(raising(error), capsys)
     assert found == code and said in line
 
@@ -83,9 +101,18 @@ def test_a_typer_application_keeps_its_own_exit_code() -> None:
 
 
 def test_a_character_that_the_terminal_does_not_know_is_written_as_its_code() -> None:
-    code = "from rnnkit.errors import run_command; run_command('parrot', lambda: print('fig' + chr(252)))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1]), "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    code = (
+        "from rnnkit.errors import run_command; run_command('parrot', lambda: print('fig' +"
+        " chr(252)))"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(rnnkit.__file__).parents[1]),
+        "PYTHONIOENCODING": "ascii",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=False
+    )
     assert (done.returncode, done.stdout) == (0, b"fig\\xfc\n")
 
 
@@ -113,7 +140,12 @@ def test_a_reader_that_goes_away_is_no_error(call: str) -> None:
         f"run_command('parrot', {call})\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1])}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == b"0\n"
         process.stdout.close()

@@ -1,4 +1,6 @@
-"""Libraries that need a hand to be imported: torchvision beside a CPU-only torch, OpenVINO without its telemetry."""
+"""Libraries that need a hand to be imported: torchvision beside a CPU-only torch, OpenVINO without
+its telemetry.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,20 @@ import rnnkit
 
 def run_python(code: str, *first_on_the_path: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(map(str, [*first_on_the_path, Path(rnnkit.__file__).parents[1]]))
-    return subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_timm_and_torchvision_are_imported_whatever_torch_they_lie_beside() -> None:
     code = (
-        "import rnnkit.torchvision_import, timm\n"
-        "import torchvision.models, torchvision.transforms\n"
-        "print(timm.is_model('tf_efficientnet_lite2'), 'resnet18' in torchvision.models.list_models())"
+        "import rnnkit.torchvision_import, timm\nimport torchvision.models,"
+        " torchvision.transforms\nprint(timm.is_model('tf_efficientnet_lite2'), 'resnet18' in"
+        " torchvision.models.list_models())"
     )
     done = run_python(code)
     assert done.stdout.split() == ["True", "True"], done.stderr
@@ -37,21 +45,32 @@ if not hasattr(torch.ops.torchvision, "nms"):
 
 def test_a_torchvision_that_lacks_its_operators_is_given_their_names(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(FAKE.format(message="operator torchvision::nms does not exist"), encoding="utf-8")
-    done = run_python("import rnnkit.torchvision_import, torch; print(torch.ops.torchvision.nms)", tmp_path)
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        FAKE.format(message="operator torchvision::nms does not exist"), encoding="utf-8"
+    )
+    done = run_python(
+        "import rnnkit.torchvision_import, torch; print(torch.ops.torchvision.nms)", tmp_path
+    )
     assert "torchvision.nms" in done.stdout, done.stderr
 
 
 def test_a_torchvision_that_fails_for_another_reason_says_so(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(FAKE.format(message="the moon is full"), encoding="utf-8")
+    (tmp_path / "torchvision" / "__init__.py").write_text(
+        FAKE.format(message="the moon is full"), encoding="utf-8"
+    )
     done = run_python("import rnnkit.torchvision_import", tmp_path)
     assert done.returncode == 1 and "the moon is full" in done.stderr
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed"
+)
 def test_openvino_is_imported_without_its_telemetry() -> None:
-    code = "import rnnkit.openvino_import, openvino, sys; print(sys.modules['openvino_telemetry'], openvino.Core().available_devices)"
+    code = (
+        "import rnnkit.openvino_import, openvino, sys; print(sys.modules['openvino_telemetry'],"
+        " openvino.Core().available_devices)"
+    )
     done = run_python(code)
     assert done.stdout.startswith("None ['CPU'"), done.stderr
 
@@ -78,7 +97,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="OpenVINO is not installed"
+)
 def test_an_interrupt_after_openvinos_networks_are_gone_does_not_crash_the_process() -> None:
     done = run_python(INTERRUPTED)
     assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr

@@ -49,10 +49,16 @@ def test_what_is_no_run_is_not_emptied_by_a_resume(tmp_path: Path, file: str) ->
 
 def test_a_state_comes_back_with_its_information(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.save_state({"weight": torch.arange(6.0).reshape(2, 3).t(), "step": torch.tensor(3)}, {"epoch": 2, "best": None, "name": "é"})
+    run.save_state(
+        {"weight": torch.arange(6.0).reshape(2, 3).t(), "step": torch.tensor(3)},
+        {"epoch": 2, "best": None, "name": "é"},
+    )
     assert run.start(resume=True) is True
     tensors, info = run.load_state("name")
-    assert torch.equal(tensors["weight"], torch.arange(6.0).reshape(2, 3).t()) and int(tensors["step"]) == 3
+    assert (
+        torch.equal(tensors["weight"], torch.arange(6.0).reshape(2, 3).t())
+        and int(tensors["step"]) == 3
+    )
     assert info == {"epoch": 2, "best": None, "name": "é"}
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
@@ -92,7 +98,9 @@ def test_records_are_read_back_in_order_without_a_last_line_cut_short(tmp_path: 
     assert [record["step"] for record in run.records()] == [1, 2, 3]
 
 
-def test_records_later_than_the_state_are_forgotten_and_a_cut_line_with_them(tmp_path: Path) -> None:
+def test_records_later_than_the_state_are_forgotten_and_a_cut_line_with_them(
+    tmp_path: Path,
+) -> None:
     run = RunFolder(tmp_path)
     for step in (10, 20, 30):
         run.log({"step": step})
@@ -103,7 +111,9 @@ def test_records_later_than_the_state_are_forgotten_and_a_cut_line_with_them(tmp
     assert [record["step"] for record in run.records()] == [10, 20, 25]
 
 
-def test_a_run_killed_before_its_first_state_begins_again_without_its_old_records(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_first_state_begins_again_without_its_old_records(
+    tmp_path: Path,
+) -> None:
     run = RunFolder(tmp_path)
     run.start(resume=False)
     run.log({"step": 5})
@@ -136,7 +146,12 @@ OPTIMIZERS: dict[str, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimiser_goes_on_exactly_from_its_tensors(name: str, tmp_path: Path) -> None:
-    def steps(parameters: list[torch.nn.Parameter], optimizer: torch.optim.Optimizer, first: int, last: int) -> None:
+    def steps(
+        parameters: list[torch.nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        first: int,
+        last: int,
+    ) -> None:
         for number in range(first, last):
             for parameter in parameters:
                 parameter.grad = torch.sin(parameter.detach() * number + number)

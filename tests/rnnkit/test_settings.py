@@ -34,11 +34,15 @@ def test_without_file_and_flags_the_defaults_hold() -> None:
 
 
 def test_a_file_wins_over_defaults_and_a_flag_over_the_file(tmp_path: Path) -> None:
-    assert from_file(tmp_path, {"cups": 3, "name": "cake"}, cups=4, heat=None) == Recipe(cups=4, name="cake")
+    assert from_file(tmp_path, {"cups": 3, "name": "cake"}, cups=4, heat=None) == Recipe(
+        cups=4, name="cake"
+    )
 
 
 def test_a_flag_that_is_false_or_zero_was_given(tmp_path: Path) -> None:
-    assert from_file(tmp_path, {"cups": 3, "salt": True}, cups=0, salt=False) == Recipe(cups=0, salt=False)
+    assert from_file(tmp_path, {"cups": 3, "salt": True}, cups=0, salt=False) == Recipe(
+        cups=0, salt=False
+    )
 
 
 def test_a_whole_number_serves_as_a_fraction(tmp_path: Path) -> None:
@@ -85,13 +89,19 @@ def bake(*, oven: str = "gas", **flags: Any) -> None:
 
 def test_every_field_is_a_flag_beside_the_commands_own() -> None:
     made.clear()
-    result = CliRunner().invoke(app, ["--oven", "wood", "--cups", "5", "--heat", "99.5", "--no-salt"])
+    result = CliRunner().invoke(
+        app, ["--oven", "wood", "--cups", "5", "--heat", "99.5", "--no-salt"]
+    )
     assert result.exit_code == 0, result.output
     assert made == [("wood", {"cups": 5, "heat": 99.5, "name": None, "salt": False})]
 
 
 def test_a_flag_shows_its_help_and_default() -> None:
-    text = " ".join(CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}).output.split())
+    text = " ".join(
+        CliRunner()
+        .invoke(app, ["--help"], env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+        .output.split()
+    )
     assert "cups of flour" in text and "(default: 180.0)" in text and "--no-salt" in text
 
 

@@ -22,7 +22,8 @@ from rnnkit.errors import UserError
 
 SCRIPTS = Path(captioner.__file__).parents[1] / "scripts"
 no_oracle = pytest.mark.skipif(
-    importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap, the metrics extra, is not installed"
+    importlib.util.find_spec("pycocoevalcap") is None,
+    reason="pycocoevalcap, the metrics extra, is not installed",
 )
 
 
@@ -32,7 +33,9 @@ def script(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """COCO annotations of 60 images, results that resemble them, and results that resemble them less."""
+    """COCO annotations of 60 images, results that resemble them, and results that resemble them
+    less.
+    """
     source = random.Random(2)
     nouns, verbs, places = (
         ("a dog", "two children", "a man", "the horse"),
@@ -42,12 +45,21 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     annotations, results, worse = [], [], []
     for number in range(60):
         noun, verb, place = source.choice(nouns), source.choice(verbs), source.choice(places)
-        annotations += [{"image_id": number, "caption": f"{noun} {verb} {place}."}, {"image_id": number, "caption": f"There {noun} {verb}"}]
+        annotations += [
+            {"image_id": number, "caption": f"{noun} {verb} {place}."},
+            {"image_id": number, "caption": f"There {noun} {verb}"},
+        ]
         caption = f"{noun} {source.choice(verbs)} {source.choice(places)}"
         results.append({"image_id": number, "caption": caption})
-        worse.append({"image_id": number, "caption": caption if number % 2 else "a picture of something"})
+        worse.append(
+            {"image_id": number, "caption": caption if number % 2 else "a picture of something"}
+        )
     paths = (tmp_path / "references.json", tmp_path / "results.json", tmp_path / "worse.json")
-    contents = ({"images": [{"id": number} for number in range(60)], "annotations": annotations}, results, worse)
+    contents = (
+        {"images": [{"id": number} for number in range(60)], "annotations": annotations},
+        results,
+        worse,
+    )
     for path, content in zip(paths, contents, strict=True):
         path.write_text(json.dumps(content), encoding="utf-8")
     return paths
@@ -62,13 +74,17 @@ def evaluated(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
     evaluate = script("evaluate_bleu")["evaluate"]
 
     def run(**options: Any) -> str:
-        evaluate(files[0], options.pop("predictions", files[1]), **{"bootstrap": 100, "java": False, **options})
+        evaluate(
+            files[0],
+            options.pop("predictions", files[1]),
+            **{"bootstrap": 100, "java": False, **options},
+        )
         return capsys.readouterr().out
 
     return run
 
 
-# --- evaluate_bleu ----------------------------------------------------------------------------------------------------
+# --- evaluate_bleu --------------------------------------------------------------------------------
 
 
 def test_scores_are_printed_as_text_json_markdown_and_latex(evaluated: Printed) -> None:
@@ -76,7 +92,11 @@ def test_scores_are_printed_as_text_json_markdown_and_latex(evaluated: Printed) 
     report = json.loads(evaluated(as_json=True))
     bleu = f"{100 * report['values']['bleu_4']:.2f}"
     assert report["images"] == 60 and report["intervals"].keys() == report["values"].keys()
-    assert f"BLEU-4    {bleu}" in text and f"| BLEU-4 | {bleu} |" in markdown and f"BLEU-4 & {bleu} &" in latex
+    assert (
+        f"BLEU-4    {bleu}" in text
+        and f"| BLEU-4 | {bleu} |" in markdown
+        and f"BLEU-4 & {bleu} &" in latex
+    )
     assert r"\begin{tabular}{lrrr}" in latex and "| --- | ---: | ---: | ---: |" in markdown
 
 
@@ -85,7 +105,9 @@ def test_two_notations_at_once_are_refused(evaluated: Printed) -> None:
         evaluated(as_json=True, latex=True)
 
 
-def test_a_worse_captioner_is_found_to_be_worse_and_not_by_chance(evaluated: Printed, files: tuple[Path, Path, Path]) -> None:
+def test_a_worse_captioner_is_found_to_be_worse_and_not_by_chance(
+    evaluated: Printed, files: tuple[Path, Path, Path]
+) -> None:
     report = json.loads(evaluated(compare=files[2], as_json=True))
     for metric in ("bleu_1", "rouge_l", "cider_d"):
         assert report["differences"][metric]["difference"] < 0
@@ -101,20 +123,35 @@ def test_a_subset_is_scored_only_when_allowed_and_then_called_one(
     (tmp_path / "others.json").write_text(json.dumps(rows[10:]), encoding="utf-8")
     with pytest.raises(UserError, match=r"lacks 40 of 60 images.*--allow-missing"):
         evaluated(predictions=tmp_path / "some.json")
-    assert "SUBSET, 20 of 60 images: 40 without a caption" in evaluated(predictions=tmp_path / "some.json", allow_missing=True)
-    both = evaluated(predictions=tmp_path / "some.json", compare=tmp_path / "others.json", allow_missing=True)
+    assert "SUBSET, 20 of 60 images: 40 without a caption" in evaluated(
+        predictions=tmp_path / "some.json", allow_missing=True
+    )
+    both = evaluated(
+        predictions=tmp_path / "some.json", compare=tmp_path / "others.json", allow_missing=True
+    )
     assert "SUBSET, 10 of 60 images: 50 without a caption" in both
 
 
-def test_from_the_shell_a_flaw_is_one_line_and_exit_code_two(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_from_the_shell_a_flaw_is_one_line_and_exit_code_two(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
-    command = [sys.executable, str(SCRIPTS / "evaluate_bleu.py"), str(files[0]), str(tmp_path / "empty.json")]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "evaluate_bleu.py"),
+        str(files[0]),
+        str(tmp_path / "empty.json"),
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=SCRIPTS.parent)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("evaluate_bleu: ") and "lacks 60 of 60 images" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("evaluate_bleu: ")
+        and "lacks 60 of 60 images" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
-# --- the golden check, the tokenisers, the speed ----------------------------------------------------------------------
+# --- the golden check, the tokenisers, the speed --------------------------------------------------
 
 
 @no_oracle
@@ -128,8 +165,13 @@ def test_the_golden_check_passes_on_pycocoevalcaps_values_and_fails_on_any_other
     data = json.loads(files[0].read_text(encoding="utf-8"))
     references: dict[int, list[str]] = {}
     for annotation in data["annotations"]:
-        references.setdefault(annotation["image_id"], []).append(" ".join(tokenize(annotation["caption"])))
-    results = {row["image_id"]: [row["caption"]] for row in json.loads(files[1].read_text(encoding="utf-8"))}
+        references.setdefault(annotation["image_id"], []).append(
+            " ".join(tokenize(annotation["caption"]))
+        )
+    results = {
+        row["image_id"]: [row["caption"]]
+        for row in json.loads(files[1].read_text(encoding="utf-8"))
+    }
     scorer = BleuScorer()
     for number, group in references.items():
         scorer += (results[number][0], group)
@@ -145,31 +187,48 @@ def test_the_golden_check_passes_on_pycocoevalcaps_values_and_fails_on_any_other
     path.write_text(json.dumps(expected), encoding="utf-8")
     check(files[0], files[1], path)
     assert "60 images, 0 of 7 values differ" in capsys.readouterr().out
-    path.write_text(json.dumps(expected | {"correct": [0, *expected["correct"][1:]]}), encoding="utf-8")
+    path.write_text(
+        json.dumps(expected | {"correct": [0, *expected["correct"][1:]]}), encoding="utf-8"
+    )
     with pytest.raises(typer.Exit) as caught:
         check(files[0], files[1], path)
     assert caught.value.exit_code == 1
     assert "DIFFERENT  correct" in capsys.readouterr().out
 
 
-def test_the_golden_check_knows_the_public_record(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_golden_check_knows_the_public_record(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(typer.Exit):
         script("check_golden_scores")["check"](files[0], files[1])
     assert "should be [9893, 8893, 7893, 6893]" in capsys.readouterr().out
 
 
 @no_oracle
-@pytest.mark.skipif(shutil.which("java") is None, reason="Java, which coco-caption's tokeniser needs, is not installed")
+@pytest.mark.skipif(
+    shutil.which("java") is None,
+    reason="Java, which coco-caption's tokeniser needs, is not installed",
+)
 @pytest.mark.slow
-def test_the_captions_that_the_tokenisers_split_otherwise_are_counted_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "captions.txt").write_text("A dog's bowl.\tTwo men, three cats\nThey sit at Dunkin' Donuts\n", encoding="utf-8")
+def test_the_captions_that_the_tokenisers_split_otherwise_are_counted_and_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "captions.txt").write_text(
+        "A dog's bowl.\tTwo men, three cats\nThey sit at Dunkin' Donuts\n", encoding="utf-8"
+    )
     script("compare_tokenisers")["compare"](tmp_path / "captions.txt")
     out = capsys.readouterr().out
-    assert "1 of 3 captions differ" in out and "Java: they sit at dunkin' donuts" in out and "here: they sit at dunkin donuts" in out
+    assert (
+        "1 of 3 captions differ" in out
+        and "Java: they sit at dunkin' donuts" in out
+        and "here: they sit at dunkin donuts" in out
+    )
 
 
 @no_oracle
-def test_scores_take_at_most_a_quarter_of_pycocoevalcaps_time_and_are_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scores_take_at_most_a_quarter_of_pycocoevalcaps_time_and_are_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     script("benchmarks/metrics")["benchmark"](images=600, turns=3)
     last = capsys.readouterr().out.splitlines()[-1]
     ratio, differ = last.removeprefix("ratio ").split("; scores differ by at most ")
@@ -177,14 +236,18 @@ def test_scores_take_at_most_a_quarter_of_pycocoevalcaps_time_and_are_the_same(c
     assert float(differ) < 1e-9
 
 
-# --- the table of the benchmark ---------------------------------------------------------------------------------------
+# --- the table of the benchmark -------------------------------------------------------------------
 
 
-def test_a_row_of_the_benchmarks_table_says_what_it_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_the_benchmarks_table_says_what_it_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from PIL import Image
 
     Image.new("RGB", (300, 200), (10, 90, 30)).save(tmp_path / "green.png")
-    script("benchmarks/captioning")["row"]("torch", tmp_path, beam_size=1, batch_size=2, seconds=0.001)
+    script("benchmarks/captioning")["row"](
+        "torch", tmp_path, beam_size=1, batch_size=2, seconds=0.001
+    )
     found = json.loads(capsys.readouterr().out)
     assert found["photos_per_second"] == pytest.approx(2 / found["median_seconds"], rel=0.5)
     assert found["peak_mib"] > 50 and found["parameters"] > 1e6
@@ -197,11 +260,18 @@ def test_the_benchmarks_table_has_a_row_for_each_network_batch_and_beam(
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         asked.append(command[3:])
-        row = {"photos_per_second": 12.345, "median_seconds": 0.08, "peak_mib": 500.4, "parameters": 12_600_000}
+        row = {
+            "photos_per_second": 12.345,
+            "median_seconds": 0.08,
+            "peak_mib": 500.4,
+            "parameters": 12_600_000,
+        }
         return subprocess.CompletedProcess(command, 0, stdout=json.dumps(row) + "\n", stderr="")
 
     monkeypatch.setattr(subprocess, "run", run)
-    script("benchmarks/captioning")["table"](tmp_path, seconds=1, batch_size=32, other_batch_size=8, beams="1,3,5")
+    script("benchmarks/captioning")["table"](
+        tmp_path, seconds=1, batch_size=32, other_batch_size=8, beams="1,3,5"
+    )
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(asked) == len(lines) - 2 == 24
     assert {call[0] for call in asked} == {"openvino", "torch", "BLIP-base", "ViT-GPT2"}

@@ -1,4 +1,6 @@
-"""A server for all tests of the page, as a visitor would start it: the bundled captioner and a small language model."""
+"""A server for all tests of the page, as a visitor would start it: the bundled captioner and a
+small language model.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from charlm.training.config import TrainingSettings
 from charlm.training.trainer import train
 from tests.charlm.conftest import VERSE
 
-# Every connection that the server tries to make to anywhere but this machine is written down here, and every name that it looks up.
+# Every connection that the server tries to make to anywhere but this machine is written down here,
+# and every name that it looks up.
 WATCH = """
 import os, sys
 def watch(event, arguments):
@@ -55,16 +58,27 @@ class Server:
 
 
 def connect(address: str) -> Client:
-    """A client that gives a busy machine the time that it needs: httpx's own five seconds are not always enough."""
+    """A client that gives a busy machine the time that it needs: httpx's own five seconds are not
+    always enough.
+    """
     return Client(address, verbose=False, ssl_verify=False, httpx_kwargs={"timeout": 120})
 
 
 @pytest.fixture(scope="session")
 def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model that has learnt a verse; so wide that it writes for a while, in which a test can stop it."""
+    """A language model that has learnt a verse; so wide that it writes for a while, in which a test
+    can stop it.
+    """
     folder = tmp_path_factory.mktemp("charlm") / "verse"
     settings = TrainingSettings(
-        hidden_size=512, num_layers=2, embedding_size=8, batch_size=4, sequence_length=32, epochs=3, learning_rate=0.003, warmup_steps=5
+        hidden_size=512,
+        num_layers=2,
+        embedding_size=8,
+        batch_size=4,
+        sequence_length=32,
+        epochs=3,
+        learning_rate=0.003,
+        warmup_steps=5,
     )
     assert train(VERSE * 10, folder, settings, device=torch.device("cpu"))
     return folder
@@ -85,11 +99,17 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         environment = os.environ | {
             "WATCH_FILE": str(folder / "connections"),
             "TMPDIR": str(folder / "tmp"),
-            "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+            ),
         }
         log = (folder / "log").open("w")
         process = subprocess.Popen(
-            [sys.executable, "-m", "webui.cli", "--port", str(port), *arguments], env=environment, text=True, stdout=log, stderr=log
+            [sys.executable, "-m", "webui.cli", "--port", str(port), *arguments],
+            env=environment,
+            text=True,
+            stdout=log,
+            stderr=log,
         )
         running.append(process)
         address = f"http://127.0.0.1:{port}"
@@ -126,25 +146,41 @@ def tower() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A browser, or a reason why there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install show-and-spell[test]")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    playwright = pytest.importorskip(
+        "playwright.sync_api",
+        reason="Playwright is not installed: pip install show-and-spell[test]",
+    )
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+        browser = started.chromium.launch(
+            executable_path=path,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page at a width, light or dark; what a test requested from elsewhere, or an error in its console, fails it."""
+    """Opens the page at a width, light or dark; what a test requested from elsewhere, or an error
+    in its console, fails it.
+    """
     opened: list[Any] = []
     requested: list[str] = []
     errors: list[str] = []
 
-    def open_page(width: int = 1280, *, dark: bool = False, tab: str | None = None, address: str | None = None) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": 860}, color_scheme="dark" if dark else "light")
+    def open_page(
+        width: int = 1280, *, dark: bool = False, tab: str | None = None, address: str | None = None
+    ) -> Any:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 860}, color_scheme="dark" if dark else "light"
+        )
         context.set_default_timeout(60_000)
         opened.append(context)
         page = context.new_page()
@@ -159,6 +195,8 @@ def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
     yield open_page
     for context in opened:
         context.close()
-    outside = [url for url in requested if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))]
+    outside = [
+        url for url in requested if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))
+    ]
     assert outside == []
     assert errors == []

@@ -1,8 +1,11 @@
-"""What the tests ask of the page as it is drawn: the contrast of every text, and a name for every control."""
+"""What the tests ask of the page as it is drawn: the contrast of every text, and a name for every
+control.
+"""
 
 from __future__ import annotations
 
-# Gives [text, contrast, needed] of every visible text that has less than WCAG AA asks for (1.4.3; disabled controls are exempt).
+# Gives [text, contrast, needed] of every visible text that has less than WCAG AA asks for (1.4.3;
+# disabled controls are exempt).
 PALE_TEXT = """() => {
   const parse = (text) => {
     const numbers = text.match(/[\\d.]+(e-?\\d+)?/g).map(Number);

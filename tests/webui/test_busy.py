@@ -45,7 +45,9 @@ class Blocked:
     def encode(self, pixels: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(pixels)
 
-    def caption_features(self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+    def caption_features(
+        self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False
+    ) -> list[list[Caption]]:
         self.let_go.wait(600)
         return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in torch.cat(features)]
 
@@ -64,7 +66,9 @@ def models(blocked: Blocked, tmp_path: Path) -> Models:
 
 
 @pytest.fixture
-def served(blocked: Blocked, models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[gr.Blocks]:
+def served(
+    blocked: Blocked, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[gr.Blocks]:
     """A page that lets one event wait."""
     for name in (
         "GRADIO_TEMP_DIR",
@@ -92,7 +96,9 @@ def address(served: gr.Blocks) -> str:
     return str(served.local_url).rstrip("/")
 
 
-def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(served: gr.Blocks, address: str) -> None:
+def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(
+    served: gr.Blocks, address: str
+) -> None:
     threads = []
 
     class Told(asyncio.Event):
@@ -115,12 +121,22 @@ def test_gradio_still_has_what_the_page_changes_in_it_to_be_light(served: gr.Blo
     for name in ("sleep_when_free", "progress_update_sleep_when_free"):
         assert 0 < getattr(plain._queue, name) < getattr(served._queue, name) < 0.1
     assert data_classes._StaticFiles.all_paths == []
-    included = [route.original_router for route in served.app.router.routes if hasattr(route, "original_router")]
-    first = [getattr(route, "path", "") for router in (served.app.router, *included) for route in router.routes[: len(app.BUSIEST)]]
+    included = [
+        route.original_router
+        for route in served.app.router.routes
+        if hasattr(route, "original_router")
+    ]
+    first = [
+        getattr(route, "path", "")
+        for router in (served.app.router, *included)
+        for route in router.routes[: len(app.BUSIEST)]
+    ]
     assert all(any(path.endswith(busy) for path in first) for busy in app.BUSIEST)
 
 
-def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, blocked: Blocked, tower: Path) -> None:
+def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(
+    address: str, blocked: Blocked, tower: Path
+) -> None:
     clients = [connect(address) for _ in range(45)]
 
     def ask(client: Client) -> str:
@@ -140,12 +156,16 @@ def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(address: str, b
     assert set(answers) == {"a sentence", "Queue is full! Please try again."}
 
 
-def test_a_full_queue_is_a_sentence_in_the_browser(address: str, blocked: Blocked, tower: Path, visit: Callable[..., Any]) -> None:
+def test_a_full_queue_is_a_sentence_in_the_browser(
+    address: str, blocked: Blocked, tower: Path, visit: Callable[..., Any]
+) -> None:
     page = visit(address=address)
     client = connect(address)
     jobs = []
     waiting = 0
-    while waiting < 10:  # looks in a row, for events on their way into the model are in the queue too
+    while (
+        waiting < 10
+    ):  # looks in a row, for events on their way into the model are in the queue too
         status = urllib.request.urlopen(f"{address}/gradio_api/queue/status", timeout=20).read()
         waiting = waiting + 1 if json.loads(status)["queue_size"] else 0
         if not waiting:
@@ -156,7 +176,9 @@ def test_a_full_queue_is_a_sentence_in_the_browser(address: str, blocked: Blocke
     blocked.let_go.set()
 
 
-def test_without_a_language_model_two_tabs_say_so_and_the_others_work(address: str, blocked: Blocked, visit: Callable[..., Any]) -> None:
+def test_without_a_language_model_two_tabs_say_so_and_the_others_work(
+    address: str, blocked: Blocked, visit: Callable[..., Any]
+) -> None:
     page = visit(tab="Write", address=address)
     page.get_by_text("No text can be written: no checkpoint at").wait_for()
     page.get_by_role("button", name="Write", exact=True).click()
@@ -167,14 +189,18 @@ def test_without_a_language_model_two_tabs_say_so_and_the_others_work(address: s
     assert urllib.request.urlopen(address, timeout=20).status == 200
 
 
-def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_stay(address: str, blocked: Blocked, tower: Path) -> None:
+def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_stay(
+    address: str, blocked: Blocked, tower: Path
+) -> None:
     blocked.let_go.set()
     client = connect(address)
     before = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()}
     _, file = client.predict([handle_file(tower)], api_name="/caption_many")
     assert "a sentence" in Path(file).read_text(encoding="utf-8")
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
-    sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}  # what an edit of the table writes
+    sent |= {
+        Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})
+    }  # what an edit of the table writes
     assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
     for _ in range(1200):
         if not any(path.exists() for path in sent):
@@ -211,7 +237,9 @@ SEEN = """() => {
 @pytest.fixture
 def reader(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReader]:
     """Of a page that has a small language model."""
-    models.charlm = Loading(lambda: SharedCharLM(untrained_cells(Vocabulary.of("The rain And who will"))["gru"]))
+    models.charlm = Loading(
+        lambda: SharedCharLM(untrained_cells(Vocabulary.of("The rain And who will"))["gru"])
+    )
     slow = SlowReader()
     monkeypatch.setattr(write_tab, "begin", slow.begin)
     yield slow
@@ -240,7 +268,9 @@ def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
     assert len(page.locator("#text textarea").input_value()) == len("And who will") + 140
 
 
-def test_a_text_can_be_stopped_while_its_prompt_is_read(reader: SlowReader, address: str, visit: Callable[..., Any]) -> None:
+def test_a_text_can_be_stopped_while_its_prompt_is_read(
+    reader: SlowReader, address: str, visit: Callable[..., Any]
+) -> None:
     page = visit(tab="Write", address=address)
     page.get_by_label("Prompt").fill("The rain")
     page.get_by_role("button", name="Write", exact=True).click()
@@ -256,7 +286,9 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
 ) -> None:
     def answer(path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{address}/gradio_api/{path}", data, {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()

@@ -20,7 +20,13 @@ from webui.cli import _credentials
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "webui.cli", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "webui.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,11 +36,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--charlm", "."], "no checkpoint at '.'"),
         (["--device", "toaster"], "unknown device 'toaster'"),
         (["--auth", "me"], "--auth must be USER:PASSWORD"),
-        (["--host", "no-such-host.invalid"], "there is no host 'no-such-host.invalid': choose another with --host"),
-        (["--host", "192.0.2.1"], "192.0.2.1 is no address of this machine: choose another with --host"),
+        (
+            ["--host", "no-such-host.invalid"],
+            "there is no host 'no-such-host.invalid': choose another with --host",
+        ),
+        (
+            ["--host", "192.0.2.1"],
+            "192.0.2.1 is no address of this machine: choose another with --host",
+        ),
     ],
 )
-def test_a_wrong_flag_is_refused_in_one_line_before_anything_is_loaded(arguments: list[str], said: str) -> None:
+def test_a_wrong_flag_is_refused_in_one_line_before_anything_is_loaded(
+    arguments: list[str], said: str
+) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -52,7 +66,10 @@ def test_a_port_that_is_taken_is_named_without_advice_for_programmers() -> None:
         port = taken.getsockname()[1]
         done = run("--port", str(port))
     assert done.returncode == 2
-    assert done.stderr == f"webui: port {port} is taken by another program: choose another with --port\n"
+    assert (
+        done.stderr
+        == f"webui: port {port} is taken by another program: choose another with --port\n"
+    )
 
 
 def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_for_it(
@@ -60,14 +77,20 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
 ) -> None:
     open_ = serve("--charlm", str(small_charlm), "--host", "0.0.0.0")
     log = (open_.connections.parent / "log").read_text()
-    assert "warning: everybody who reaches 0.0.0.0 can use this page" in log and "--auth USER:PASSWORD" in log
+    assert (
+        "warning: everybody who reaches 0.0.0.0 can use this page" in log
+        and "--auth USER:PASSWORD" in log
+    )
     _end(open_)
     closed = serve("--charlm", str(small_charlm), "--host", "0.0.0.0", "--auth", "me:secret")
     assert "warning" not in (closed.connections.parent / "log").read_text()
     for route in ("config", "gradio_api/info", "gradio_api/call/caption", "gradio_api/upload"):
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(
-                urllib.request.Request(f"{closed.address}/{route}", b"{}" if "call" in route or "upload" in route else None)
+                urllib.request.Request(
+                    f"{closed.address}/{route}",
+                    b"{}" if "call" in route or "upload" in route else None,
+                )
             )
         assert refused.value.code in (401, 403, 422, 405), route
     _end(closed)
@@ -86,10 +109,14 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
 
 
 @pytest.mark.slow
-def test_it_starts_within_ten_seconds_of_work_and_leaves_no_file_behind(serve: Callable[..., Server], small_charlm: Path) -> None:
+def test_it_starts_within_ten_seconds_of_work_and_leaves_no_file_behind(
+    serve: Callable[..., Server], small_charlm: Path
+) -> None:
     running = serve("--charlm", str(small_charlm))
     ticks = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
-    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK") < 20  # seconds of two cores; a busy machine's clock says nothing
+    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf(
+        "SC_CLK_TCK"
+    ) < 20  # seconds of two cores; a busy machine's clock says nothing
     assert running.temporary.exists()
     assert _end(running) == 0
     assert not running.temporary.exists()

@@ -18,8 +18,14 @@ from webui.uploads import temporary_folder
         ("there is no file", "There is no file."),
         ("dog.jpg is too large", "dog.jpg is too large."),
         (f"'{temporary_folder()}/0a1b/dataset.json' is damaged", "'dataset.json' is damaged."),
-        ("nothing is usable (it lists no photos); check --images", "Nothing is usable (it lists no photos)."),
-        ("if so, --allow-missing scores what is there", "If so, 'allow missing' scores what is there."),
+        (
+            "nothing is usable (it lists no photos); check --images",
+            "Nothing is usable (it lists no photos).",
+        ),
+        (
+            "if so, --allow-missing scores what is there",
+            "If so, 'allow missing' scores what is there.",
+        ),
     ],
 )
 def test_an_error_is_a_sentence_without_the_servers_paths_and_flags(error: str, said: str) -> None:

@@ -39,7 +39,10 @@ SUBMIT_MEANWHILE = """() => {
   }, 2);
 }"""
 # Which files the three buttons give.
-DOWNLOADS = "() => [...document.querySelectorAll('a[download]')].map((link) => link.href).filter((file) => file.includes('captions.'))"
+DOWNLOADS = (
+    "() => [...document.querySelectorAll('a[download]')].map((link) => link.href).filter((file) =>"
+    " file.includes('captions.'))"
+)
 # True when the text has been the same in twenty frames.
 STANDS_STILL = """() => {
   const text = document.querySelector('#text textarea').value;
@@ -62,11 +65,15 @@ def shown(page: Any, text: str) -> None:
 
 def text_has(page: Any, length: int) -> str:
     """The text of Write, as soon as it has so many characters."""
-    page.wait_for_function("(length) => document.querySelector('#text textarea').value.length === length", arg=length)
+    page.wait_for_function(
+        "(length) => document.querySelector('#text textarea').value.length === length", arg=length
+    )
     return str(page.locator("#text textarea").input_value())
 
 
-def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(visit: Visit, tower: Path) -> None:
+def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(
+    visit: Visit, tower: Path
+) -> None:
     page = visit()
     caption = drop(page, tower)
     assert len(caption.split()) >= 3
@@ -75,17 +82,24 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(visit
     assert re.fullmatch(r"(< )?[\d.]+ %", page.locator(".sentence li .number").first.inner_text())
     words = page.locator(".chip").all_inner_texts()
     assert " ".join(words[1:]).lower() == caption.lower()
-    assert re.search(r"efficientnet-lite2.* CPU .*beam 3 · \d+ ms", page.locator(".line").inner_text())
+    assert re.search(
+        r"efficientnet-lite2.* CPU .*beam 3 · \d+ ms", page.locator(".line").inner_text()
+    )
 
 
-def test_choosing_a_word_darkens_what_was_not_looked_at_and_another_word_looks_elsewhere(visit: Visit, tower: Path) -> None:
+def test_choosing_a_word_darkens_what_was_not_looked_at_and_another_word_looks_elsewhere(
+    visit: Visit, tower: Path
+) -> None:
     page = visit()
     drop(page, tower)
     photo = page.locator("#photo .image-frame")
     pictures = []
     for number, opacity in ((0, "0"), (2, "1"), (-1, "1")):
         page.locator(".chip").nth(number).click()
-        page.wait_for_function(f"() => getComputedStyle(document.querySelector('#photo .image-frame'), '::after').opacity === '{opacity}'")
+        page.wait_for_function(
+            "() => getComputedStyle(document.querySelector('#photo .image-frame'),"
+            f" '::after').opacity === '{opacity}'"
+        )
         pictures.append(photo.screenshot())
         for _ in range(100):  # the picture of a word may be drawn a little after it is chosen
             if pictures[-1] not in pictures[:-1]:
@@ -94,7 +108,9 @@ def test_choosing_a_word_darkens_what_was_not_looked_at_and_another_word_looks_e
             pictures[-1] = photo.screenshot()
     assert len(set(pictures)) == 3
     frame, image = photo.bounding_box(), page.locator("#photo img").bounding_box()
-    assert all(abs(frame[side] - image[side]) <= 2 for side in frame)  # the overlay lies on the photo exactly
+    assert all(
+        abs(frame[side] - image[side]) <= 2 for side in frame
+    )  # the overlay lies on the photo exactly
 
 
 def test_words_can_be_chosen_with_the_arrow_keys(visit: Visit, tower: Path) -> None:
@@ -102,7 +118,9 @@ def test_words_can_be_chosen_with_the_arrow_keys(visit: Visit, tower: Path) -> N
     drop(page, tower)
     page.locator(".chip input").first.focus()
     page.keyboard.press("ArrowRight")
-    assert page.locator(".chip input:checked").get_attribute("data-mask").startswith("data:image/png")
+    assert (
+        page.locator(".chip input:checked").get_attribute("data-mask").startswith("data:image/png")
+    )
     assert "looking" in page.locator("#photo").get_attribute("class")
 
 
@@ -114,7 +132,9 @@ def test_an_example_fills_everything_on_a_click_and_clearing_empties_it(visit: V
     shown(page, "Drop a photo on the left")
 
 
-def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(visit: Visit, tower: Path) -> None:
+def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
+    visit: Visit, tower: Path
+) -> None:
     page = visit()
     drop(page, tower)
     page.get_by_role("button", name="Options").click()
@@ -128,7 +148,9 @@ def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(visit: Vis
     assert found[0] == found[2] != found[1]
 
 
-def test_a_file_that_is_no_photo_is_refused_in_a_sentence_and_the_page_goes_on(visit: Visit, tower: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_photo_is_refused_in_a_sentence_and_the_page_goes_on(
+    visit: Visit, tower: Path, tmp_path: Path
+) -> None:
     page = visit()
     wrong = tmp_path / "notes.png"
     wrong.write_text("these are my notes")
@@ -158,7 +180,9 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     page.get_by_role("button", name="Caption them").click()
     shown(page, "4 of 4 photos")
     shown(page, "2 could not be used")
-    page.locator("#gallery img").nth(1).wait_for()  # the parts of the page draw themselves one after another
+    page.locator("#gallery img").nth(
+        1
+    ).wait_for()  # the parts of the page draw themselves one after another
     assert page.locator("#gallery img").count() == 2
     rows = page.locator("#table .virtual-row")
     rows.filter(has_text="broken.jpg").wait_for()
@@ -170,10 +194,15 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     page.keyboard.type("the king of the zoo")
     files = page.evaluate(DOWNLOADS)
     page.keyboard.press("Enter")
-    page.wait_for_function(f"(before) => ({DOWNLOADS})().every((file, index) => file !== before[index])", arg=files)
+    page.wait_for_function(
+        f"(before) => ({DOWNLOADS})().every((file, index) => file !== before[index])", arg=files
+    )
     with page.expect_download() as download:
         page.get_by_role("button", name="Download JSONL").click()
-    records = {record["path"]: record for record in map(json.loads, Path(download.value.path()).read_text().splitlines())}
+    records = {
+        record["path"]: record
+        for record in map(json.loads, Path(download.value.path()).read_text().splitlines())
+    }
     assert records["zoo/lion.jpg"]["caption"] == "the king of the zoo"
     assert records["zoo/broken.jpg"]["status"] == "error"
     with page.expect_download() as download:
@@ -182,7 +211,9 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
         assert sorted(archive.namelist()) == ["paris/tower.txt", "zoo/lion.txt"]
 
 
-def test_many_photos_can_be_stopped_and_what_is_done_stays(visit: Visit, tower: Path, tmp_path: Path) -> None:
+def test_many_photos_can_be_stopped_and_what_is_done_stays(
+    visit: Visit, tower: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(150):
@@ -192,15 +223,21 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(visit: Visit, tower: 
     shown(page, "many.zip")
     page.get_by_role("button", name="Caption them").click()
     page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
-    assert page.get_by_role("button", name="Download CSV").is_disabled()  # there is no file yet, or one of an earlier run
+    assert page.get_by_role(
+        "button", name="Download CSV"
+    ).is_disabled()  # there is no file yet, or one of an earlier run
     page.get_by_role("button", name="Stop", exact=True).click()
     shown(page, "Stopped.")
     page.locator("button:enabled", has_text="Download CSV").wait_for()
-    done = int(re.findall(r"(\d+) of 150 photos are done", page.locator("#progress").inner_text())[0])
+    done = int(
+        re.findall(r"(\d+) of 150 photos are done", page.locator("#progress").inner_text())[0]
+    )
     assert 0 < done < 150
     page.get_by_role("button", name="Caption them").wait_for()
     page.wait_for_timeout(1500)
-    assert f"{done} of 150 photos are done" in page.locator("#progress").inner_text()  # it has stopped
+    assert (
+        f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
+    )  # it has stopped
 
 
 def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
@@ -223,7 +260,9 @@ def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
     assert text_has(page, len(stopped) + 100).startswith(stopped)
 
 
-def test_another_text_asked_for_with_the_keyboard_while_one_is_written_takes_its_place(visit: Visit) -> None:
+def test_another_text_asked_for_with_the_keyboard_while_one_is_written_takes_its_place(
+    visit: Visit,
+) -> None:
     page = visit(tab="Write")
     page.get_by_label("Prompt").fill("The rain")
     page.get_by_label("number input for Length").fill("5000")
@@ -264,7 +303,9 @@ def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
 
 def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Visit) -> None:
     page = visit(tab="Inside")
-    page.get_by_label("A text of yours").fill("The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>.")
+    page.get_by_label("A text of yours").fill(
+        "The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>."
+    )
     page.get_by_role("button", name="Look inside").click()
     shown(page, "nats a character")
     page.locator("#surprise span[style]").nth(10).wait_for()
@@ -272,22 +313,35 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
     page.locator("#units .heat-row").nth(1).wait_for()
     page.locator("#gradient svg polyline").nth(2).wait_for(state="attached")
     page.locator("#connectivity [data-index]").last.wait_for()
-    assert [figure.split("\n")[0] for figure in page.locator("#gradient figcaption").all_inner_texts()] == ["RNN", "GRU", "LSTM"]
+    assert [
+        figure.split("\n")[0] for figure in page.locator("#gradient figcaption").all_inner_texts()
+    ] == ["RNN", "GRU", "LSTM"]
     before = page.locator("#connectivity").inner_html()
     page.locator("#connectivity [data-index='9']").click()
     page.locator("#connectivity [data-index='9'].marked").wait_for()
     assert page.locator("#connectivity").inner_html() != before
-    page.wait_for_function("() => document.querySelector('#position input[type=number]').value === '9'")
+    page.wait_for_function(
+        "() => document.querySelector('#position input[type=number]').value === '9'"
+    )
     title = page.locator("#surprise [data-index='9']").get_attribute("title")
-    assert "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title  # for those who cannot point
+    assert (
+        "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title
+    )  # for those who cannot point
     page.get_by_label("range slider for Character").press("ArrowRight")
     page.locator("#connectivity [data-index='10'].marked").wait_for()
-    assert page.locator("#connectivity .fine").inner_text() == page.locator("#surprise [data-index='10']").get_attribute("title")
+    assert page.locator("#connectivity .fine").inner_text() == page.locator(
+        "#surprise [data-index='10']"
+    ).get_attribute("title")
     page.get_by_label("number input for Clip norm").fill("0.05")
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelectorAll('#gradient polyline.dashed').length === 3")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#gradient polyline.dashed').length === 3"
+    )
     page.get_by_label("Clip the gradient").uncheck()
-    page.wait_for_function("() => [...document.querySelectorAll('#gradient .fine')].some((e) => e.innerText.includes('not clipped'))")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#gradient .fine')].some((e) =>"
+        " e.innerText.includes('not clipped'))"
+    )
     assert page.locator("#gradient polyline.dashed").count() == 0
 
 
@@ -302,7 +356,9 @@ def test_a_text_of_two_characters_is_looked_into(visit: Visit) -> None:
 
 def test_what_cannot_be_written_leaves_nothing_to_go_on_with(visit: Visit) -> None:
     page = visit(tab="Write")
-    page.wait_for_function("document.querySelector('#seed input')?.value === '1'")  # the page may write it there a little later
+    page.wait_for_function(
+        "document.querySelector('#seed input')?.value === '1'"
+    )  # the page may write it there a little later
     page.get_by_label("Seed").last.fill("")
     page.get_by_role("button", name="Write", exact=True).click()
     shown(page, "The seed must be a number")
@@ -316,14 +372,19 @@ def write_score_files(folder: Path) -> tuple[Path, Path]:
         "images": [{"id": number, "file_name": f"{number}.jpg"} for number in captions],
         "annotations": [{"image_id": number, "caption": text} for number, text in captions.items()],
     }
-    predictions = [{"image_id": number, "caption": text if number < 3 else "a red bus"} for number, text in captions.items()]
+    predictions = [
+        {"image_id": number, "caption": text if number < 3 else "a red bus"}
+        for number, text in captions.items()
+    ]
     paths = folder / "references.json", folder / "predictions.json"
     for path, content in zip(paths, (references, predictions), strict=True):
         path.write_text(json.dumps(content))
     return paths
 
 
-def test_score_draws_bars_intervals_and_the_photos_at_both_ends(visit: Visit, tmp_path: Path) -> None:
+def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
+    visit: Visit, tmp_path: Path
+) -> None:
     references, predictions = write_score_files(tmp_path)
     page = visit(tab="Score")
     page.get_by_role("button", name="Score", exact=True).click()
@@ -334,14 +395,23 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(visit: Visit, tm
     page.get_by_role("button", name="Score", exact=True).click()
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
-    assert [text.split()[0] for text in rows.all_inner_texts()] == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D"]
+    assert [text.split()[0] for text in rows.all_inner_texts()] == [
+        "BLEU-1",
+        "BLEU-2",
+        "BLEU-3",
+        "BLEU-4",
+        "ROUGE-L",
+        "CIDEr-D",
+    ]
     page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
     assert "two birds sit on a wire" in page.locator("table.plain").last.inner_text()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_text_has_enough_contrast_and_every_control_a_name(visit: Visit, tower: Path, dark: bool) -> None:
+def test_every_text_has_enough_contrast_and_every_control_a_name(
+    visit: Visit, tower: Path, dark: bool
+) -> None:
     page = visit(dark=dark)
     page.get_by_role("button", name="Options").first.click()
     drop(page, tower)
@@ -370,8 +440,14 @@ def test_every_text_has_enough_contrast_and_every_control_a_name(visit: Visit, t
 def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> None:
     page = visit(390)
     drop(page, tower)
-    assert page.locator("#photo").bounding_box()["y"] < page.locator("#caption-result").bounding_box()["y"]
-    assert page.locator("#caption-result").bounding_box()["y"] < page.locator("#examples").bounding_box()["y"]
+    assert (
+        page.locator("#photo").bounding_box()["y"]
+        < page.locator("#caption-result").bounding_box()["y"]
+    )
+    assert (
+        page.locator("#caption-result").bounding_box()["y"]
+        < page.locator("#examples").bounding_box()["y"]
+    )
     assert page.locator("footer").inner_text().strip() == "Settings"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
@@ -387,7 +463,11 @@ def test_tabs_and_buttons_are_reached_with_the_keyboard(visit: Visit) -> None:
     reached = []
     for _ in range(12):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.ariaLabel"))
+        reached.append(
+            page.evaluate(
+                "document.activeElement.textContent.trim() || document.activeElement.ariaLabel"
+            )
+        )
     assert any("Caption" in str(text) for text in reached)
     assert any("Score" in str(text) for text in reached)
     page.get_by_role("tab", name="Write", exact=True).focus()
@@ -395,7 +475,9 @@ def test_tabs_and_buttons_are_reached_with_the_keyboard(visit: Visit) -> None:
     page.get_by_label("Prompt").wait_for()
 
 
-def test_the_page_of_the_api_and_the_settings_ask_nobody_elsewhere(visit: Visit, server: Server) -> None:
+def test_the_page_of_the_api_and_the_settings_ask_nobody_elsewhere(
+    visit: Visit, server: Server
+) -> None:
     page = visit()
     page.get_by_role("button", name="Use via API").click()
     for name in ("/caption", "/caption_many", "/generate", "/score"):

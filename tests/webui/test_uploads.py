@@ -39,7 +39,9 @@ def test_a_long_name_keeps_its_end_and_leaves_room_for_a_number(letter: str, own
     assert name.endswith(letter + ".jpg") and 140 < len(name.encode()) <= 150
 
 
-@pytest.mark.parametrize("value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}])
+@pytest.mark.parametrize(
+    "value", [None, "", {}, {"path": None}, {"path": 3}, [], 7, {"url": ["x"]}]
+)
 def test_what_is_no_file_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"there is no file|was not uploaded"):
         received(value)
@@ -48,7 +50,16 @@ def test_what_is_no_file_is_refused(value: object) -> None:
 def test_no_path_leads_out_of_the_folder_of_uploads(own: Path, tmp_path: Path) -> None:
     link = temporary_folder() / "link.jpg"
     link.symlink_to("/etc/passwd")
-    for path in ("/etc/passwd", f"{own.parent}/../{tmp_path.name}", str(link), str(own.parent), "x\0y", "~", "x" * 5000, __file__):
+    for path in (
+        "/etc/passwd",
+        f"{own.parent}/../{tmp_path.name}",
+        str(link),
+        str(own.parent),
+        "x\0y",
+        "~",
+        "x" * 5000,
+        __file__,
+    ):
         with pytest.raises(UserError, match="was not uploaded to this page"):
             received({"path": path})
     link.unlink()
@@ -77,7 +88,9 @@ def test_a_file_over_the_limit_is_refused_with_both_sizes(own: Path) -> None:
         received({"path": str(own)})
 
 
-def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_with_their_reason(tmp_path: Path) -> None:
+def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_with_their_reason(
+    tmp_path: Path,
+) -> None:
     path, folder = tmp_path / "a.zip", tmp_path / "out"
     folder.mkdir()
     with zipfile.ZipFile(path, "w") as archive:
@@ -105,11 +118,15 @@ def test_a_bomb_in_a_zip_stays_in_it(tmp_path: Path) -> None:
         archive.writestr("large.jpg", bytes(21 * 2**20))
         archive.writestr("good.jpg", b"good")
     found = names_and_reasons(path, tmp_path)
-    assert "tight" in str(found["tight.jpg"]) and "21 MB is more than the limit" in str(found["large.jpg"])
+    assert "tight" in str(found["tight.jpg"]) and "21 MB is more than the limit" in str(
+        found["large.jpg"]
+    )
     assert found["good.jpg"] == b"good"
 
 
-def test_sizes_that_lie_are_found_out_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_that_lie_are_found_out_while_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "MAX_PHOTO", 1000)
     path = tmp_path / "lie.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -120,13 +137,17 @@ def test_sizes_that_lie_are_found_out_while_reading(tmp_path: Path, monkeypatch:
     assert isinstance(reason, str) or len(reason) <= 1000
 
 
-def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_members_or_bytes_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(30):
             archive.writestr(f"{number}.jpg", b"x" * 100)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 29)
-    with pytest.raises(UserError, match=r"many\.zip holds 30 files, more than the 29 left of 29 in one go"):
+    with pytest.raises(
+        UserError, match=r"many\.zip holds 30 files, more than the 29 left of 29 in one go"
+    ):
         names_and_reasons(path, tmp_path)
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 30)
     monkeypatch.setattr(uploads, "MAX_UNPACKED", 2999)
@@ -135,7 +156,9 @@ def test_too_many_members_or_bytes_are_refused_before_anything_is_written(tmp_pa
 
 
 @pytest.mark.parametrize("says", ["the truth", "one file"])
-def test_a_huge_index_is_refused_before_it_is_parsed(says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_index_is_refused_before_it_is_parsed(
+    says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "names.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(6000):
@@ -149,7 +172,9 @@ def test_a_huge_index_is_refused_before_it_is_parsed(says: str, tmp_path: Path, 
         names_and_reasons(path, tmp_path)
 
 
-def test_five_hundred_photos_with_long_names_and_a_macs_clutter_are_not_too_much(tmp_path: Path) -> None:
+def test_five_hundred_photos_with_long_names_and_a_macs_clutter_are_not_too_much(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "mac.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(500):
@@ -158,7 +183,9 @@ def test_five_hundred_photos_with_long_names_and_a_macs_clutter_are_not_too_much
     assert len(names_and_reasons(path, tmp_path)) == 500
 
 
-def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(tmp_path: Path) -> None:
+def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "cut.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.jpg", b"abcdefgh" * 50)

@@ -1,4 +1,6 @@
-"""The shared models: one forward at a time, waiting photos in one batch, and each visitor's own result."""
+"""The shared models: one forward at a time, waiting photos in one batch, and each visitor's own
+result.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from webui.workers import Loading, SharedCaptioner, SharedCharLM
 
 
 class Slow:
-    """Stands for a captioner: says of each picture its number, takes its time, and counts who is in it."""
+    """Stands for a captioner: says of each picture its number, takes its time, and counts who is in
+    it.
+    """
 
     def __init__(self) -> None:
         self.inside, self.most, self.batches = 0, 0, list[tuple[int, Decoding]]()
@@ -50,11 +54,16 @@ class Slow:
                 raise ValueError("a picture that breaks the model")
             return torch.from_numpy(pixels)
 
-    def caption_features(self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False) -> list[list[Caption]]:
+    def caption_features(
+        self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False
+    ) -> list[list[Caption]]:
         with self.entered():
             pictures = torch.cat(features)
             self.batches.append((len(pictures), decoding))
-            return [[Caption(f"{int(picture.flatten()[0])} beam {decoding.beam_size}", 0.0, ())] for picture in pictures]
+            return [
+                [Caption(f"{int(picture.flatten()[0])} beam {decoding.beam_size}", 0.0, ())]
+                for picture in pictures
+            ]
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -78,10 +87,14 @@ def shared(slow: Slow) -> SharedCaptioner:
 
 
 def ask(shared: SharedCaptioner, number: int, beam_size: int = 3) -> str:
-    return shared.caption_pixels(np.full((1, 2, 2, 3), number, np.uint8), Decoding(beam_size=beam_size))[0][0].text
+    return shared.caption_pixels(
+        np.full((1, 2, 2, 3), number, np.uint8), Decoding(beam_size=beam_size)
+    )[0][0].text
 
 
-def test_visitors_who_come_together_share_batches_one_at_a_time_and_get_their_own(slow: Slow, shared: SharedCaptioner) -> None:
+def test_visitors_who_come_together_share_batches_one_at_a_time_and_get_their_own(
+    slow: Slow, shared: SharedCaptioner
+) -> None:
     with ThreadPoolExecutor(40) as pool:
         found = list(pool.map(lambda number: ask(shared, number), range(100)))
     assert found == [f"{number} beam 3" for number in range(100)]
@@ -95,7 +108,9 @@ def test_only_jobs_of_the_same_settings_go_together(slow: Slow, shared: SharedCa
     assert found == [f"{number} beam {1 + number % 3}" for number in range(60)]
 
 
-def test_one_who_is_alone_does_not_wait_for_others(shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_who_is_alone_does_not_wait_for_others(
+    shared: SharedCaptioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(models, "LONGEST_WAIT", 600)
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(ask, shared, 1).result(timeout=120) == "1 beam 3"
@@ -112,13 +127,17 @@ def test_who_was_answered_together_is_waited_for_but_not_for_long(
         while sum(slow.encoded) + len(shared._waiting) < 6:
             time.sleep(0.01)
         slow.may_encode.set()
-        assert [job.result(timeout=120) for job in first] == [f"{number} beam 3" for number in range(6)]
+        assert [job.result(timeout=120) for job in first] == [
+            f"{number} beam 3" for number in range(6)
+        ]
         before = len(slow.encoded)
         again = []
         for number in range(6):
             again.append(pool.submit(ask, shared, number))
             time.sleep(0.05)
-        assert [job.result(timeout=120) for job in again] == [f"{number} beam 3" for number in range(6)]
+        assert [job.result(timeout=120) for job in again] == [
+            f"{number} beam 3" for number in range(6)
+        ]
         assert [size for size, _ in slow.batches] == [6, 6] and slow.encoded[before:] == [6]
         slow.pace = 0.015
         monkeypatch.setattr(models, "LONGEST_WAIT", 0.1)
@@ -156,7 +175,9 @@ def test_a_model_is_loaded_once_for_all_who_ask_and_its_error_is_told_to_each() 
 @pytest.fixture
 def lm() -> SharedCharLM:
     vocabulary = Vocabulary("abcdefgh \n")
-    return SharedCharLM(CharLM(Network(Architecture(len(vocabulary), "lstm", 16, 1, 8)), vocabulary))
+    return SharedCharLM(
+        CharLM(Network(Architecture(len(vocabulary), "lstm", 16, 1, 8)), vocabulary)
+    )
 
 
 def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedCharLM) -> None:
@@ -169,7 +190,9 @@ def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedC
     assert len(set(alone)) == 8
 
 
-def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_go(lm: SharedCharLM) -> None:
+def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_go(
+    lm: SharedCharLM,
+) -> None:
     whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
     draft, turn = begin(lm, "a", 1), Turn()
     for _ in stream(lm, draft, 2000, Choice(), "", turn):
@@ -214,7 +237,10 @@ def test_the_first_character_comes_at_once_and_the_rest_at_most_twenty_times_a_s
         texts.append(text)
         times.append(clock.now)
     assert len(texts[0]) == 2 and times[1] - times[0] < 0.01
-    assert all(0.05 <= later - sooner < 0.1 for sooner, later in pairwise(times[1:])) and len(texts) > 5
+    assert (
+        all(0.05 <= later - sooner < 0.1 for sooner, later in pairwise(times[1:]))
+        and len(texts) > 5
+    )
 
 
 @pytest.mark.parametrize("prompt", [None, 3, "a" * 5001])

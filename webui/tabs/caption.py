@@ -1,4 +1,6 @@
-"""Tab 1: a photo in, a sentence out; the other candidates, and where the network looked for each word."""
+"""Tab 1: a photo in, a sentence out; the other candidates, and where the network looked for each
+word.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from webui.workers import Models, SharedCaptioner
 
 EXAMPLES = {"a tower": "tower.jpg", "a lion": "lion.jpg", "a cheetah": "cheetah1.jpg"}
 PLACEHOLDER = "Drop a photo here\nor choose, paste, or take one"
-EMPTY = notice("Drop a photo on the left, paste one, or take an example: its sentence appears here.")
+EMPTY = notice(
+    "Drop a photo on the left, paste one, or take an example: its sentence appears here."
+)
 # Gradio's example pictures have no names for those who cannot see them.
 NAME_EXAMPLES = f"""() => document.querySelectorAll('#examples button').forEach(
   (button, index) => button.setAttribute('aria-label', 'Example photo: ' + ({list(EXAMPLES)})[index]))"""
@@ -39,7 +43,9 @@ watch('value', () => show(''));
 """
 
 
-def caption_photo(captioner: SharedCaptioner, upload: Upload, decoding: Decoding, *, attention: bool = False) -> list[Caption]:
+def caption_photo(
+    captioner: SharedCaptioner, upload: Upload, decoding: Decoding, *, attention: bool = False
+) -> list[Caption]:
     """Captions of one upload, best first.
 
     Raises: UserError naming the upload and the reason.
@@ -72,12 +78,25 @@ def build(models: Models) -> None:
                 api_visibility="private",
             )
         with gr.Column(scale=5, min_width=300):
-            result = gr.HTML(EMPTY, elem_id="caption-result", js_on_load=LOOK, container=False, apply_default_css=False)
+            result = gr.HTML(
+                EMPTY,
+                elem_id="caption-result",
+                js_on_load=LOOK,
+                container=False,
+                apply_default_css=False,
+            )
             with gr.Accordion("Options", open=False, elem_id="caption-options"):
                 chosen = options()
                 again = gr.Button("Caption again", size="md")
 
-    gr.on([gr.context.Context.root_block.load], None, None, None, js=NAME_EXAMPLES, api_visibility="private")
+    gr.on(
+        [gr.context.Context.root_block.load],
+        None,
+        None,
+        None,
+        js=NAME_EXAMPLES,
+        api_visibility="private",
+    )
 
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
@@ -114,15 +133,22 @@ def build(models: Models) -> None:
 def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:
     model, how = captioner.captioner, f"beam {max(choice.beam_size, choice.num_captions)}"
     if choice.sample:
-        how = f"sampling, temperature {choice.temperature:g}, top-p {choice.top_p:g}, seed {choice.seed}"
+        how = (
+            f"sampling, temperature {choice.temperature:g}, top-p {choice.top_p:g}, seed"
+            f" {choice.seed}"
+        )
     device = "GPU" if model.device.type == "cuda" else "CPU"
-    return f"{model.encoder_name} and attention LSTM · {device} ({model.engine.name}) · {how} · {1000 * seconds:.0f} ms"
+    return (
+        f"{model.encoder_name} and attention LSTM · {device} ({model.engine.name}) · {how} ·"
+        f" {1000 * seconds:.0f} ms"
+    )
 
 
 def _result(captions: list[Caption], line: str) -> str:
     best = captions[0]
     others = "".join(
-        f'<li><span>{escape(caption.text)}</span><span class="number">{percent(math.exp(caption.log_prob))}</span></li>'
+        f"<li><span>{escape(caption.text)}</span><span"
+        f' class="number">{percent(math.exp(caption.log_prob))}</span></li>'
         for caption in captions[1:]
     )
     below = f"<h3>Other candidates</h3><ol>{others}</ol>" if others else ""
@@ -135,15 +161,24 @@ def _result(captions: list[Caption], line: str) -> str:
 
 
 def _chips(caption: Caption) -> str:
-    """The words to choose from, each with its attention as a small picture that darkens what was not looked at."""
+    """The words to choose from, each with its attention as a small picture that darkens what was
+    not looked at.
+    """
     if caption.attention is None:
         return ""
-    chips = ['<label class="chip"><input type="radio" name="word" data-mask="" checked><span>whole photo</span></label>']
+    chips = [
+        '<label class="chip"><input type="radio" name="word" data-mask="" checked><span>whole'
+        " photo</span></label>"
+    ]
     for word, weights in zip(caption.words, caption.attention, strict=True):
         chips.append(
-            f'<label class="chip"><input type="radio" name="word" data-mask="{_mask(weights)}"><span>{escape(word)}</span></label>'
+            '<label class="chip"><input type="radio" name="word"'
+            f' data-mask="{_mask(weights)}"><span>{escape(word)}</span></label>'
         )
-    return f'<fieldset class="chips"><legend>Where it looked, word by word</legend>{"".join(chips)}</fieldset>'
+    return (
+        '<fieldset class="chips"><legend>Where it looked, word by'
+        f" word</legend>{''.join(chips)}</fieldset>"
+    )
 
 
 def _mask(weights: np.ndarray) -> str:

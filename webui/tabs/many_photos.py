@@ -1,4 +1,6 @@
-"""Tab 2: many photos at once: files or ZIPs in, a gallery that fills, a table to edit, and the captions as files."""
+"""Tab 2: many photos at once: files or ZIPs in, a gallery that fills, a table to edit, and the
+captions as files.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,17 @@ from webui.decoding_options import decoding, options
 from webui.errors import in_words, sentence
 from webui.html import notice
 from webui.session_store import Kept
-from webui.uploads import MAX_FILE, MAX_PHOTO, MAX_PHOTOS, Budget, is_zip, new_folder, received, temporary_folder, unpacked
+from webui.uploads import (
+    MAX_FILE,
+    MAX_PHOTO,
+    MAX_PHOTOS,
+    Budget,
+    is_zip,
+    new_folder,
+    received,
+    temporary_folder,
+    unpacked,
+)
 from webui.workers import Models, SharedCaptioner, turn
 
 HEADERS = ["File", "Caption", "Note"]
@@ -65,7 +77,8 @@ class Job:
 
 
 def gather(files: Any, folder: Path) -> list[Entry]:
-    """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an entry with its reason.
+    """The photos in what a client sent, ZIPs unpacked into the folder; what cannot be used is an
+    entry with its reason.
 
     No two entries have one name: a second "a.jpg" is "a (2).jpg".
 
@@ -97,12 +110,16 @@ def gather(files: Any, folder: Path) -> list[Entry]:
     return entries
 
 
-def caption_entries(captioner: SharedCaptioner, entries: list[Entry], choice: Decoding) -> Iterator[None]:
+def caption_entries(
+    captioner: SharedCaptioner, entries: list[Entry], choice: Decoding
+) -> Iterator[None]:
     """Fill the entries in, a batch at a time."""
     usable = [entry for entry in entries if entry.path is not None]
     photos = [cast(Path, entry.path) for entry in usable]
     left = iter(usable)
-    for rows in caption_photos(cast(Captioner, captioner), photos, choice, batch_size=PHOTOS_A_BATCH):
+    for rows in caption_photos(
+        cast(Captioner, captioner), photos, choice, batch_size=PHOTOS_A_BATCH
+    ):
         for row, entry in zip(rows, left, strict=False):
             if row.error is not None:
                 entry.error = _note(row.error)
@@ -117,21 +134,32 @@ def scores_of(entries: list[Entry]) -> dict[str, float]:
 
 
 def write_csv(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
-    """captions.csv of a table, with the columns of `captioner caption --format csv`; returns its path."""
+    """captions.csv of a table, with the columns of `captioner caption --format csv`; returns its
+    path.
+    """
     path = folder / "captions.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "caption", "score", "status", "error"))
-        table.writerows((name, text, _score(scores, name), "error" if note else "ok", note) for name, text, note in rows)
+        table.writerows(
+            (name, text, _score(scores, name), "error" if note else "ok", note)
+            for name, text, note in rows
+        )
     return str(path)
 
 
 def write_jsonl(rows: list[list[str]], scores: dict[str, float], folder: Path) -> str:
-    """captions.jsonl of a table, with the fields of `captioner caption --format jsonl`; returns its path."""
+    """captions.jsonl of a table, with the fields of `captioner caption --format jsonl`; returns its
+    path.
+    """
     path = folder / "captions.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for name, text, note in rows:
-            record: dict[str, Any] = {"path": name, "status": "error", "error": note} if note else {"path": name, "caption": text}
+            record: dict[str, Any] = (
+                {"path": name, "status": "error", "error": note}
+                if note
+                else {"path": name, "caption": text}
+            )
             if not note:
                 record |= {"score": round(scores[name], 4)} if name in scores else {}
                 record["status"] = "ok"
@@ -153,14 +181,23 @@ def write_sidecars(rows: list[list[str]], folder: Path) -> str:
 def write_all(rows: list[list[str]], scores: dict[str, float]) -> list[str]:
     """The three files of a table."""
     folder = new_folder()
-    return [write_csv(rows, scores, folder), write_jsonl(rows, scores, folder), write_sidecars(rows, folder)]
+    return [
+        write_csv(rows, scores, folder),
+        write_jsonl(rows, scores, folder),
+        write_sidecars(rows, folder),
+    ]
 
 
 def build(models: Models) -> None:
     """Draw the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
-            files = gr.File(label="Photos, or a ZIP of photos", file_count="multiple", elem_id="files", height=220)
+            files = gr.File(
+                label="Photos, or a ZIP of photos",
+                file_count="multiple",
+                elem_id="files",
+                height=220,
+            )
             with gr.Row():
                 start = gr.Button("Caption them", variant="primary")
                 stop = gr.Button("Stop", visible=False)
@@ -169,7 +206,15 @@ def build(models: Models) -> None:
                 chosen.num_captions.visible = False
         with gr.Column(scale=6, min_width=300):
             progress = gr.HTML(EMPTY, elem_id="progress", container=False, apply_default_css=False)
-            gallery = gr.Gallery(label="Captions", columns=3, height=430, object_fit="cover", elem_id="gallery", buttons=[], visible=False)
+            gallery = gr.Gallery(
+                label="Captions",
+                columns=3,
+                height=430,
+                object_fit="cover",
+                elem_id="gallery",
+                buttons=[],
+                visible=False,
+            )
     with gr.Column(visible=False) as results:
         gr.Markdown("### The captions\nClick a caption to change it; the files below follow.")
         table = gr.Dataframe(
@@ -177,7 +222,9 @@ def build(models: Models) -> None:
             static_columns=[0, 2], buttons=[], column_widths=["28%", "47%", "25%"],
         )  # fmt: skip
         with gr.Row():
-            downloads = [gr.DownloadButton(f"Download {kind}") for kind in ("CSV", "JSONL", "sidecar ZIP")]
+            downloads = [
+                gr.DownloadButton(f"Download {kind}") for kind in ("CSV", "JSONL", "sidecar ZIP")
+            ]
     scores, token = gr.State({}), gr.State(None)
     jobs: Kept[Job] = Kept("there is nothing to stop")
 
@@ -187,13 +234,21 @@ def build(models: Models) -> None:
             raise UserError("there are no photos yet: drop some, or a ZIP of them")
         choice = replace(decoding(*settings), num_captions=1)
         captioner = models.captioner.get()
-        with tempfile.TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as work:
+        with tempfile.TemporaryDirectory(
+            dir=temporary_folder(), ignore_cleanup_errors=True
+        ) as work:
             entries = gather(files, Path(work))
             thumbnails = new_folder()
             started = told = time.monotonic()
             job = Job()
-            running = {start: gr.update(visible=False), stop: gr.update(visible=True), token: jobs.keep(job)}
-            running |= dict.fromkeys(downloads, gr.update(interactive=False))  # they hold the files of the run before
+            running = {
+                start: gr.update(visible=False),
+                stop: gr.update(visible=True),
+                token: jobs.keep(job),
+            }
+            running |= dict.fromkeys(
+                downloads, gr.update(interactive=False)
+            )  # they hold the files of the run before
             yield running | _shown(entries, thumbnails, started)
             for _ in caption_entries(captioner, entries, choice):
                 if job.stopped:
@@ -202,8 +257,17 @@ def build(models: Models) -> None:
                     told = time.monotonic()
                     yield _shown(entries, thumbnails, started)
             done = [entry for entry in entries if entry.done]
-            said = {progress: notice(f"Stopped. {len(done)} of {len(entries)} photos are done; their captions are below.")}
-            yield _shown(entries, thumbnails, started) | _finished(done) | (said if job.stopped else {})
+            said = {
+                progress: notice(
+                    f"Stopped. {len(done)} of {len(entries)} photos are done; their captions are"
+                    " below."
+                )
+            }
+            yield (
+                _shown(entries, thumbnails, started)
+                | _finished(done)
+                | (said if job.stopped else {})
+            )
 
     def _shown(entries: list[Entry], folder: Path, started: float) -> dict[Any, Any]:
         done = [entry for entry in entries if entry.done]
@@ -218,7 +282,9 @@ def build(models: Models) -> None:
 
     def _finished(entries: list[Entry]) -> dict[Any, Any]:
         rows = [entry.cells for entry in entries]
-        files = [gr.update(value=file, interactive=True) for file in write_all(rows, scores_of(entries))]
+        files = [
+            gr.update(value=file, interactive=True) for file in write_all(rows, scores_of(entries))
+        ]
         return _buttons() | dict(zip(downloads, files, strict=True))
 
     def _buttons() -> dict[Any, Any]:
@@ -236,7 +302,13 @@ def build(models: Models) -> None:
     outputs = [start, stop, progress, gallery, table, results, scores, token, *downloads]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     running = start.click(
-        run, [files, *chosen.components], outputs, preprocess=False, concurrency_id="captioner", concurrency_limit=32, **private
+        run,
+        [files, *chosen.components],
+        outputs,
+        preprocess=False,
+        concurrency_id="captioner",
+        concurrency_limit=32,
+        **private,
     )
     running.failure(_buttons, None, [start, stop], queue=False, **private)
     stop.click(halt, token, None, queue=False, **private)
@@ -245,11 +317,17 @@ def build(models: Models) -> None:
 
 def _check_number(photos: int) -> None:
     if photos > MAX_PHOTOS:
-        raise UserError(f"{photos} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner caption` for a folder")
+        raise UserError(
+            f"{photos} photos are more than the limit of {MAX_PHOTOS} in one go: use `captioner"
+            " caption` for a folder"
+        )
 
 
 def _members(found: Iterator[tuple[str, Path | str]]) -> list[Entry]:
-    return [Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where)) for name, where in found]
+    return [
+        Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where))
+        for name, where in found
+    ]
 
 
 def _note(reason: str) -> str:
@@ -270,7 +348,8 @@ def _numbered(name: str, taken: dict[str, int]) -> str:
     """The name, or the first of "name (2)", "name (3)", ... that is not taken; it is then.
 
     Args:
-        taken: how far each name is counted, so that a thousand of one name are not counted a thousand times.
+        taken: how far each name is counted, so that a thousand of one name are not counted a
+            thousand times.
     """
     suffix = PurePosixPath(name).suffix
     free = name
@@ -283,7 +362,11 @@ def _numbered(name: str, taken: dict[str, int]) -> str:
 
 def _rows(table: Any) -> list[list[str]]:
     rows = table if isinstance(table, list) else []
-    return [[str(cell or "") for cell in [*row, "", "", ""][:3]] for row in rows if isinstance(row, list | tuple) and any(row)]
+    return [
+        [str(cell or "") for cell in [*row, "", "", ""][:3]]
+        for row in rows
+        if isinstance(row, list | tuple) and any(row)
+    ]
 
 
 def _score(scores: dict[str, float], name: str) -> str:
@@ -292,7 +375,11 @@ def _score(scores: dict[str, float], name: str) -> str:
 
 def _sidecar(name: str, taken: dict[str, int]) -> str:
     """A .txt's name inside the ZIP, inside its folder, unlike the others."""
-    parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..", ".")] or ["photo"]
+    parts = [
+        part
+        for part in PurePosixPath(name.replace("\\", "/")).parts
+        if part not in ("/", "..", ".")
+    ] or ["photo"]
     return _numbered(str(PurePosixPath(*parts).with_suffix(".txt")), taken)
 
 
@@ -316,6 +403,6 @@ def _progress(done: list[Entry], entries: list[Entry], seconds: float) -> str:
     if failed:
         line += f"; {failed} could not be used: see the notes"
     return (
-        f'<div class="progress"><progress max="{len(entries)}" value="{len(done)}" aria-label="Photos done"></progress>'
-        f'<p aria-live="polite">{escape(line)}</p></div>'
+        f'<div class="progress"><progress max="{len(entries)}" value="{len(done)}"'
+        f' aria-label="Photos done"></progress><p aria-live="polite">{escape(line)}</p></div>'
     )

@@ -1,4 +1,6 @@
-"""Tab 5: captions judged against people's: BLEU, ROUGE-L, CIDEr-D with intervals, and the photos at both ends."""
+"""Tab 5: captions judged against people's: BLEU, ROUGE-L, CIDEr-D with intervals, and the photos at
+both ends.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ from webui.uploads import MAX_FILE, received
 FORMATS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".token")
 SPLITS = ("automatic", "test", "val", "train", "all")
 ROWS = 8
-LENGTH = "{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as papers print them."
+LENGTH = (
+    "{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as"
+    " papers print them."
+)
 EMPTY = notice("Drop both files and press Score.")
 
 
@@ -35,7 +40,9 @@ class Judged:
     captions: dict[str, str]
 
 
-def score_files(references: Any, predictions: Any, split: Any = None, allow_missing: Any = False) -> Judged:
+def score_files(
+    references: Any, predictions: Any, split: Any = None, allow_missing: Any = False
+) -> Judged:
     """Judge two uploads.
 
     Raises: UserError naming what is wrong with which.
@@ -49,26 +56,53 @@ def score_files(references: Any, predictions: Any, split: Any = None, allow_miss
         raise UserError("references and predictions must be uploaded as files")
     known, judged = (Path(str(upload.source)) for upload in uploads)
     dataset = read_references(known)
-    examples, chosen = choose_split(dataset, None if split in ("automatic", "", None) else str(split))
-    captions = read_predictions(judged, examples, others=dataset.examples, allow_missing=bool(allow_missing))
+    examples, chosen = choose_split(
+        dataset, None if split in ("automatic", "", None) else str(split)
+    )
+    captions = read_predictions(
+        judged, examples, others=dataset.examples, allow_missing=bool(allow_missing)
+    )
     kept = [example for example in examples if str(example.image_id) in captions]
     about: dict[str, Any] = {"data": uploads[0].name, "split": chosen, "decoding": uploads[1].name}
-    return Judged(judge(captions, kept, **about, missing=len(examples) - len(kept), java=False), kept, captions)
+    return Judged(
+        judge(captions, kept, **about, missing=len(examples) - len(kept), java=False),
+        kept,
+        captions,
+    )
 
 
 def build() -> None:
     """Draw the tab."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
-            references = gr.File(label="References: COCO, Karpathy, CSV, text", file_types=list(FORMATS), elem_id="references", height=180)
-            predictions = gr.File(
-                label="Predictions: COCO results, JSONL, CSV", file_types=list(FORMATS), elem_id="predictions", height=180
+            references = gr.File(
+                label="References: COCO, Karpathy, CSV, text",
+                file_types=list(FORMATS),
+                elem_id="references",
+                height=180,
             )
-            split = gr.Dropdown(list(SPLITS), value="automatic", label="Split", info="Automatic takes test where the file names splits.")
-            missing = gr.Checkbox(False, label="Allow missing", info="Score the photos that have a caption, though others have none.")
+            predictions = gr.File(
+                label="Predictions: COCO results, JSONL, CSV",
+                file_types=list(FORMATS),
+                elem_id="predictions",
+                height=180,
+            )
+            split = gr.Dropdown(
+                list(SPLITS),
+                value="automatic",
+                label="Split",
+                info="Automatic takes test where the file names splits.",
+            )
+            missing = gr.Checkbox(
+                False,
+                label="Allow missing",
+                info="Score the photos that have a caption, though others have none.",
+            )
             button = gr.Button("Score", variant="primary")
         with gr.Column(scale=7, min_width=300):
-            result = gr.HTML(EMPTY, elem_id="score-result", container=False, apply_default_css=False)
+            result = gr.HTML(
+                EMPTY, elem_id="score-result", container=False, apply_default_css=False
+            )
 
     @in_words
     def score(references: Any, predictions: Any, split: Any, allow_missing: Any) -> str:
@@ -85,7 +119,15 @@ def _drawn(judged: Judged) -> str:
     rows = []
     for name, value in scores.values.items():
         low, high = scores.intervals.get(name, (np.nan, np.nan))
-        rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100.0 if name != "cider_d" else 100.0 * max(1.0, value, high)))
+        rows.append(
+            (
+                NAMES[name],
+                100 * value,
+                100 * low,
+                100 * high,
+                100.0 if name != "cider_d" else 100.0 * max(1.0, value, high),
+            )
+        )
     what = f"{report.heading}; {report.distinct} different captions."
     head = f'<p class="fine">{escape(what)} {LENGTH.format(scores=scores)}</p>'
     return interval_bars(rows, label="Scores") + head + _ends(judged)
@@ -97,14 +139,23 @@ def _ends(judged: Judged) -> str:
     order = np.argsort(-values, kind="stable").tolist()
     half = min(ROWS, len(order) // 2)
     tables = []
-    for title, rows in (("Best by CIDEr-D", order[:half]), ("Worst by CIDEr-D", order[::-1][:half])):
+    for title, rows in (
+        ("Best by CIDEr-D", order[:half]),
+        ("Worst by CIDEr-D", order[::-1][:half]),
+    ):
         cells = "".join(
             f"<tr><td>{escape(str(example.image_id))}</td><td>{escape(judged.captions[str(example.image_id)])}</td>"
-            f'<td>{escape(example.captions[0])}</td><td class="number">{100 * values[row]:.0f}</td></tr>'
+            f"<td>{escape(example.captions[0])}</td><td"
+            f' class="number">{100 * values[row]:.0f}</td></tr>'
             for row in rows
             for example in [judged.examples[row]]
         )
-        columns = "".join(f'<th scope="col">{name}</th>' for name in ("Photo", "Predicted", "A reference", "CIDEr-D"))
+        columns = "".join(
+            f'<th scope="col">{name}</th>'
+            for name in ("Photo", "Predicted", "A reference", "CIDEr-D")
+        )
         head = f"<caption>{title}</caption><thead><tr>{columns}</tr></thead>"
-        tables.append(f'<div class="scroll"><table class="plain">{head}<tbody>{cells}</tbody></table></div>')
+        tables.append(
+            f'<div class="scroll"><table class="plain">{head}<tbody>{cells}</tbody></table></div>'
+        )
     return "".join(tables)

@@ -43,7 +43,9 @@ class Turn:
 
 @dataclass
 class Desk:
-    """A visitor's tab. All its events have the same one, also those that come while another one is under way."""
+    """A visitor's tab. All its events have the same one, also those that come while another one is
+    under way.
+    """
 
     turn: Turn = field(default_factory=Turn)
     token: str = ""  # of the draft that Continue goes on with
@@ -76,16 +78,29 @@ def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
     if not isinstance(prompt, str):
         raise UserError("the prompt must be text")
     if len(prompt) > MAX_PROMPT:
-        raise UserError(f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}")
+        raise UserError(
+            f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}"
+        )
     with shared.lock:
         writer = shared.lm.writer(prompt, seed=seed, unknown="skip")
     return Draft(writer, len(prompt) - len(writer.prompt))
 
 
-def stream(shared: SharedCharLM, draft: Draft, length: int, choice: Choice, stop: Any, turn: Turn | None = None) -> Iterator[str]:
-    """The text as it grows, prompt included, at most some twenty times a second whatever the model's speed, and once at its end."""
+def stream(
+    shared: SharedCharLM,
+    draft: Draft,
+    length: int,
+    choice: Choice,
+    stop: Any,
+    turn: Turn | None = None,
+) -> Iterator[str]:
+    """The text as it grows, prompt included, at most some twenty times a second whatever the
+    model's speed, and once at its end.
+    """
     turn = turn or Turn()
-    pieces = draft.writer.write(length, choice=choice, stop=stop if isinstance(stop, str) and stop else ())
+    pieces = draft.writer.write(
+        length, choice=choice, stop=stop if isinstance(stop, str) and stop else ()
+    )
     text, told, ended = draft.writer.text, 0.0, False
     while not ended:
         with shared.lock:
@@ -116,28 +131,65 @@ def build(models: Models) -> None:
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
             prompt = gr.Textbox(
-                PROMPT, label="Prompt", lines=2, max_lines=8, max_length=MAX_PROMPT, info="The text goes on from here.", elem_id="prompt"
+                PROMPT,
+                label="Prompt",
+                lines=2,
+                max_lines=8,
+                max_length=MAX_PROMPT,
+                info="The text goes on from here.",
+                elem_id="prompt",
             )
             with gr.Row():
                 write = gr.Button("Write", variant="primary", elem_id="write")
                 stop = gr.Button("Stop", variant="primary", visible=False, elem_id="stop-writing")
                 go_on = gr.Button("Continue", interactive=False)
                 again = gr.Button("Again", interactive=False)
-            text = gr.Textbox(label="Text", lines=14, max_lines=24, interactive=False, elem_id="text", buttons=["copy"])
+            text = gr.Textbox(
+                label="Text",
+                lines=14,
+                max_lines=24,
+                interactive=False,
+                elem_id="text",
+                buttons=["copy"],
+            )
             line = gr.HTML(elem_id="write-line", container=False, apply_default_css=False)
-            likeliest = gr.HTML(EMPTY, elem_id="likeliest", container=False, apply_default_css=False)
+            likeliest = gr.HTML(
+                EMPTY, elem_id="likeliest", container=False, apply_default_css=False
+            )
         with gr.Column(scale=4, min_width=280):
             temperature = gr.Slider(
-                0, 2, 0.8, step=0.05, label="Temperature", info="Below 1 likelier, above 1 wilder; 0 always the likeliest."
+                0,
+                2,
+                0.8,
+                step=0.05,
+                label="Temperature",
+                info="Below 1 likelier, above 1 wilder; 0 always the likeliest.",
             )
-            length = gr.Slider(20, 5000, 600, step=20, label="Length", info="Characters to write at a go.")
-            top_k = gr.Slider(0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all.")
-            top_p = gr.Slider(0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this.")
+            length = gr.Slider(
+                20, 5000, 600, step=20, label="Length", info="Characters to write at a go."
+            )
+            top_k = gr.Slider(
+                0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all."
+            )
+            top_p = gr.Slider(
+                0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this."
+            )
             stop_text = gr.Textbox(
-                "", label="Stop text", info="Ends where this appears; line ends count.", lines=2, max_lines=4, max_length=100
+                "",
+                label="Stop text",
+                info="Ends where this appears; line ends count.",
+                lines=2,
+                max_lines=4,
+                max_length=100,
             )
             seed = gr.Number(
-                1, label="Seed", info="The same seed writes the same text.", precision=0, minimum=0, maximum=2**31, elem_id="seed"
+                1,
+                label="Seed",
+                info="The same seed writes the same text.",
+                precision=0,
+                minimum=0,
+                maximum=2**31,
+                elem_id="seed",
             )
             die = gr.Button("New seed", size="md")
     desk = gr.State(Desk())
@@ -154,12 +206,16 @@ def build(models: Models) -> None:
         }
 
     def take(desk: Desk) -> Turn:
-        """Give the text box to an event that begins; what was written there until now goes on no further."""
+        """Give the text box to an event that begins; what was written there until now goes on no
+        further.
+        """
         turn = Turn()
         desk.turn.over, desk.turn = True, turn
         return turn
 
-    def writing(turn: Turn, draft: Draft, shared: SharedCharLM, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def writing(
+        turn: Turn, draft: Draft, shared: SharedCharLM, *settings: Any
+    ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
         choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
@@ -170,13 +226,19 @@ def build(models: Models) -> None:
             yield nothing
         else:
             if turn.stopped:
-                said = {text: draft.writer.text, line: notice("Stopped. Continue goes on from here.")}
+                said = {
+                    text: draft.writer.text,
+                    line: notice("Stopped. Continue goes on from here."),
+                }
             else:
                 said = {line: _line(shared, len(draft.writer.written) - before, draft)}
             yield working(False) | after(draft) | said
 
     def after(draft: Draft) -> dict[Any, Any]:
-        rows = [(visible(character), probability) for character, probability in draft.writer.likeliest(10)]
+        rows = [
+            (visible(character), probability)
+            for character, probability in draft.writer.likeliest(10)
+        ]
         return {likeliest: bars(rows, label="Likeliest next characters")}
 
     @in_words
@@ -206,13 +268,26 @@ def build(models: Models) -> None:
         try:
             models.charlm.get()
         except UserError as error:
-            return gr.update(value=notice(f"No text can be written: {error}.", kind="problem"), visible=True)
+            return gr.update(
+                value=notice(f"No text can be written: {error}.", kind="problem"), visible=True
+            )
         return gr.update(visible=False)
 
     outputs = [*buttons, text, line, likeliest]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    limited: dict[str, Any] = {"concurrency_id": "charlm", "concurrency_limit": 8, "preprocess": False, **private}
-    roll: dict[str, Any] = {"fn": lambda: random.randrange(10**6), "inputs": None, "outputs": seed, "queue": False, **private}
+    limited: dict[str, Any] = {
+        "concurrency_id": "charlm",
+        "concurrency_limit": 8,
+        "preprocess": False,
+        **private,
+    }
+    roll: dict[str, Any] = {
+        "fn": lambda: random.randrange(10**6),
+        "inputs": None,
+        "outputs": seed,
+        "queue": False,
+        **private,
+    }
     runs = [
         write.click(start, [desk, prompt, seed, *settings], outputs, **limited),
         prompt.submit(start, [desk, prompt, seed, *settings], outputs, **limited),
@@ -230,7 +305,10 @@ def _line(shared: SharedCharLM, characters: int, draft: Draft) -> str:
     model = shared.lm.network.architecture
     why = ", ended at the stop text" if draft.writer.stopped else ""
     size = f"{model.num_layers} x {model.hidden_size} units"
-    said = f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.writer.seed} · {characters} characters{why}"
+    said = (
+        f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.writer.seed}"
+        f" · {characters} characters{why}"
+    )
     if draft.left_out:
         said += f" · {draft.left_out} of the prompt that the model has never seen were left out"
     return f'<p class="fine line">{said}</p>'

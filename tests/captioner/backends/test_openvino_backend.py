@@ -1,4 +1,6 @@
-"""Graphs run by OpenVINO: what PyTorch computes, whatever the shapes, and a cache that is never stale or half."""
+"""Graphs run by OpenVINO: what PyTorch computes, whatever the shapes, and a cache that is never
+stale or half.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,17 @@ def encoder() -> Encoder:
 
 def make_decoder(seed: int = 0, **choices: Any) -> Decoder:
     torch.manual_seed(seed)
-    return Decoder(DecoderConfig(WORDS, CHANNELS, embedding_size=10, hidden_size=11, attention_size=9, **choices)).eval()
+    return Decoder(
+        DecoderConfig(
+            WORDS, CHANNELS, embedding_size=10, hidden_size=11, attention_size=9, **choices
+        )
+    ).eval()
 
 
 @pytest.mark.parametrize("choices", KINDS, ids=str)
-def test_the_decoder_runs_as_in_pytorch_whatever_the_number_of_photos_sentences_and_regions(choices: dict[str, Any]) -> None:
+def test_the_decoder_runs_as_in_pytorch_whatever_the_number_of_photos_sentences_and_regions(
+    choices: dict[str, Any],
+) -> None:
     decoder = make_decoder(**choices)
     converted = OpenVinoDecoder(decoder, f"weights of {choices}")
     for images, sentences, regions in ((1, 1, 4), (3, 2, 9), (2, 5, 49), (1, 3, 81)):
@@ -45,7 +53,9 @@ def test_the_decoder_runs_as_in_pytorch_whatever_the_number_of_photos_sentences_
         with torch.no_grad():
             state, memory = decoder.start(features)
             found_state, found_memory = converted.start(features)
-            torch.testing.assert_close([*found_state, *found_memory], [*state, *memory], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                [*found_state, *found_memory], [*state, *memory], atol=1e-4, rtol=1e-4
+            )
             state, found_state = (
                 map_tree(lambda leaf: leaf.expand(-1, sentences, -1).contiguous(), s)  # noqa: B023 - called at once
                 for s in (state, found_state)
@@ -61,7 +71,10 @@ def test_the_decoder_runs_as_in_pytorch_whatever_the_number_of_photos_sentences_
 
 def test_results_are_not_written_over_by_the_next_call(encoder: Encoder) -> None:
     engine = OpenVinoEngine(encoder, 0, "w")
-    pixels = [np.random.default_rng(seed).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8) for seed in (0, 1)]
+    pixels = [
+        np.random.default_rng(seed).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
+        for seed in (0, 1)
+    ]
     first = engine.run(pixels[0])
     kept = first.clone()
     engine.run(pixels[1])
@@ -79,7 +92,10 @@ def test_photos_run_in_parts_come_in_order(photos: int, encoder: Encoder) -> Non
 
 def test_threads_share_an_engine_without_mixing_their_photos(encoder: Encoder) -> None:
     engine = OpenVinoEngine(encoder, 0, "w")
-    pixels = [np.random.default_rng(seed).integers(0, 255, (1 + seed % 2, 224, 224, 3), dtype=np.uint8) for seed in range(4)]
+    pixels = [
+        np.random.default_rng(seed).integers(0, 255, (1 + seed % 2, 224, 224, 3), dtype=np.uint8)
+        for seed in range(4)
+    ]
     expected = [engine.run(picture) for picture in pixels]
     mixed: list[int] = []
 
@@ -96,7 +112,9 @@ def test_threads_share_an_engine_without_mixing_their_photos(encoder: Encoder) -
     assert not mixed
 
 
-def test_pytorch_has_one_thread_beside_openvino_and_its_own_number_afterwards(encoder: Encoder) -> None:
+def test_pytorch_has_one_thread_beside_openvino_and_its_own_number_afterwards(
+    encoder: Encoder,
+) -> None:
     before = torch.get_num_threads()
     with pytest.raises(RuntimeError), OpenVinoEngine(encoder, 0, "w").threads():
         assert torch.get_num_threads() == 1
@@ -104,7 +122,9 @@ def test_pytorch_has_one_thread_beside_openvino_and_its_own_number_afterwards(en
     assert torch.get_num_threads() == before
 
 
-def test_a_captioner_whose_networks_are_converted_starts_without_the_cnn_library(tmp_path: Path) -> None:
+def test_a_captioner_whose_networks_are_converted_starts_without_the_cnn_library(
+    tmp_path: Path,
+) -> None:
     encoder, words = create_encoder("efficientnet-lite0"), (*SPECIAL, "a", "dog", "on", "grass")
     decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
     Captioner(encoder, decoder, Vocabulary(words)).save(tmp_path / "model")
@@ -114,7 +134,12 @@ def test_a_captioner_whose_networks_are_converted_starts_without_the_cnn_library
         "print(model.caption_pixels(numpy.zeros((2, 224, 224, 3), numpy.uint8))[1][0].text)\n"
         "print(sorted({'timm', 'torchvision'} & set(sys.modules)), model.encoder.regions)\n"
     )
-    printed = [subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout for _ in range(2)]
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(2)
+    ]
     first, second = (text.splitlines() for text in printed)
     assert first[0] == second[0]
     assert first[1] == "['timm', 'torchvision'] 49" and second[1] == "[] 49"
@@ -138,7 +163,9 @@ def test_weights_of_a_converted_network_that_are_cut_short_are_made_again(
     assert [len(path.read_bytes()) for path in files] == [len(content) for content in whole]
 
 
-def test_weights_of_a_converted_network_that_are_missing_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_a_converted_network_that_are_missing_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     OpenVinoDecoder(make_decoder(), "w")
     before = sorted((tmp_path / "openvino").iterdir())
@@ -148,10 +175,14 @@ def test_weights_of_a_converted_network_that_are_missing_are_made_again(tmp_path
     assert sorted((tmp_path / "openvino").iterdir()) == before and len(before) == 4
 
 
-def test_a_network_in_the_cache_is_not_converted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_in_the_cache_is_not_converted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     OpenVinoDecoder(make_decoder(), "w")
-    monkeypatch.setattr("openvino.convert_model", lambda *_, **__: pytest.fail("it was converted again"))
+    monkeypatch.setattr(
+        "openvino.convert_model", lambda *_, **__: pytest.fail("it was converted again")
+    )
     OpenVinoDecoder(make_decoder(), "w")
     with pytest.raises(pytest.fail.Exception):
         OpenVinoDecoder(make_decoder(seed=1), "other weights")
@@ -181,4 +212,9 @@ def test_two_captioners_of_one_encoder_do_not_share_a_decoder(encoder: Encoder) 
                 decoder.output_bias[END] = -9
             captioner = Captioner(encoder, decoder, Vocabulary(words), backend=backend)
             captions[seed, backend] = [group[0].text for group in captioner.caption_pixels(pixels)]
-    assert captions[0, "openvino"] == captions[0, "torch"] != captions[1, "torch"] == captions[1, "openvino"]
+    assert (
+        captions[0, "openvino"]
+        == captions[0, "torch"]
+        != captions[1, "torch"]
+        == captions[1, "openvino"]
+    )

@@ -1,4 +1,6 @@
-"""OpenVINO and PyTorch run the same encoder; a broken cache or a missing OpenVINO costs time, never an answer."""
+"""OpenVINO and PyTorch run the same encoder; a broken cache or a missing OpenVINO costs time, never
+an answer.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,12 @@ def encoder() -> Encoder:
 def pixels(encoder: Encoder) -> np.ndarray:
     """Photos that Gradio ships."""
     folder = Path(gradio.get_image("bus.png")).parent
-    return np.stack([encoder.preprocessing.pixels(open_image(folder / name)) for name in ("bus.png", "cheetah1.jpg", "tower.jpg")])
+    return np.stack(
+        [
+            encoder.preprocessing.pixels(open_image(folder / name))
+            for name in ("bus.png", "cheetah1.jpg", "tower.jpg")
+        ]
+    )
 
 
 def test_both_engines_give_the_same_features(encoder: Encoder, pixels: np.ndarray) -> None:
@@ -43,14 +50,18 @@ def test_both_engines_give_the_same_features(encoder: Encoder, pixels: np.ndarra
     assert float((found - expected).norm() / expected.norm()) < CLOSE
 
 
-def test_the_front_of_an_encoder_runs_on_both_engines_too(encoder: Encoder, pixels: np.ndarray) -> None:
+def test_the_front_of_an_encoder_runs_on_both_engines_too(
+    encoder: Encoder, pixels: np.ndarray
+) -> None:
     pytest.importorskip("openvino")
     expected = choose_engine("torch", encoder, CPU, trained=2).run(pixels)
     found = choose_engine("openvino", encoder, CPU, trained=2).run(pixels)
     assert found.shape == expected.shape
     assert float((found - expected).norm() / expected.norm()) < CLOSE
     whole = encoder.back(expected, 2)
-    torch.testing.assert_close(whole, choose_engine("torch", encoder, CPU).run(pixels), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        whole, choose_engine("torch", encoder, CPU).run(pixels), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_a_cpu_takes_openvino_by_itself(encoder: Encoder) -> None:
@@ -59,7 +70,10 @@ def test_a_cpu_takes_openvino_by_itself(encoder: Encoder) -> None:
 
 
 def test_without_openvino_pytorch_takes_over_with_one_line(
-    encoder: Encoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    encoder: Encoder,
+    pixels: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "captioner.backends.openvino_backend", raising=False)
@@ -75,7 +89,12 @@ def test_without_openvino_pytorch_takes_over_with_one_line(
 
 @pytest.mark.parametrize("broken", [b"", b"<net", b"\x00" * 4096])
 def test_a_damaged_cache_is_converted_again(
-    broken: bytes, encoder: Encoder, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    broken: bytes,
+    encoder: Encoder,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
@@ -91,7 +110,9 @@ def test_a_damaged_cache_is_converted_again(
     assert not caplog.records
 
 
-def test_other_weights_are_converted_anew(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_converted_anew(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     for weights in ("these", "those", "these"):
@@ -108,7 +129,9 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(
     assert choose_engine("openvino", encoder, CPU, weights="w").run(pixels).shape == (3, 49, 1280)
 
 
-def test_conversion_opens_no_connection(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conversion_opens_no_connection(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     tried: list[object] = []
@@ -125,14 +148,22 @@ def test_both_engines_run_the_decoder_alike(adaptive: bool, encoder: Encoder) ->
     torch.manual_seed(0)
     decoder = Decoder(DecoderConfig(20, 1280, 16, 24, 8, adaptive=adaptive)).eval()
     features = torch.rand(3, 49, 1280)
-    writers = [choose_engine(name, encoder, CPU, weights="w").writer(decoder) for name in ("torch", "openvino")]
+    writers = [
+        choose_engine(name, encoder, CPU, weights="w").writer(decoder)
+        for name in ("torch", "openvino")
+    ]
     with torch.inference_mode():
         started = [writer.start(features) for writer in writers]
-        for ours, theirs in zip((*started[0][0], *started[0][1]), (*started[1][0], *started[1][1]), strict=True):
+        for ours, theirs in zip(
+            (*started[0][0], *started[0][1]), (*started[1][0], *started[1][1]), strict=True
+        ):
             torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
         states = [state for state, _ in started]
         for words in (torch.tensor([[1], [2], [3]]), torch.tensor([[4], [5], [6]])):
-            steps = [writer.step(words, state, memory) for writer, state, (_, memory) in zip(writers, states, started, strict=True)]
+            steps = [
+                writer.step(words, state, memory)
+                for writer, state, (_, memory) in zip(writers, states, started, strict=True)
+            ]
             torch.testing.assert_close(steps[1][0], steps[0][0], rtol=1e-4, atol=1e-4)
             states = [state for _, state, _ in steps]
 

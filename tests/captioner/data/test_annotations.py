@@ -32,14 +32,20 @@ def captions(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     return {example.path.name: example.captions for example in dataset.examples}
 
 
-# --- formats ----------------------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 def test_karpathys_json_gives_captions_splits_and_ids(tmp_path: Path) -> None:
-    photos = make_photos(tmp_path / "photos", ["a.jpg", "b.jpg", "val2014/COCO_val2014_000000000042.jpg"])
+    photos = make_photos(
+        tmp_path / "photos", ["a.jpg", "b.jpg", "val2014/COCO_val2014_000000000042.jpg"]
+    )
     data = {
         "images": [
-            {"filename": "a.jpg", "split": "train", "sentences": [{"raw": "A dog."}, {"tokens": ["a", "brown", "dog"]}]},
+            {
+                "filename": "a.jpg",
+                "split": "train",
+                "sentences": [{"raw": "A dog."}, {"tokens": ["a", "brown", "dog"]}],
+            },
             {"filename": "b.jpg", "split": "test", "sentences": [{"raw": "Two cats ."}]},
             {
                 "filepath": "val2014",
@@ -61,9 +67,19 @@ def test_karpathys_json_gives_captions_splits_and_ids(tmp_path: Path) -> None:
 
 def test_restval_counts_as_training_and_dev_as_validation(tmp_path: Path) -> None:
     splits = ["train", "restval", "val", "dev", "test"]
-    data = {"images": [{"filename": f"{s}.jpg", "split": s, "sentences": [{"raw": "a dog"}]} for s in splits]}
+    data = {
+        "images": [
+            {"filename": f"{s}.jpg", "split": s, "sentences": [{"raw": "a dog"}]} for s in splits
+        ]
+    }
     dataset = read_dataset(write(tmp_path / "x.json", data), None)
-    assert [example.split for example in dataset.examples] == ["train", "train", "val", "val", "test"]
+    assert [example.split for example in dataset.examples] == [
+        "train",
+        "train",
+        "val",
+        "val",
+        "test",
+    ]
 
 
 def test_coco_annotations_give_the_captions_of_each_image(tmp_path: Path) -> None:
@@ -77,15 +93,24 @@ def test_coco_annotations_give_the_captions_of_each_image(tmp_path: Path) -> Non
         ],
     }
     dataset = read_dataset(write(tmp_path / "captions_val.json", data), photos)
-    assert {example.image_id: example.captions for example in dataset.examples} == {7: ("a dog",), 9: ("a bus", "a red bus")}
+    assert {example.image_id: example.captions for example in dataset.examples} == {
+        7: ("a dog",),
+        9: ("a bus", "a red bus"),
+    }
     assert not dataset.has_splits and dataset.name == "captions_val"
 
 
 def test_flickr8ks_token_file_gives_five_captions_a_photo(tmp_path: Path) -> None:
-    text = "".join(f"{name}.jpg#{number}\tA {name}, number {number} .\n" for name in ("dog", "cat") for number in range(5))
+    text = "".join(
+        f"{name}.jpg#{number}\tA {name}, number {number} .\n"
+        for name in ("dog", "cat")
+        for number in range(5)
+    )
     photos = make_photos(tmp_path / "photos", ["dog.jpg", "cat.jpg"])
     dataset = read_dataset(write(tmp_path / "Flickr8k.token.txt", text), photos)
-    assert captions(dataset) == {f"{n}.jpg": tuple(f"A {n}, number {i} ." for i in range(5)) for n in ("dog", "cat")}
+    assert captions(dataset) == {
+        f"{n}.jpg": tuple(f"A {n}, number {i} ." for i in range(5)) for n in ("dog", "cat")
+    }
 
 
 def test_a_token_file_with_windows_line_ends_and_a_bom_is_read(tmp_path: Path) -> None:
@@ -95,9 +120,15 @@ def test_a_token_file_with_windows_line_ends_and_a_bom_is_read(tmp_path: Path) -
 
 
 def test_a_csv_with_commas_in_captions_keeps_them_whole(tmp_path: Path) -> None:
-    text = 'image,caption\na.jpg,"A dog, a cat, and a ""bird"" ."\na.jpg,A dog and a cat\nb.jpg,"Red, \n blue"\n'
+    text = (
+        'image,caption\na.jpg,"A dog, a cat, and a ""bird"" ."\na.jpg,A dog and a cat\nb.jpg,"Red,'
+        ' \n blue"\n'
+    )
     dataset = read_dataset(write(tmp_path / "captions.txt", text), None)
-    assert captions(dataset) == {"a.jpg": ('A dog, a cat, and a "bird" .', "A dog and a cat"), "b.jpg": ("Red, blue",)}
+    assert captions(dataset) == {
+        "a.jpg": ('A dog, a cat, and a "bird" .', "A dog and a cat"),
+        "b.jpg": ("Red, blue",),
+    }
     assert dataset.name == tmp_path.name
 
 
@@ -109,13 +140,21 @@ def test_a_csv_whose_commas_nobody_enclosed_keeps_them_whole_too(tmp_path: Path)
 
 def test_a_csv_with_a_bom_and_other_columns_is_read(tmp_path: Path) -> None:
     text = "Filename,Number,Caption\na.jpg,0,A dog\na.jpg,1,A pup\n"
-    assert captions(read_dataset(write(tmp_path / "x.csv", text, "utf-8-sig"), None)) == {"a.jpg": ("A dog", "A pup")}
+    assert captions(read_dataset(write(tmp_path / "x.csv", text, "utf-8-sig"), None)) == {
+        "a.jpg": ("A dog", "A pup")
+    }
 
 
 def test_a_file_with_bars_keeps_quotation_marks_and_commas(tmp_path: Path) -> None:
-    text = 'image_name| comment_number| comment\na.jpg| 0| "Two men, waving\na.jpg| 1| Two "friends" .\nb.jpg| 0| A cat\n'
+    text = (
+        'image_name| comment_number| comment\na.jpg| 0| "Two men, waving\na.jpg| 1| Two "friends"'
+        " .\nb.jpg| 0| A cat\n"
+    )
     dataset = read_dataset(write(tmp_path / "results.csv", text), None)
-    assert captions(dataset) == {"a.jpg": ('"Two men, waving', 'Two "friends" .'), "b.jpg": ("A cat",)}
+    assert captions(dataset) == {
+        "a.jpg": ('"Two men, waving', 'Two "friends" .'),
+        "b.jpg": ("A cat",),
+    }
 
 
 def test_a_folder_of_photos_with_text_files_beside_them_is_read(tmp_path: Path) -> None:
@@ -158,24 +197,30 @@ def test_photos_named_by_number_have_the_same_id_in_every_format(tmp_path: Path)
     files = [
         write(tmp_path / "a.csv", f"image,caption\n{name},a dog\n"),
         write(tmp_path / "a.token", f"{name}#0\ta dog\n"),
-        write(tmp_path / "a.json", {"images": [{"filename": name, "sentences": [{"raw": "a dog"}]}]}),
+        write(
+            tmp_path / "a.json", {"images": [{"filename": name, "sentences": [{"raw": "a dog"}]}]}
+        ),
         tmp_path / "photos",
     ]
     assert [read_dataset(file, None).examples[0].image_id for file in files] == [42] * 4
 
 
-def test_a_data_set_given_by_a_bare_file_name_is_named_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_set_given_by_a_bare_file_name_is_named_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "seaside").mkdir()
     write(tmp_path / "seaside" / "captions.txt", "image,caption\na.jpg,a dog\n")
     monkeypatch.chdir(tmp_path / "seaside")
     assert read_dataset(Path("captions.txt"), None).name == "seaside"
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------
+# --- splits ---------------------------------------------------------------------------------------
 
 
 def many(tmp_path: Path, count: int) -> Path:
-    return write(tmp_path / "many.csv", "image,caption\n" + "".join(f"{n}.jpg,a dog\n" for n in range(count)))
+    return write(
+        tmp_path / "many.csv", "image,caption\n" + "".join(f"{n}.jpg,a dog\n" for n in range(count))
+    )
 
 
 def test_a_format_without_splits_holds_out_about_the_fraction_asked_for(tmp_path: Path) -> None:
@@ -185,20 +230,35 @@ def test_a_format_without_splits_holds_out_about_the_fraction_asked_for(tmp_path
         assert len(dataset.split("val")) + len(dataset.split("train")) == 3000
 
 
-def test_the_split_by_hash_is_the_same_on_every_run_and_stays_when_photos_join(tmp_path: Path) -> None:
-    before = {example.path: example.split for example in read_dataset(many(tmp_path, 60), None).examples}
-    after = {example.path: example.split for example in read_dataset(many(tmp_path, 120), None).examples}
+def test_the_split_by_hash_is_the_same_on_every_run_and_stays_when_photos_join(
+    tmp_path: Path,
+) -> None:
+    before = {
+        example.path: example.split for example in read_dataset(many(tmp_path, 60), None).examples
+    }
+    after = {
+        example.path: example.split for example in read_dataset(many(tmp_path, 120), None).examples
+    }
     assert before.items() <= after.items()
     held_out = [path.stem for path, split in before.items() if split == "val"]
-    assert held_out == ["26", "34", "36", "38"], "another choice would let a resumed run learn what it is judged by"
+    assert held_out == [
+        "26",
+        "34",
+        "36",
+        "38",
+    ], "another choice would let a resumed run learn what it is judged by"
 
 
-# --- bad rows ---------------------------------------------------------------------------------------------------------
+# --- bad rows -------------------------------------------------------------------------------------
 
 
-def test_bad_rows_are_counted_and_named_and_the_others_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_rows_are_counted_and_named_and_the_others_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     photos = make_photos(tmp_path / "photos", ["good.jpg", "half.jpg", "mute.jpg"])
-    text = "image,caption\ngood.jpg,a dog\nhalf.jpg,\nhalf.jpg,a cat\nmute.jpg, . \ngone.jpg,a bird\n"
+    text = (
+        "image,caption\ngood.jpg,a dog\nhalf.jpg,\nhalf.jpg,a cat\nmute.jpg, . \ngone.jpg,a bird\n"
+    )
     with caplog.at_level(logging.WARNING):
         dataset = read_dataset(write(tmp_path / "x.csv", text), photos)
     assert captions(dataset) == {"good.jpg": ("a dog",), "half.jpg": ("a cat",)}
@@ -209,14 +269,26 @@ def test_bad_rows_are_counted_and_named_and_the_others_used(tmp_path: Path, capl
         ("gone.jpg", "no such photo"),
     ]
     (message,) = caplog.messages
-    assert "4 rows skipped" in message and all(f"{name} ({reason})" in message for name, reason in dataset.skipped)
+    assert "4 rows skipped" in message and all(
+        f"{name} ({reason})" in message for name, reason in dataset.skipped
+    )
 
 
 def test_rows_that_name_no_photo_are_counted_and_named(tmp_path: Path) -> None:
-    table = read_dataset(write(tmp_path / "x.csv", "caption,image\na dog,a.jpg\na cat\nred,,blue\n\n"), None)
-    assert captions(table) == {"a.jpg": ("a dog",)} and table.skipped == [("line 3", "names no photo"), ("line 4", "names no photo")]
-    tokens = read_dataset(write(tmp_path / "x.token", "a.jpg#0\ta dog\nno mark\n\nb.jpg#0 no tab\n"), None)
-    assert captions(tokens) == {"a.jpg": ("a dog",)} and [name for name, _ in tokens.skipped] == ["line 2", "line 4"]
+    table = read_dataset(
+        write(tmp_path / "x.csv", "caption,image\na dog,a.jpg\na cat\nred,,blue\n\n"), None
+    )
+    assert captions(table) == {"a.jpg": ("a dog",)} and table.skipped == [
+        ("line 3", "names no photo"),
+        ("line 4", "names no photo"),
+    ]
+    tokens = read_dataset(
+        write(tmp_path / "x.token", "a.jpg#0\ta dog\nno mark\n\nb.jpg#0 no tab\n"), None
+    )
+    assert captions(tokens) == {"a.jpg": ("a dog",)} and [name for name, _ in tokens.skipped] == [
+        "line 2",
+        "line 4",
+    ]
 
 
 def test_coco_captions_of_images_that_are_not_listed_or_of_none_are_counted(tmp_path: Path) -> None:
@@ -232,46 +304,88 @@ def test_coco_captions_of_images_that_are_not_listed_or_of_none_are_counted(tmp_
     dataset = read_dataset(write(tmp_path / "x.json", data), None)
     assert captions(dataset) == {"a.jpg": ("a dog",)}
     assert dataset.skipped[0] == ("caption of image 5", "the file lists no such image")
-    assert ("a.jpg", "empty caption") in dataset.skipped and ("b.jpg", "no caption") in dataset.skipped
+    assert ("a.jpg", "empty caption") in dataset.skipped and (
+        "b.jpg",
+        "no caption",
+    ) in dataset.skipped
 
 
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        ([{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}], "gives image 7 two files, 'a.jpg' and 'b.jpg'"),
-        ([{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "a.jpg"}], "gives 'a.jpg' two ids, 7 and 8"),
-        ([{"filename": "a.jpg", "sentences": [{"raw": text}]} for text in ("a dog", "a cat")], "lists 'a.jpg' twice"),
-        ([{"filename": "a.jpg", "split": split, "sentences": [{"raw": "a dog"}]} for split in ("train", "test")], "lists 'a.jpg' twice"),
+        (
+            [{"id": 7, "file_name": "a.jpg"}, {"id": 7, "file_name": "b.jpg"}],
+            "gives image 7 two files, 'a.jpg' and 'b.jpg'",
+        ),
+        (
+            [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "a.jpg"}],
+            "gives 'a.jpg' two ids, 7 and 8",
+        ),
+        (
+            [{"filename": "a.jpg", "sentences": [{"raw": text}]} for text in ("a dog", "a cat")],
+            "lists 'a.jpg' twice",
+        ),
+        (
+            [
+                {"filename": "a.jpg", "split": split, "sentences": [{"raw": "a dog"}]}
+                for split in ("train", "test")
+            ],
+            "lists 'a.jpg' twice",
+        ),
     ],
 )
-def test_a_photo_listed_twice_and_not_alike_is_an_error_that_names_it(images: list[dict[str, Any]], said: str, tmp_path: Path) -> None:
-    data = {"images": images} | ({"annotations": [{"image_id": 7, "caption": "a dog"}]} if "id" in images[0] else {})
+def test_a_photo_listed_twice_and_not_alike_is_an_error_that_names_it(
+    images: list[dict[str, Any]], said: str, tmp_path: Path
+) -> None:
+    data = {"images": images} | (
+        {"annotations": [{"image_id": 7, "caption": "a dog"}]} if "id" in images[0] else {}
+    )
     path = write(tmp_path / "x.json", data)
     with pytest.raises(UserError, match=re.escape(f"'{path}' {said}")):
         read_dataset(path, None)
-    assert captions(read_dataset(write(path, data | {"images": [images[0]] * 2}), None)) == {"a.jpg": ("a dog",)}
+    assert captions(read_dataset(write(path, data | {"images": [images[0]] * 2}), None)) == {
+        "a.jpg": ("a dog",)
+    }
 
 
 def test_a_split_that_nobody_knows_is_counted_and_named(tmp_path: Path) -> None:
     splits: list[Any] = ["train", "holdout", []]
-    data = {"images": [{"filename": f"{split}.jpg", "split": split, "sentences": [{"raw": "a dog"}]} for split in splits]}
+    data = {
+        "images": [
+            {"filename": f"{split}.jpg", "split": split, "sentences": [{"raw": "a dog"}]}
+            for split in splits
+        ]
+    }
     dataset = read_dataset(write(tmp_path / "x.json", data), None)
-    assert dataset.skipped == [("holdout.jpg", "unknown split 'holdout'"), ("[].jpg", "unknown split '[]'")]
+    assert dataset.skipped == [
+        ("holdout.jpg", "unknown split 'holdout'"),
+        ("[].jpg", "unknown split '[]'"),
+    ]
     assert len(dataset.examples) == 1
 
 
 def test_a_file_name_that_is_not_utf_8_is_a_name_like_others(tmp_path: Path) -> None:
     data = {"images": [{"filename": "\udcff.jpg", "sentences": [{"raw": "a dog"}]}]}
-    assert captions(read_dataset(write(tmp_path / "x.json", data), None)) == {"\udcff.jpg": ("a dog",)}
+    assert captions(read_dataset(write(tmp_path / "x.json", data), None)) == {
+        "\udcff.jpg": ("a dog",)
+    }
 
 
 def test_a_file_in_which_nothing_is_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "image,caption\na.jpg,a dog\nb.jpg,a cat\n")
-    with pytest.raises(UserError, match=r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\); check --images"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\); check"
+            r" --images"
+        ),
+    ):
         read_dataset(path, tmp_path / "photos")
 
 
-@pytest.mark.parametrize("content", [{"images": []}, "image,caption\n", {"images": [], "annotations": []}])
+@pytest.mark.parametrize(
+    "content", [{"images": []}, "image,caption\n", {"images": [], "annotations": []}]
+)
 def test_a_file_that_lists_no_photos_is_an_error(content: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing in .* is usable \(it lists no photos\)"):
         read_dataset(write(tmp_path / "x", content), None)
@@ -296,8 +410,14 @@ def test_a_folder_without_captioned_photos_is_an_error(tmp_path: Path) -> None:
         '{"images": 3}',
         '{"annotations": []}',
         '{"images": [{"id": 1}], "annotations": [{"caption": "a dog"}]}',
-        '{"images": [{"id": 1, "file_name": null}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
-        '{"images": [{"id": 1, "file_name": 5}], "annotations": [{"image_id": 1, "caption": "a dog"}]}',
+        (
+            '{"images": [{"id": 1, "file_name": null}], "annotations": [{"image_id": 1, "caption":'
+            ' "a dog"}]}'
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": 5}], "annotations": [{"image_id": 1, "caption": "a'
+            ' dog"}]}'
+        ),
         pytest.param("[" * 100_000, id="deeply nested"),
         "photo,words\na.jpg,a dog\n",
     ],

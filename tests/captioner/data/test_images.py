@@ -48,18 +48,30 @@ def png_claiming(width: int, height: int) -> bytes:
     """A PNG of a hundred bytes whose header claims any size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(50))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(50)))
+        + chunk(b"IEND", b"")
+    )
 
 
-# --- formats ----------------------------------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("ending", ["right", "wrong"])
-def test_a_format_is_told_by_content_whatever_the_name_says(format: str, ending: str, tmp_path: Path) -> None:
+def test_a_format_is_told_by_content_whatever_the_name_says(
+    format: str, ending: str, tmp_path: Path
+) -> None:
     path = tmp_path / ("photo.txt" if ending == "wrong" else f"photo.{format.lower()}")
     path.write_bytes(encoded(two_halves(), format))
     picture = open_image(path)
@@ -106,10 +118,12 @@ def test_a_phones_jpeg_of_several_pictures_gives_the_first() -> None:
     assert near(open_image(data, size=(32, 32)).getpixel((2, 10)), RED, 12)
 
 
-# --- orientation ------------------------------------------------------------------------------------------------------
+# --- orientation ----------------------------------------------------------------------------------
 
 
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # stored pixels -> how EXIF says they are to be seen
+UPRIGHT: dict[
+    int, Callable[[np.ndarray], np.ndarray]
+] = {  # stored pixels -> how EXIF says they are to be seen
     1: lambda stored: stored,
     2: lambda stored: stored[:, ::-1],
     3: lambda stored: stored[::-1, ::-1],
@@ -138,16 +152,22 @@ def test_a_photo_lying_on_its_side_is_turned_after_a_quick_decoding_too() -> Non
     data = encoded(two_halves(1600, 1200).rotate(90, expand=True), "JPEG", exif=exif.tobytes())
     picture = open_image(data, size=(200, 200))
     assert picture.width > picture.height >= 200
-    assert near(picture.getpixel((5, 50)), RED, 12) and near(picture.getpixel((picture.width - 5, 50)), GREEN, 12)
+    assert near(picture.getpixel((5, 50)), RED, 12) and near(
+        picture.getpixel((picture.width - 5, 50)), GREEN, 12
+    )
 
 
-# --- colours ----------------------------------------------------------------------------------------------------------
+# --- colours --------------------------------------------------------------------------------------
 
 
 def test_what_is_transparent_becomes_white_and_not_the_colour_hidden_there() -> None:
     layer = Image.new("RGBA", (3, 1))
     layer.putdata([(255, 0, 0, 0), (255, 0, 0, 255), (255, 0, 0, 128)])
-    for data in (encoded(layer, "PNG"), encoded(layer, "WEBP", lossless=True, exact=True), encoded(layer, "TIFF")):
+    for data in (
+        encoded(layer, "PNG"),
+        encoded(layer, "WEBP", lossless=True, exact=True),
+        encoded(layer, "TIFF"),
+    ):
         picture = open_image(data)
         assert picture.getpixel((0, 0)) == (255, 255, 255)
         assert picture.getpixel((1, 0)) == (255, 0, 0)
@@ -170,7 +190,9 @@ def test_a_palettes_transparent_colour_becomes_white(format: str) -> None:
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (0, 0, 255)]
 
 
-@pytest.mark.parametrize(("mode", "key", "other"), [("RGB", (255, 0, 0), (0, 0, 255)), ("L", 90, 20)])
+@pytest.mark.parametrize(
+    ("mode", "key", "other"), [("RGB", (255, 0, 0), (0, 0, 255)), ("L", 90, 20)]
+)
 def test_a_png_colour_that_counts_as_transparent_becomes_white(
     mode: str, key: int | tuple[int, int, int], other: int | tuple[int, int, int]
 ) -> None:
@@ -220,10 +242,20 @@ def test_colours_of_sixteen_bits_are_scaled_and_not_clipped() -> None:
     rows = b"".join(b"\0" + struct.pack(">HHH", 65535, 32768, 257) * 4 for _ in range(4))
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    data = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     assert near(open_image(data).getpixel((1, 1)), (255, 128, 1), 1)
 
 
@@ -250,7 +282,7 @@ def test_an_even_floating_point_picture_is_read() -> None:
     assert open_image(Image.new("F", (4, 4), 12.5)).size == (4, 4)
 
 
-# --- large photos -----------------------------------------------------------------------------------------------------
+# --- large photos ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -259,13 +291,18 @@ def large() -> bytes:
     y, x = np.mgrid[0:3000, 0:4000].astype(np.float32)
     light = np.stack([x / 4000, y / 3000, 0.5 + 0.5 * np.sin(x / 150) * np.cos(y / 200)], axis=2)
     grain = np.random.default_rng(0).normal(0, 0.02, (3000, 4000, 1))
-    return encoded(Image.fromarray((np.clip(light + grain, 0, 1) * 255).astype(np.uint8)), "JPEG", quality=88)
+    return encoded(
+        Image.fromarray((np.clip(light + grain, 0, 1) * 255).astype(np.uint8)), "JPEG", quality=88
+    )
 
 
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same(large: bytes) -> None:
     quick, full = open_image(large, size=(260, 260)), open_image(large)
     assert full.size == (4000, 3000) and quick.size == (500, 375)
-    squashed = [np.asarray(picture.resize((260, 260), Image.Resampling.BICUBIC, reducing_gap=3.0), float) for picture in (quick, full)]
+    squashed = [
+        np.asarray(picture.resize((260, 260), Image.Resampling.BICUBIC, reducing_gap=3.0), float)
+        for picture in (quick, full)
+    ]
     assert np.abs(squashed[0] - squashed[1]).mean() < 2
 
 
@@ -288,14 +325,18 @@ def a_picture(mode: str) -> Image.Image:
     y, x = np.mgrid[0:83, 0:117].astype(np.float32)
     if mode in ("I;16", "I", "F"):
         kinds = {"I;16": np.uint16, "I": np.int32, "F": np.float32}
-        return Image.fromarray((x * 400 + y * 7 - (0 if mode == "I;16" else 90)).astype(kinds[mode]))
+        return Image.fromarray(
+            (x * 400 + y * 7 - (0 if mode == "I;16" else 90)).astype(kinds[mode])
+        )
     layer = np.stack([x * 2, y * 3, 255 - x * 2, np.where(y < 30, 0, 200)], axis=2).astype(np.uint8)
     return Image.fromarray(layer).convert(mode)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "P", "1", "CMYK", "I;16", "I", "F"])
-def test_a_picture_converted_tile_by_tile_is_the_same(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_converted_tile_by_tile_is_the_same(
+    mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(a_picture(mode), "TIFF" if mode in ("CMYK", "I", "F") else "PNG", exif=exif)
@@ -303,45 +344,67 @@ def test_a_picture_converted_tile_by_tile_is_the_same(mode: str, orientation: in
     monkeypatch.setattr(images, "_TILE", 16)
     assert whole.size == ((117, 83) if orientation == 1 else (83, 117))
     np.testing.assert_array_equal(np.asarray(open_image(data)), np.asarray(whole))
-    np.testing.assert_array_equal(np.asarray(open_image(open_image(data))), np.asarray(whole), "turned once only")
+    np.testing.assert_array_equal(
+        np.asarray(open_image(open_image(data))), np.asarray(whole), "turned once only"
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "I;16", "I", "F"])
-def test_a_very_large_picture_comes_shrunk_and_looks_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_very_large_picture_comes_shrunk_and_looks_the_same(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = encoded(a_picture(mode), "TIFF" if mode in ("I", "F") else "PNG")
     whole = open_image(data)
     monkeypatch.setattr(images, "_TILE", 50)
     monkeypatch.setattr(images, "LARGE_PIXELS", 5000)
     shrunk = open_image(data, size=(13, 10))
     assert shrunk.size == (59, 42) and open_image(data).size == (117, 83)
-    squashed = [np.asarray(picture.resize((13, 10), Image.Resampling.BICUBIC, reducing_gap=3.0), float) for picture in (shrunk, whole)]
+    squashed = [
+        np.asarray(picture.resize((13, 10), Image.Resampling.BICUBIC, reducing_gap=3.0), float)
+        for picture in (shrunk, whole)
+    ]
     assert np.abs(squashed[0] - squashed[1]).mean() < 2
 
 
-def test_no_colour_hidden_in_transparency_comes_through_where_a_very_large_picture_is_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_colour_hidden_in_transparency_comes_through_where_a_very_large_picture_is_shrunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     layer = Image.new("RGBA", (60, 60), (255, 0, 0, 0))
     layer.paste((0, 0, 255, 255), (31, 0, 60, 60))
     monkeypatch.setattr(images, "_TILE", 16)
     monkeypatch.setattr(images, "LARGE_PIXELS", 100)
     red, green, blue = np.asarray(open_image(encoded(layer, "PNG"), size=(10, 10))).reshape(-1, 3).T
-    assert len(red) == 30 * 30 and set(blue) == {255} and (red == green).all()  # only white, blue and between them
+    assert (
+        len(red) == 30 * 30 and set(blue) == {255} and (red == green).all()
+    )  # only white, blue and between them
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read where Linux tells it")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak of memory is read where Linux tells it"
+)
 @pytest.mark.parametrize("mode", ["I;16", "RGBA"])
-def test_a_very_large_picture_takes_little_more_memory_than_its_pixels(mode: str, tmp_path: Path) -> None:
+def test_a_very_large_picture_takes_little_more_memory_than_its_pixels(
+    mode: str, tmp_path: Path
+) -> None:
     Image.new(mode, (5000, 5000)).save(tmp_path / "large.png", compress_level=1)
     code = (
-        "from pathlib import Path\nfrom captioner.data.images import open_image\n"
-        "def peak(): return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
-        "before = peak()\nopen_image('large.png', size=(260, 260))\nprint(peak() - before)"
+        "from pathlib import Path\nfrom captioner.data.images import open_image\ndef peak(): return"
+        " int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\nbefore ="
+        " peak()\nopen_image('large.png', size=(260, 260))\nprint(peak() - before)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert int(done.stdout) < 200_000  # kB; the pixels are 50 and 100 MB
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 def refusal(path: Path | str) -> str:
@@ -400,15 +463,21 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         ("print.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ],
 )
-def test_what_is_no_picture_is_refused_and_the_formats_are_named(name: str, content: bytes, tmp_path: Path) -> None:
+def test_what_is_no_picture_is_refused_and_the_formats_are_named(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     reason = refusal(path)
-    assert "not a picture of a known format" in reason and all(format in reason for format in (*FORMATS, "HEIC"))
+    assert "not a picture of a known format" in reason and all(
+        format in reason for format in (*FORMATS, "HEIC")
+    )
 
 
 @pytest.mark.parametrize("format", ["PPM", "TGA", "PCX", "ICO", "JPEG2000", "PSD"])
-def test_a_format_that_is_not_on_the_list_is_refused_though_pillow_reads_it(format: str, tmp_path: Path) -> None:
+def test_a_format_that_is_not_on_the_list_is_refused_though_pillow_reads_it(
+    format: str, tmp_path: Path
+) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(b"8BPS\0\1" + bytes(40) if format == "PSD" else encoded(two_halves(), format))
     assert "not a picture of a known format" in refusal(path)
@@ -431,8 +500,12 @@ def test_a_name_with_a_line_break_gives_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(20000, 20000), (10001, 10000), (2_000_000, 60)])
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # what captioner.data.images does, which pytest undoes
-def test_too_many_pixels_are_refused_before_any_is_decoded(size: tuple[int, int], tmp_path: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::PIL.Image.DecompressionBombWarning"
+)  # what captioner.data.images does, which pytest undoes
+def test_too_many_pixels_are_refused_before_any_is_decoded(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(png_claiming(*size))
     started = time.perf_counter()
@@ -470,20 +543,26 @@ def test_a_picture_opened_elsewhere_is_not_decoded_before_its_size_is_checked() 
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
-def test_a_heic_photo_without_its_decoder_names_the_extra(brand: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heic_photo_without_its_decoder_names_the_extra(
+    brand: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "IMG_0001.HEIC"
     path.write_bytes(struct.pack(">I", 24) + b"ftyp" + brand + bytes(40))
-    assert refusal(path) == "a HEIC photo: install its decoder with `pip install show-and-spell[heic]`"
+    assert (
+        refusal(path) == "a HEIC photo: install its decoder with `pip install show-and-spell[heic]`"
+    )
 
 
 def test_a_heic_photo_is_read_where_its_decoder_is_installed() -> None:
-    heif = pytest.importorskip("pillow_heif", reason="pillow-heif, the heic extra, is not installed")
+    heif = pytest.importorskip(
+        "pillow_heif", reason="pillow-heif, the heic extra, is not installed"
+    )
     heif.register_heif_opener()
     assert near(open_image(encoded(two_halves(), "HEIF", quality=95)).getpixel((5, 5)), RED, 15)
 
 
-# --- manners ----------------------------------------------------------------------------------------------------------
+# --- manners --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", ["picture", "half", "text", "empty", "bomb"])
@@ -504,14 +583,26 @@ def test_no_file_stays_open(content: str, tmp_path: Path) -> None:
         except ImageError:
             assert content != "picture"
         gc.collect()
-    assert [str(warning.message) for warning in noticed if warning.category is ResourceWarning] == []
+    assert [
+        str(warning.message) for warning in noticed if warning.category is ResourceWarning
+    ] == []
 
 
 def test_a_picture_of_ninety_megapixels_alarms_nobody(tmp_path: Path) -> None:
     (tmp_path / "wide.png").write_bytes(png_claiming(9500, 9500))
-    code = "from captioner.data.images import open_image\ntry: open_image('wide.png')\nexcept Exception as error: print(error)"
+    code = (
+        "from captioner.data.images import open_image\ntry: open_image('wide.png')\nexcept"
+        " Exception as error: print(error)"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "wide.png: damaged or cut short" in done.stdout and done.stderr == ""
 
 
@@ -520,7 +611,10 @@ def test_threads_open_pictures_at_once() -> None:
 
     def work() -> None:
         for _ in range(10):
-            if open_image(data, size=(75, 75)).size != (100, 75) or open_image(data).size != (400, 300):
+            if open_image(data, size=(75, 75)).size != (100, 75) or open_image(data).size != (
+                400,
+                300,
+            ):
                 failures.append(1)
 
     threads = [threading.Thread(target=work) for _ in range(4)]

@@ -22,12 +22,16 @@ Step = Callable[[Tensor, State, State], tuple[Tensor, State]]
 
 
 def markov(memory: Tensor) -> Step:
-    """A step in which a word depends on the one before and on how many there were; one table (V, V) for each image."""
+    """A step in which a word depends on the one before and on how many there were; one table (V, V)
+    for each image.
+    """
 
     def step(words: Tensor, state: State, tables: State) -> tuple[Tensor, State]:
         images = torch.arange(words.shape[0]).unsqueeze(1)  # (B, 1)
         (count,) = state  # (B, K)
-        rolled = tables[0][images, words] + 0.1 * torch.sin(count.unsqueeze(-1) + torch.arange(memory.shape[-1]))
+        rolled = tables[0][images, words] + 0.1 * torch.sin(
+            count.unsqueeze(-1) + torch.arange(memory.shape[-1])
+        )
         return rolled.log_softmax(dim=-1), (count + 1,)
 
     return step
@@ -35,13 +39,21 @@ def markov(memory: Tensor) -> Step:
 
 def table(seed: int, images: int = 1, vocabulary: int = 6, spread: float = 2.0) -> Tensor:
     """Random logits (B, V, V)."""
-    return spread * torch.randn(images, vocabulary, vocabulary, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return spread * torch.randn(
+        images,
+        vocabulary,
+        vocabulary,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
 
 
 def padded(logits: Tensor, vocabulary: int) -> Tensor:
     """The same over a larger vocabulary whose new words never come: room for a wide beam."""
     extra = vocabulary - logits.shape[-1]
-    return torch.nn.functional.pad(torch.nn.functional.pad(logits, (0, extra), value=-torch.inf), (0, 0, 0, extra))
+    return torch.nn.functional.pad(
+        torch.nn.functional.pad(logits, (0, extra), value=-torch.inf), (0, 0, 0, extra)
+    )
 
 
 def begin(images: int) -> State:
@@ -51,15 +63,21 @@ def begin(images: int) -> State:
 def log_probs_after(logits: Tensor, before: tuple[int, ...]) -> Tensor:
     """What `markov` says of the next word (V,), in one image."""
     word = before[-1] if before else START
-    return (logits[word] + 0.1 * torch.sin(len(before) + torch.arange(logits.shape[-1]))).log_softmax(dim=-1)
+    return (
+        logits[word] + 0.1 * torch.sin(len(before) + torch.arange(logits.shape[-1]))
+    ).log_softmax(dim=-1)
 
 
 def every_sentence(logits: Tensor, max_length: int) -> list[tuple[tuple[int, ...], float, bool]]:
-    """All sentences of WORDS, of one at least, with their log-probability, and whether they end; those of max_length words do not."""
+    """All sentences of WORDS, of one at least, with their log-probability, and whether they end;
+    those of max_length words do not.
+    """
     found = []
     for length in range(1, max_length + 1):
         for ids in itertools.product(WORDS, repeat=length):
-            total = sum(float(log_probs_after(logits, ids[:place])[word]) for place, word in enumerate(ids))
+            total = sum(
+                float(log_probs_after(logits, ids[:place])[word]) for place, word in enumerate(ids)
+            )
             if length < max_length:
                 found.append((ids, total + float(log_probs_after(logits, ids)[END]), True))
             else:
@@ -68,11 +86,16 @@ def every_sentence(logits: Tensor, max_length: int) -> list[tuple[tuple[int, ...
 
 
 def search(logits: Tensor, **options: object) -> list[list[Hypothesis]]:
-    arguments: dict[str, object] = {"start": START, "end": END, "forbidden": (START, UNKNOWN), "max_length": 4} | options
+    arguments: dict[str, object] = {
+        "start": START,
+        "end": END,
+        "forbidden": (START, UNKNOWN),
+        "max_length": 4,
+    } | options
     return beam_search(markov(logits), begin(len(logits)), (logits,), **arguments)  # type: ignore[arg-type]
 
 
-# --- beam search ------------------------------------------------------------------------------------------------------
+# --- beam search ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=60)
@@ -96,8 +119,18 @@ def test_a_beam_wide_enough_for_all_finds_every_sentence_in_order(
         key=lambda sentence: (not sentence[3], -sentence[2]),
     )
     wide = len(ranked)
-    mask = None if once is None else torch.isin(torch.arange(wide + 10), torch.tensor(once, dtype=torch.long))
-    (found,) = search(padded(logits, wide + 10), beam_size=wide, max_length=max_length, length_penalty=penalty, once=mask)
+    mask = (
+        None
+        if once is None
+        else torch.isin(torch.arange(wide + 10), torch.tensor(once, dtype=torch.long))
+    )
+    (found,) = search(
+        padded(logits, wide + 10),
+        beam_size=wide,
+        max_length=max_length,
+        length_penalty=penalty,
+        once=mask,
+    )
     assert len(found) == len(ranked)
     for hypothesis, (_, total, score, _) in zip(found, ranked, strict=True):
         assert hypothesis.log_prob == pytest.approx(total, abs=1e-4)
@@ -108,7 +141,9 @@ def test_a_beam_wide_enough_for_all_finds_every_sentence_in_order(
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), beam=st.integers(1, 3), penalty=st.sampled_from([0.0, 0.9]))
-def test_every_hypothesis_has_the_probability_of_its_sentence(seed: int, beam: int, penalty: float) -> None:
+def test_every_hypothesis_has_the_probability_of_its_sentence(
+    seed: int, beam: int, penalty: float
+) -> None:
     logits = table(seed)
     clean = logits.clone()
     clean[..., [START, UNKNOWN]] = -torch.inf
@@ -117,10 +152,14 @@ def test_every_hypothesis_has_the_probability_of_its_sentence(seed: int, beam: i
     for hypothesis in found:
         ids = hypothesis.ids
         path = [*ids, END] if len(ids) < 4 else list(ids)
-        total = sum(float(log_probs_after(logits[0], ids[:place])[word]) for place, word in enumerate(path))
+        total = sum(
+            float(log_probs_after(logits[0], ids[:place])[word]) for place, word in enumerate(path)
+        )
         assert hypothesis.log_prob == pytest.approx(total, abs=1e-4)
         assert hypothesis.score == pytest.approx(total / (len(ids) + 1) ** penalty, abs=1e-4)
-    assert [h.score for h in found if len(h.ids) < 4] == sorted((h.score for h in found if len(h.ids) < 4), reverse=True)
+    assert [h.score for h in found if len(h.ids) < 4] == sorted(
+        (h.score for h in found if len(h.ids) < 4), reverse=True
+    )
 
 
 @settings(max_examples=60)
@@ -134,7 +173,9 @@ def test_a_beam_of_one_is_greedy(seed: int, max_length: int) -> None:
         if int(likely.argmax()) == END:
             break
         ids = (*ids, int(likely.argmax()))
-    assert [hypothesis.ids for hypothesis in search(logits, beam_size=1, max_length=max_length)[0]] == [ids]
+    assert [
+        hypothesis.ids for hypothesis in search(logits, beam_size=1, max_length=max_length)[0]
+    ] == [ids]
 
 
 def test_a_wider_beam_finds_what_greedy_misses() -> None:
@@ -154,7 +195,9 @@ def test_a_batch_gives_what_its_images_give_alone(seed: int, beam: int, penalty:
     logits = table(seed, images=5, spread=3.0)
     together = search(logits, beam_size=beam, max_length=6, length_penalty=penalty)
     for image, found in enumerate(together):
-        (alone,) = search(logits[image : image + 1], beam_size=beam, max_length=6, length_penalty=penalty)
+        (alone,) = search(
+            logits[image : image + 1], beam_size=beam, max_length=6, length_penalty=penalty
+        )
         assert [h.ids for h in alone] == [h.ids for h in found]
         assert [h.score for h in alone] == pytest.approx([h.score for h in found], abs=1e-5)
 
@@ -165,7 +208,9 @@ def test_a_forbidden_word_is_never_emitted_however_likely(seed: int, beam: int) 
     logits = table(seed, images=3)
     logits[..., [START, UNKNOWN]] += 20
     for found in search(logits, beam_size=beam):
-        assert found and not {START, UNKNOWN, END} & {word for hypothesis in found for word in hypothesis.ids}
+        assert found and not {START, UNKNOWN, END} & {
+            word for hypothesis in found for word in hypothesis.ids
+        }
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -188,16 +233,23 @@ def test_a_sentence_that_ends_comes_before_one_that_does_not() -> None:
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), beam=st.integers(1, 3), max_length=st.integers(1, 3))
-def test_no_sentence_is_empty_however_likely_the_end_is_at_once(seed: int, beam: int, max_length: int) -> None:
+def test_no_sentence_is_empty_however_likely_the_end_is_at_once(
+    seed: int, beam: int, max_length: int
+) -> None:
     logits = table(seed, images=2)
     logits[:, START, END] += 20
-    assert all(hypothesis.ids for found in search(logits, beam_size=beam, max_length=max_length) for hypothesis in found)
+    assert all(
+        hypothesis.ids
+        for found in search(logits, beam_size=beam, max_length=max_length)
+        for hypothesis in found
+    )
     ids, _ = sampled(logits, num_samples=5, max_length=max_length, generator=seeded(seed))
     assert (ids[..., 0] != END).all()
 
 
 def test_a_finished_sentence_takes_no_place_in_the_beam() -> None:
-    # Ending after word 5 has 0.5; two other words have 0.3 and 0.2 there and both end for sure one word later.
+    # Ending after word 5 has 0.5; two other words have 0.3 and 0.2 there and both end for sure one
+    # word later.
     probabilities = torch.full((6, 6), 1e-9)
     probabilities[START, 5] = 1.0
     probabilities[5, [END, 3, 4]] = torch.tensor([0.5, 0.3, 0.2])
@@ -209,7 +261,10 @@ def test_a_finished_sentence_takes_no_place_in_the_beam() -> None:
 def test_a_higher_length_penalty_prefers_longer_sentences() -> None:
     lengths = []
     for penalty in (0.0, 0.9, 2.0):
-        found = [search(table(seed), beam_size=3, max_length=8, length_penalty=penalty)[0][0] for seed in range(40)]
+        found = [
+            search(table(seed), beam_size=3, max_length=8, length_penalty=penalty)[0][0]
+            for seed in range(40)
+        ]
         lengths.append(sum(len(hypothesis.ids) for hypothesis in found))
     assert lengths[0] < lengths[1] < lengths[2]
 
@@ -222,11 +277,16 @@ def test_states_follow_their_sentences_when_beams_change_places() -> None:
     def step(words: Tensor, state: State, memory: State) -> tuple[Tensor, State]:
         (history,) = state  # (B, K, T)
         if history.shape[-1]:
-            assert torch.equal(history[..., -1] // vocabulary, torch.arange(len(words)).unsqueeze(1).expand_as(words) + memory[0][:, :1])
+            assert torch.equal(
+                history[..., -1] // vocabulary,
+                torch.arange(len(words)).unsqueeze(1).expand_as(words) + memory[0][:, :1],
+            )
         images = (memory[0][:, :1] + torch.arange(len(words)).unsqueeze(1)) * vocabulary
         scores = logits[torch.arange(len(words)).unsqueeze(1), words]
         history = torch.cat([history, (images + words).unsqueeze(-1)], dim=-1)
-        seen = torch.stack([(history % vocabulary == word).any(dim=-1) for word in range(vocabulary)], dim=-1)
+        seen = torch.stack(
+            [(history % vocabulary == word).any(dim=-1) for word in range(vocabulary)], dim=-1
+        )
         seen[..., END] = False
         return scores.masked_fill(seen, -50.0).log_softmax(-1), (history,)
 
@@ -236,7 +296,9 @@ def test_states_follow_their_sentences_when_beams_change_places() -> None:
     )  # fmt: skip
     for group in found:
         for hypothesis in group:
-            assert len(set(hypothesis.ids)) == len(hypothesis.ids), "a word came twice though its own history forbade it"
+            assert len(set(hypothesis.ids)) == len(hypothesis.ids), (
+                "a word came twice though its own history forbade it"
+            )
 
 
 @pytest.mark.parametrize("wrong", [{"beam_size": 0}, {"max_length": 0}])
@@ -246,21 +308,32 @@ def test_a_search_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
 
 
 def test_a_beam_wider_than_the_vocabulary_is_refused() -> None:
-    with pytest.raises(UserError, match="a beam of 4 is more than the 3 words there are: lower --beam-size"):
+    with pytest.raises(
+        UserError, match="a beam of 4 is more than the 3 words there are: lower --beam-size"
+    ):
         search(table(0), beam_size=4)
 
 
 def test_trees_of_tensors_keep_their_shape() -> None:
     tree = (torch.ones(1), [torch.zeros(2), (torch.ones(3),)])
     doubled = map_tree(lambda leaf: leaf * 2, tree)
-    assert isinstance(doubled[1], list) and isinstance(doubled[1][1], tuple) and doubled[1][1][0].tolist() == [2, 2, 2]
+    assert (
+        isinstance(doubled[1], list)
+        and isinstance(doubled[1][1], tuple)
+        and doubled[1][1][0].tolist() == [2, 2, 2]
+    )
 
 
-# --- sampling ---------------------------------------------------------------------------------------------------------
+# --- sampling -------------------------------------------------------------------------------------
 
 
 def sampled(logits: Tensor, **options: object) -> tuple[Tensor, Tensor]:
-    arguments: dict[str, object] = {"start": START, "end": END, "forbidden": (START, UNKNOWN), "max_length": 3} | options
+    arguments: dict[str, object] = {
+        "start": START,
+        "end": END,
+        "forbidden": (START, UNKNOWN),
+        "max_length": 3,
+    } | options
     return sample(markov(logits), begin(len(logits)), (logits,), **arguments)  # type: ignore[arg-type]
 
 
@@ -270,7 +343,9 @@ def seeded(seed: int) -> torch.Generator:
 
 def test_the_same_seed_draws_the_same_sentences_and_another_does_not() -> None:
     logits = table(4, images=3)
-    first, again, other = (sampled(logits, num_samples=50, generator=seeded(seed))[0] for seed in (1, 1, 2))
+    first, again, other = (
+        sampled(logits, num_samples=50, generator=seeded(seed))[0] for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert first.shape != other.shape or not torch.equal(first, other)
 
@@ -286,11 +361,20 @@ def test_sentences_are_drawn_as_often_as_they_are_probable() -> None:
         sentence = tuple(row[: row.index(END)] if END in row else row)
         counts[sentence] = counts.get(sentence, 0) + 1
     not_empty = 1 - math.exp(log_probs_after(logits[0], ())[END])
-    expected = {sentence: drawn * math.exp(total) / not_empty for sentence, total, _ in every_sentence(logits[0], 3)}
-    assert counts.keys() <= expected.keys() and sum(expected.values()) == pytest.approx(drawn, rel=1e-6)
-    squares = sum((counts.get(sentence, 0) - mean) ** 2 / mean for sentence, mean in expected.items())
+    expected = {
+        sentence: drawn * math.exp(total) / not_empty
+        for sentence, total, _ in every_sentence(logits[0], 3)
+    }
+    assert counts.keys() <= expected.keys() and sum(expected.values()) == pytest.approx(
+        drawn, rel=1e-6
+    )
+    squares = sum(
+        (counts.get(sentence, 0) - mean) ** 2 / mean for sentence, mean in expected.items()
+    )
     freedom = len(expected) - 1
-    assert squares < freedom + 5 * math.sqrt(2 * freedom), "further from the expected counts than chance would have it"
+    assert squares < freedom + 5 * math.sqrt(2 * freedom), (
+        "further from the expected counts than chance would have it"
+    )
 
 
 def test_log_probabilities_are_those_of_the_model_whatever_the_temperature() -> None:
@@ -299,7 +383,9 @@ def test_log_probabilities_are_those_of_the_model_whatever_the_temperature() -> 
     known = {ids: total for ids, total, _ in every_sentence(logits[0], 3)}
     ids, totals = sampled(logits, num_samples=200, temperature=0.5, top_p=0.9, generator=seeded(3))
     for row, total in zip(ids[0].tolist(), totals[0].tolist(), strict=True):
-        assert total == pytest.approx(known[tuple(row[: row.index(END)] if END in row else row)], abs=1e-4)
+        assert total == pytest.approx(
+            known[tuple(row[: row.index(END)] if END in row else row)], abs=1e-4
+        )
 
 
 def test_nothing_but_the_end_follows_the_end() -> None:
@@ -319,24 +405,44 @@ def frequencies(temperature: float, top_p: float, count: int = 40_000) -> Tensor
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_the_temperature_is_the_power_that_probabilities_are_taken_to(temperature: float) -> None:
     wanted = PROBABILITIES ** (1 / temperature)
-    torch.testing.assert_close(frequencies(temperature, 1.0), wanted / wanted.sum(), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        frequencies(temperature, 1.0), wanted / wanted.sum(), atol=0.01, rtol=0
+    )
 
 
-@pytest.mark.parametrize(("top_p", "kept"), [(0.01, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (0.9, 3), (0.96, 4), (1.0, 5)])
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [(0.01, 1), (0.5, 1), (0.51, 2), (0.75, 2), (0.76, 3), (0.9, 3), (0.96, 4), (1.0, 5)],
+)
 def test_only_the_likeliest_words_that_reach_top_p_are_drawn(top_p: float, kept: int) -> None:
     wanted = torch.where(torch.arange(5) < kept, PROBABILITIES, 0)
     torch.testing.assert_close(frequencies(1.0, top_p), wanted / wanted.sum(), atol=0.01, rtol=0)
 
 
-@given(st.lists(st.floats(-8, 8), min_size=2, max_size=12), st.floats(0.05, 0.999), st.integers(0, 1000))
-def test_a_word_outside_the_nucleus_is_never_drawn(scores: list[float], top_p: float, seed: int) -> None:
+@given(
+    st.lists(st.floats(-8, 8), min_size=2, max_size=12),
+    st.floats(0.05, 0.999),
+    st.integers(0, 1000),
+)
+def test_a_word_outside_the_nucleus_is_never_drawn(
+    scores: list[float], top_p: float, seed: int
+) -> None:
     log_probs = torch.tensor([scores], dtype=torch.float64).log_softmax(dim=-1)
     word = int(draw(log_probs, 1.0, top_p, seeded(seed)))
     likelier = log_probs.exp()[log_probs > log_probs[0, word]].sum()
     assert likelier < top_p + 1e-9
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.1}, {"num_samples": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"num_samples": 0},
+    ],
+)
 def test_values_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="need temperature > 0"):
         sampled(table(0), **wrong)

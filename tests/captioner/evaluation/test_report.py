@@ -38,10 +38,12 @@ PERFECT = {str(number): captions[0] for number, captions in REFERENCES.items()}
 
 
 def judged(captions: dict[str, str] = PERFECT, **options: Any) -> Report:
-    return judge(captions, examples(), data="small.json", split="test", decoding="beam 3", **options)
+    return judge(
+        captions, examples(), data="small.json", split="test", decoding="beam 3", **options
+    )
 
 
-# --- scores and report ------------------------------------------------------------------------------------------------
+# --- scores and report ----------------------------------------------------------------------------
 
 
 def test_captions_that_repeat_a_reference_score_the_most_there_is() -> None:
@@ -73,8 +75,15 @@ def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
         "data", "split", "decoding", "tokeniser", "images", "values", "intervals", "matches", "totals",
         "prediction_length", "reference_length", "length_ratio", "distinct_captions", "missing_images", "nltk_bleu", "left_out",
     }  # fmt: skip
-    assert report["values"]["bleu_4"] == pytest.approx(1) and report["images"] == 4 and report["split"] == "test"
-    assert report["matches"] == report["totals"] and report["totals"][0] == report["prediction_length"] == 29
+    assert (
+        report["values"]["bleu_4"] == pytest.approx(1)
+        and report["images"] == 4
+        and report["split"] == "test"
+    )
+    assert (
+        report["matches"] == report["totals"]
+        and report["totals"][0] == report["prediction_length"] == 29
+    )
     assert report["length_ratio"] == 1 and report["missing_images"] == 0
     assert report["nltk_bleu"] == {f"bleu_{order}": pytest.approx(1) for order in (1, 2, 3, 4)}
     low, high = report["intervals"]["cider_d"]
@@ -82,13 +91,28 @@ def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
 
 
 def test_a_subset_is_called_one_at_the_top() -> None:
-    report = judge(PERFECT, examples()[:3], data="small.json", split="test", decoding="d", missing=1, bootstrap=0)
-    assert str(report).splitlines()[0] == "small.json, split test: SUBSET, 3 of 4 images: 1 without a caption"
+    report = judge(
+        PERFECT,
+        examples()[:3],
+        data="small.json",
+        split="test",
+        decoding="d",
+        missing=1,
+        bootstrap=0,
+    )
+    assert (
+        str(report).splitlines()[0]
+        == "small.json, split test: SUBSET, 3 of 4 images: 1 without a caption"
+    )
 
 
-def test_captions_shorter_than_four_words_cost_by_nltks_definition_and_not_by_coco_captions() -> None:
+def test_captions_shorter_than_four_words_cost_by_nltks_definition_and_not_by_coco_captions() -> (
+    None
+):
     short = judged(PERFECT | {"1": "A brown dog"}, bootstrap=0)
-    assert short.nltk["bleu_3"] == pytest.approx(short.scores.values["bleu_3"])  # three words are one 3-gram
+    assert short.nltk["bleu_3"] == pytest.approx(
+        short.scores.values["bleu_3"]
+    )  # three words are one 3-gram
     assert short.nltk["bleu_4"] < 0.99 * short.scores.values["bleu_4"]
 
 
@@ -108,13 +132,15 @@ def test_two_photos_of_one_id_cannot_be_judged() -> None:
         judge(PERFECT, twice, data="d", split="s", decoding="b")
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------
+# --- splits ---------------------------------------------------------------------------------------
 
 
 def test_the_test_split_is_judged_where_the_file_names_splits_and_else_everything() -> None:
     named = Dataset("d", examples("train", "val", "test", "test"), has_splits=True)
     unnamed = Dataset("d", examples("train", "val", "train", "train"))
-    assert [e.image_id for e in choose_split(named, None)[0]] == [42, "holiday"] and choose_split(named, None)[1] == "test"
+    assert [e.image_id for e in choose_split(named, None)[0]] == [42, "holiday"] and choose_split(
+        named, None
+    )[1] == "test"
     assert len(choose_split(unnamed, None)[0]) == 4 and choose_split(unnamed, None)[1] == "all"
     assert [e.image_id for e in choose_split(named, "val")[0]] == [2]
     assert len(choose_split(named, "all")[0]) == 4
@@ -122,12 +148,14 @@ def test_the_test_split_is_judged_where_the_file_names_splits_and_else_everythin
 
 def test_a_split_that_is_not_there_is_refused_and_those_that_are_named() -> None:
     with pytest.raises(UserError, match=r"'d' has no split 'test' \(it has train 3, val 1\)"):
-        choose_split(Dataset("d", examples("train", "train", "val", "train"), has_splits=True), None)
+        choose_split(
+            Dataset("d", examples("train", "train", "val", "train"), has_splits=True), None
+        )
     with pytest.raises(UserError, match="its format names no splits: use --split all"):
         choose_split(Dataset("d", examples("train", "val")), "val")
 
 
-# --- references in plain text -----------------------------------------------------------------------------------------
+# --- references in plain text ---------------------------------------------------------------------
 
 
 def text_references(tmp_path: Path, text: str, name: str = "references.txt") -> Dataset:
@@ -165,18 +193,26 @@ def test_a_line_without_a_reference_is_named(tmp_path: Path) -> None:
         ]}),
     ],
 )  # fmt: skip
-def test_references_in_the_fields_formats_are_not_taken_for_plain_text_whatever_the_files_name(text: str, tmp_path: Path) -> None:
-    found = [(example.image_id, example.captions) for example in text_references(tmp_path, text).examples]
+def test_references_in_the_fields_formats_are_not_taken_for_plain_text_whatever_the_files_name(
+    text: str, tmp_path: Path
+) -> None:
+    found = [
+        (example.image_id, example.captions) for example in text_references(tmp_path, text).examples
+    ]
     assert found == [(1, ("A dog runs", "The dog runs")), (2, ("A cat sleeps",))]
 
 
-@pytest.mark.parametrize(("name", "said"), [("r.csv", "must name the columns"), ("r.json", "no known format")])
-def test_a_file_that_should_be_something_else_is_not_taken_for_plain_text(name: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"), [("r.csv", "must name the columns"), ("r.json", "no known format")]
+)
+def test_a_file_that_should_be_something_else_is_not_taken_for_plain_text(
+    name: str, said: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=said):
         text_references(tmp_path, "a dog, running\n" if name == "r.csv" else "a dog\n", name)
 
 
-# --- two captioners ---------------------------------------------------------------------------------------------------
+# --- two captioners -------------------------------------------------------------------------------
 
 
 def test_a_comparison_shows_both_the_differences_and_how_likely_chance_is() -> None:
@@ -185,7 +221,9 @@ def test_a_comparison_shows_both_the_differences_and_how_likely_chance_is() -> N
     found = json.loads(json.dumps(comparison.as_json()))
     assert found["test"] == "paired bootstrap over images, two-sided"
     for name, value in found["first"]["values"].items():
-        assert found["differences"][name]["difference"] == pytest.approx(found["second"]["values"][name] - value)
+        assert found["differences"][name]["difference"] == pytest.approx(
+            found["second"]["values"][name] - value
+        )
         assert 0 < found["differences"][name]["p_value"] <= 1
     text = str(comparison)
     assert "B - A" in text and "p: paired bootstrap over images, two-sided, 200 draws" in text
@@ -202,7 +240,7 @@ def test_without_resamples_a_comparison_has_no_p_values() -> None:
     assert "bootstrap" not in str(comparison) and "interval" not in str(comparison)
 
 
-# --- METEOR and SPICE -------------------------------------------------------------------------------------------------
+# --- METEOR and SPICE -----------------------------------------------------------------------------
 
 TOKENS = [[["a", "dog", "runs"]], [["two", "cats", "sleep"]]]
 
@@ -211,24 +249,38 @@ def test_without_java_meteor_and_spice_are_left_out_and_said_so() -> None:
     needs_extra = importlib.util.find_spec("pycocoevalcap") is None
     wanted = "needs the extra" if needs_extra else "needs Java, which is not installed"
     scores, missing = java_scores([group[0] for group in TOKENS], TOKENS)
-    assert scores == {} and missing.keys() == {"meteor", "spice"} and all(reason.startswith(wanted) for reason in missing.values())
+    assert (
+        scores == {}
+        and missing.keys() == {"meteor", "spice"}
+        and all(reason.startswith(wanted) for reason in missing.values())
+    )
 
 
 def test_without_the_extra_meteor_and_spice_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocoevalcap", None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     scores, missing = java_scores([group[0] for group in TOKENS], TOKENS)
-    assert scores == {} and set(missing.values()) == {"needs the extra: pip install show-and-spell[metrics]"}
+    assert scores == {} and set(missing.values()) == {
+        "needs the extra: pip install show-and-spell[metrics]"
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("with_java")
-def test_where_java_is_there_meteor_is_computed_for_any_choice_of_images_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_java_is_there_meteor_is_computed_for_any_choice_of_images_whatever_the_locale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name in ("LC_ALL", "LANG"):
         monkeypatch.setenv(name, "de_DE.UTF-8")
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.country=US")
     predictions = [
-        text.split() for text in ("a dog runs in the snow", "two kids playing ball in a park", "a cat", "the boats are on a lake")
+        text.split()
+        for text in (
+            "a dog runs in the snow",
+            "two kids playing ball in a park",
+            "a cat",
+            "the boats are on a lake",
+        )
     ]
     references = [[tokenize(caption) for caption in group] for group in REFERENCES.values()]
     scores, missing = java_scores(predictions, references)
@@ -236,7 +288,9 @@ def test_where_java_is_there_meteor_is_computed_for_any_choice_of_images_whateve
     assert os.environ["JAVA_TOOL_OPTIONS"].count("user.language=en") == 1
     assert scores["meteor"](np.array([1])) == 1  # it is one of its references
     chosen = [3, 0, 1]
-    alone, _ = java_scores([predictions[image] for image in chosen], [references[image] for image in chosen])
+    alone, _ = java_scores(
+        [predictions[image] for image in chosen], [references[image] for image in chosen]
+    )
     value = scores["meteor"](np.array(chosen))
     assert 0.1 < value < 0.9 and value == pytest.approx(alone["meteor"](np.arange(3)), abs=1e-12)
 
@@ -247,7 +301,9 @@ def test_meteor_of_nothing_matched_or_nothing_there_is_zero() -> None:
 
 
 @pytest.mark.usefixtures("with_java")
-def test_a_java_program_that_dies_leaves_its_metric_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_java_program_that_dies_leaves_its_metric_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from pycocoevalcap.meteor.meteor import Meteor
 
     def die(self: object) -> None:

@@ -1,4 +1,6 @@
-"""`captioner caption` over folders: which photos, what becomes of captions that are there, what is said, how it stops."""
+"""`captioner caption` over folders: which photos, what becomes of captions that are there, what is
+said, how it stops.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,16 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_summary_says_what_became_of_every_photo_and_how_fast(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_the_summary_says_what_became_of_every_photo_and_how_fast(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
     assert code == 1
     last = err.splitlines()[-1]
-    assert last.startswith(f"captioner: captioned 5, skipped 0, failed 1 (1 {BAD}); ") and "photos/s, " in last
+    assert (
+        last.startswith(f"captioner: captioned 5, skipped 0, failed 1 (1 {BAD}); ")
+        and "photos/s, " in last
+    )
     code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
     assert code == 1
     assert f"captioned 0, skipped 5, failed 1 (1 {BAD})" in err.splitlines()[-1]
@@ -40,7 +47,9 @@ def test_the_summary_says_what_became_of_every_photo_and_how_fast(caption: Run, 
 
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
-def test_a_folder_that_grew_gets_only_its_new_photos_captioned(format: str, caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_folder_that_grew_gets_only_its_new_photos_captioned(
+    format: str, caption: Run, photos: Path, tmp_path: Path
+) -> None:
     (photos / "bad.jpg").unlink()
     late = (photos / "0.jpg").rename(tmp_path / "late.jpg")
     assert caption(photos, "--format", format, "--output", tmp_path / "rows")[0] == 0
@@ -56,7 +65,11 @@ def test_a_list_of_photos_is_read_from_a_file_and_from_standard_input(
     caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [str(photos / "3.jpeg"), str(photos / "1.PNG"), "nowhere.jpg", str(photos / "3.jpeg")]
-    listed = {"lines": "\r\n".join(names), "marked": "\ufeff" + "\n\n".join(names) + "\n", "zeros": "\0".join(names)}
+    listed = {
+        "lines": "\r\n".join(names),
+        "marked": "\ufeff" + "\n\n".join(names) + "\n",
+        "zeros": "\0".join(names),
+    }
     for text in listed.values():
         (tmp_path / "list").write_bytes(text.encode())
         code, out, err = caption("--from-file", tmp_path / "list")
@@ -67,11 +80,19 @@ def test_a_list_of_photos_is_read_from_a_file_and_from_standard_input(
         assert caption("--from-file", "-")[:2] == (1, out)
 
 
-def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     names = [str(photos / "0.jpg"), str(tmp_path / "nothere.jpg"), str(photos / "3.jpeg")]
     code, _, err = caption(*names, "--format", "jsonl", "--output", tmp_path / "rows")
-    assert code == 1 and f"{names[1]}: no such file\n" in err and "captioned 2, skipped 0, failed 1 " in err
-    assert [(row["path"], row["status"]) for row in rows(tmp_path / "rows")] == list(zip(names, ("ok", "error", "ok"), strict=True))
+    assert (
+        code == 1
+        and f"{names[1]}: no such file\n" in err
+        and "captioned 2, skipped 0, failed 1 " in err
+    )
+    assert [(row["path"], row["status"]) for row in rows(tmp_path / "rows")] == list(
+        zip(names, ("ok", "error", "ok"), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,16 +114,25 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(caption: R
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_said_before_anything_is_done(
-    arguments: tuple[str, ...], said: str, caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    said: str,
+    caption: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = caption(*(photos if argument == "PHOTOS" else argument for argument in arguments))
+    code, out, err = caption(
+        *(photos if argument == "PHOTOS" else argument for argument in arguments)
+    )
     assert (code, out) == (2, "")
     assert said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
-def test_an_output_called_minus_is_standard_output(caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_called_minus_is_standard_output(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert caption(photos / "0.jpg", "--output", "-") == caption(photos / "0.jpg")
@@ -122,9 +152,13 @@ def test_an_empty_list_is_an_error_and_not_an_empty_result(caption: Run, tmp_pat
     assert "names no photos" in caption("--from-file", tmp_path / "list")[2]
 
 
-def test_the_first_failure_stops_a_run_that_is_told_to_fail_fast(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_the_first_failure_stops_a_run_that_is_told_to_fail_fast(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     (photos / "bad.jpg").rename(photos / "2.bad.jpg")
-    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--fail-fast", "--batch-size", 1)
+    code, _, err = caption(
+        photos, "--format", "jsonl", "--output", tmp_path / "rows", "--fail-fast", "--batch-size", 1
+    )
     assert code == 1
     assert [row["status"] for row in rows(tmp_path / "rows")] == ["ok", "ok", "error"]
     assert "captioned 2, skipped 0, failed 1" in err
@@ -141,19 +175,39 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     (part,) = (path for path in tmp_path.iterdir() if path.suffix == ".part")
     *_, where, summary = err.splitlines()
     assert code == 1 and "captioned 2, skipped 0, failed 1" in summary
-    assert where == f"captioner: the new rows are in '{part}' so far: the same command goes on with them"
-    monkeypatch.setattr("captioner.jobs.pipeline.Captioner.caption_features", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert (
+        where
+        == f"captioner: the new rows are in '{part}' so far: the same command goes on with them"
+    )
+    monkeypatch.setattr(
+        "captioner.jobs.pipeline.Captioner.caption_features",
+        lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+    )
     code, _, err = caption(*command, "--existing", "overwrite")
     *_, where, summary, stopped = err.splitlines()
-    assert code == 130 and str(part) in where and "captioned 0, skipped 2, failed 1 " in summary and "interrupted" in stopped
+    assert (
+        code == 130
+        and str(part) in where
+        and "captioned 0, skipped 2, failed 1 " in summary
+        and "interrupted" in stopped
+    )
     assert (tmp_path / "rows").read_bytes() == before
     code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
-    assert code == 2 and f"'{part}' is what a run with --existing overwrite and other options than these has done so far" in err
+    assert (
+        code == 2
+        and f"'{part}' is what a run with --existing overwrite and other options than these has done so far"
+        in err
+    )
 
 
 @pytest.mark.parametrize(("presses", "written"), [(1, 3), (2, 1)])
 def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_one_does_not(
-    presses: int, written: int, caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    presses: int,
+    written: int,
+    caption: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write = RowFile.__call__
 
@@ -164,8 +218,12 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
                 signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(RowFile, "__call__", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands ignore the signal
-    code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 3)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background commands ignore the signal
+    code, _, err = caption(
+        photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 3
+    )
     summary, stopped = err.splitlines()
     assert (code, stopped) == (130, "captioner: interrupted; what was written so far is whole")
     assert len(rows(tmp_path / "rows")) == written
@@ -173,7 +231,9 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "rows"
     code, out, err = caption(photos, "--output", output, "--dry-run", "--model", "nowhere")
     assert code == 0
@@ -183,9 +243,17 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(caption: Run, photos
     code, out, err = caption(photos, "--output", output, "--dry-run")
     assert [line.split("\t")[0] for line in out.splitlines()] == [*["skip"] * 5, "caption"]
     assert "would caption 1, skip 5" in err
-    code, out, err = caption(photos / "0.jpg", photos / "no.jpg", photos / "bad.jpg", "--output", output, "--dry-run")
-    assert code == 1 and [line.split("\t")[0] for line in out.splitlines()] == ["skip", "fail", "caption"]
-    assert "no.jpg: no such file" in err and "would caption 1, skip 1, fail 1; nothing was done" in err
+    code, out, err = caption(
+        photos / "0.jpg", photos / "no.jpg", photos / "bad.jpg", "--output", output, "--dry-run"
+    )
+    assert code == 1 and [line.split("\t")[0] for line in out.splitlines()] == [
+        "skip",
+        "fail",
+        "caption",
+    ]
+    assert (
+        "no.jpg: no such file" in err and "would caption 1, skip 1, fail 1; nothing was done" in err
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no name holds a line break there")
@@ -196,7 +264,9 @@ def test_a_dry_run_names_photos_as_tsv_does_a_line_each(caption: Run, photos: Pa
     assert caption(photo)[1].split("\t")[0] == out.removesuffix("\n").split("\t")[1]
 
 
-def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, photos: Path) -> None:
+def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(
+    caption: Run, photos: Path
+) -> None:
     (photos / "bad.jpg").unlink()
     assert caption(photos, "--format", "sidecar")[0] == 0
     written = {path: path.read_bytes() for path in photos.glob("*.txt")}
@@ -216,29 +286,50 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(caption: Run, 
     assert not list(photos.glob(".*"))
 
 
-def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(caption: Run, photos: Path) -> None:
+def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(
+    caption: Run, photos: Path
+) -> None:
     (photos / "bad.jpg").unlink()
     (photos / "0.txt").mkdir()
     code, _, err = caption(photos, "--format", "sidecar", "--existing", "overwrite")
     assert code == 1
-    assert f"{photos / '0.jpg'}: its sidecar cannot be written (Is a directory)\n" in err and "captioned 4, skipped 0, failed 1 " in err
+    assert (
+        f"{photos / '0.jpg'}: its sidecar cannot be written (Is a directory)\n" in err
+        and "captioned 4, skipped 0, failed 1 " in err
+    )
     assert sum(path.is_file() for path in photos.glob("*.txt")) == 4 and not list(photos.glob(".*"))
 
 
-def test_a_sidecar_of_a_photo_that_can_no_longer_be_read_is_kept(caption: Run, photos: Path) -> None:
+def test_a_sidecar_of_a_photo_that_can_no_longer_be_read_is_kept(
+    caption: Run, photos: Path
+) -> None:
     (photos / "bad.txt").write_text("what it showed", encoding="utf-8")
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 1
     assert (photos / "bad.txt").read_text(encoding="utf-8") == "what it showed"
 
 
-def test_overwriting_gives_the_rows_that_the_new_settings_give(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_overwriting_gives_the_rows_that_the_new_settings_give(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
     caption(photos, "--format", "jsonl", "--output", tmp_path / "fresh", "--num-captions", 2)
-    caption(photos, "--format", "jsonl", "--output", tmp_path / "rows", "--num-captions", 2, "--existing", "overwrite")
+    caption(
+        photos,
+        "--format",
+        "jsonl",
+        "--output",
+        tmp_path / "rows",
+        "--num-captions",
+        2,
+        "--existing",
+        "overwrite",
+    )
     assert rows(tmp_path / "rows") == rows(tmp_path / "fresh")
 
 
-def test_hidden_folders_and_links_to_folders_are_not_looked_into(caption: Run, photos: Path) -> None:
+def test_hidden_folders_and_links_to_folders_are_not_looked_into(
+    caption: Run, photos: Path
+) -> None:
     (photos / ".thumbnails").mkdir()
     (photos / "0.jpg").rename(photos / ".thumbnails" / "0.jpg")
     (photos / "loop").symlink_to(photos)
@@ -262,51 +353,95 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
     assert caption(photos, "--recursive", "--dry-run")[0] == 1
     code, out, err = caption(photos, "--recursive")
     assert code == 1 and len(out.splitlines()) == 5
-    assert f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
+    assert (
+        f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
+    )
     assert "captioned 5, skipped 0, failed 1 (1 cannot look into the folder)" in err
-    code, out, err = caption(photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows")
-    assert code == 1 and "captioned 0, skipped 0, failed 1 " in err and not (tmp_path / "rows").exists()
+    code, out, err = caption(
+        photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows"
+    )
+    assert (
+        code == 1
+        and "captioned 0, skipped 0, failed 1 " in err
+        and not (tmp_path / "rows").exists()
+    )
     code, _, err = caption(photos / "locked")
     assert code == 1 and "cannot look into the folder (Permission denied)" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-@pytest.mark.parametrize(("target", "reason"), [("link", "Too many levels of symbolic links"), ("gone", "no such file")])
-def test_a_link_to_itself_or_to_nothing_is_one_failed_row(target: str, reason: str, caption: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "reason"), [("link", "Too many levels of symbolic links"), ("gone", "no such file")]
+)
+def test_a_link_to_itself_or_to_nothing_is_one_failed_row(
+    target: str, reason: str, caption: Run, photos: Path, tmp_path: Path
+) -> None:
     (photos / "bad.jpg").unlink()
     for ending in (".jpg", ""):
         (photos / f"link{ending}").symlink_to(photos / f"{target}{ending}")
     code, _, err = caption(photos, "--format", "jsonl", "--output", tmp_path / "rows")
     assert code == 1
-    assert f"{photos / 'link.jpg'}: {reason}\n" in err and "captioned 5, skipped 0, failed 1 " in err
-    assert rows(tmp_path / "rows")[-1] == {"path": str(photos / "link.jpg"), "status": "error", "error": reason}
+    assert (
+        f"{photos / 'link.jpg'}: {reason}\n" in err and "captioned 5, skipped 0, failed 1 " in err
+    )
+    assert rows(tmp_path / "rows")[-1] == {
+        "path": str(photos / "link.jpg"),
+        "status": "error",
+        "error": reason,
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/full")
 @pytest.mark.parametrize("form", ["tsv", "coco"])
-def test_a_device_can_be_written_to_and_one_that_is_full_ends_it(form: str, caption: Run, photos: Path) -> None:
+def test_a_device_can_be_written_to_and_one_that_is_full_ends_it(
+    form: str, caption: Run, photos: Path
+) -> None:
     assert caption(photos, "--output", "/dev/null", "--format", form)[0] == 1
     code, _, err = caption(photos, "--output", "/dev/full", "--format", form)
     assert code == 1
     *_, summary, stopped = err.splitlines()
-    assert stopped.startswith("captioner: the disk is full") and summary.startswith("captioner: captioned 0, skipped 0, failed ")
+    assert stopped.startswith("captioner: the disk is full") and summary.startswith(
+        "captioner: captioned 0, skipped 0, failed "
+    )
 
 
 def test_the_script_is_the_same_command(photos: Path, untrained: Path) -> None:
     script = Path(captioner.__file__).parents[1] / "scripts" / "caption_folder.py"
     environment = {**os.environ, "PYTHONPATH": str(script.parents[1])}
-    command = [sys.executable, str(script), str(photos / "0.jpg"), "--model", str(untrained), "--backend", "torch"]
+    command = [
+        sys.executable,
+        str(script),
+        str(photos / "0.jpg"),
+        "--model",
+        str(untrained),
+        "--backend",
+        "torch",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.startswith(f"{photos / '0.jpg'}\t") and done.stderr == ""
 
 
-def test_reasons_are_counted_without_what_is_the_photos_own(capsys: pytest.CaptureFixture[str]) -> None:
+def test_reasons_are_counted_without_what_is_the_photos_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     summary = Summary(captioned=3, skipped=2)
-    for error in (None, "damaged or cut short (3 bytes)", "damaged or cut short (4 bytes)", "no such file"):
+    for error in (
+        None,
+        "damaged or cut short (3 bytes)",
+        "damaged or cut short (4 bytes)",
+        "no such file",
+    ):
         summary.count(Path("a.jpg"), error)
-    assert str(summary).startswith("captioned 4, skipped 2, failed 3 (2 damaged or cut short; 1 no such file); ")
+    assert str(summary).startswith(
+        "captioned 4, skipped 2, failed 3 (2 damaged or cut short; 1 no such file); "
+    )
     assert capsys.readouterr().err.splitlines()[-1] == "captioner: a.jpg: no such file"
 
 
 def test_durations_are_said_as_people_say_them() -> None:
-    assert [duration(seconds) for seconds in (0.04, 59.94, 75, 3600 * 3 + 120)] == ["0.0 s", "59.9 s", "1 min 15 s", "3 h 2 min"]
+    assert [duration(seconds) for seconds in (0.04, 59.94, 75, 3600 * 3 + 120)] == [
+        "0.0 s",
+        "59.9 s",
+        "1 min 15 s",
+        "3 h 2 min",
+    ]

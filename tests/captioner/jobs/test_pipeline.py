@@ -14,7 +14,14 @@ import torch
 from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
-from captioner.jobs.pipeline import Photos, Picture, Row, caption_photos, default_workers, find_photos
+from captioner.jobs.pipeline import (
+    Photos,
+    Picture,
+    Row,
+    caption_photos,
+    default_workers,
+    find_photos,
+)
 from rnnkit.errors import UserError
 
 
@@ -28,11 +35,24 @@ def found(*paths: Path | str, recursive: bool = False) -> list[str]:
     return [path.name for path in find_photos([str(path) for path in paths], recursive=recursive)]
 
 
-# --- finding ----------------------------------------------------------------------------------------------------------
+# --- finding --------------------------------------------------------------------------------------
 
 
 def test_a_folder_gives_its_photos_by_name_and_nothing_else(tmp_path: Path) -> None:
-    make_files(tmp_path, ["b.JPG", "a.jpeg", "c.png", "d.webp", "notes.txt", "a.json", ".hidden.jpg", "deep/e.jpg", "e.HEIC"])
+    make_files(
+        tmp_path,
+        [
+            "b.JPG",
+            "a.jpeg",
+            "c.png",
+            "d.webp",
+            "notes.txt",
+            "a.json",
+            ".hidden.jpg",
+            "deep/e.jpg",
+            "e.HEIC",
+        ],
+    )
     assert found(tmp_path) == ["a.jpeg", "b.JPG", "c.png", "d.webp", "e.HEIC"]
 
 
@@ -44,7 +64,10 @@ def test_folders_inside_are_looked_into_only_when_asked(tmp_path: Path) -> None:
 
 def test_a_folder_without_photos_says_what_was_looked_for(tmp_path: Path) -> None:
     make_files(tmp_path, ["deep/a.jpg", "notes.txt"])
-    with pytest.raises(UserError, match=r"no photos in '.*' \(looked for .*\.jpg.*; folders inside need --recursive\)"):
+    with pytest.raises(
+        UserError,
+        match=r"no photos in '.*' \(looked for .*\.jpg.*; folders inside need --recursive\)",
+    ):
         find_photos([str(tmp_path)])
     (tmp_path / "deep" / "a.jpg").unlink()
     with pytest.raises(UserError) as caught:
@@ -74,16 +97,24 @@ def test_a_path_at_which_nothing_is_is_named(name: str, tmp_path: Path) -> None:
         find_photos([f"{tmp_path}/{name}"])
 
 
-def test_a_missing_file_among_others_keeps_its_place_and_a_glob_without_matches_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_file_among_others_keeps_its_place_and_a_glob_without_matches_is_an_error(
+    tmp_path: Path,
+) -> None:
     make_files(tmp_path, ["b.jpg", "a.jpg"])
-    assert found(tmp_path / "b.jpg", tmp_path / "gone.jpg", tmp_path / "a.jpg") == ["b.jpg", "gone.jpg", "a.jpg"]
+    assert found(tmp_path / "b.jpg", tmp_path / "gone.jpg", tmp_path / "a.jpg") == [
+        "b.jpg",
+        "gone.jpg",
+        "a.jpg",
+    ]
     with pytest.raises(UserError, match=r"nothing at '.*no\*.jpg'"):
         find_photos([f"{tmp_path}/{name}" for name in ("a.jpg", "no*.jpg")])
     with pytest.raises(UserError, match=r"nothing at '.*gone.jpg'"):
         find_photos([f"{tmp_path}/{name}" for name in ("gone.jpg", "lost.jpg")])
 
 
-def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_path_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.jpg").touch()
     monkeypatch.chdir(tmp_path)
     assert list(find_photos(["."])) == [Path("a.jpg")]
@@ -102,7 +133,7 @@ def test_a_photo_named_twice_is_captioned_once_and_paths_keep_their_order(tmp_pa
     assert found(tmp_path / "b.jpg", tmp_path, tmp_path / "*.jpg") == ["b.jpg", "a.jpg"]
 
 
-# --- captioning -------------------------------------------------------------------------------------------------------
+# --- captioning -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +150,15 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def all_rows(captioner: Captioner, photos: Sequence[Path | Picture], batch_size: int = 3, **options: int) -> list[Row]:
+def all_rows(
+    captioner: Captioner, photos: Sequence[Path | Picture], batch_size: int = 3, **options: int
+) -> list[Row]:
     decoding = Decoding(max_length=5)
-    return [row for batch in caption_photos(captioner, photos, decoding, batch_size=batch_size, **options) for row in batch]
+    return [
+        row
+        for batch in caption_photos(captioner, photos, decoding, batch_size=batch_size, **options)
+        for row in batch
+    ]
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2), (100, 4)])
@@ -152,10 +189,14 @@ def test_a_photo_that_does_not_open_is_one_row_with_the_reason_and_moves_no_othe
 
 
 def test_batches_are_as_large_as_asked_for(captioner: Captioner, photos: list[Path]) -> None:
-    assert [len(batch) for batch in caption_photos(captioner, photos, Decoding(), batch_size=3)] == [3, 3, 1]
+    assert [
+        len(batch) for batch in caption_photos(captioner, photos, Decoding(), batch_size=3)
+    ] == [3, 3, 1]
 
 
-def test_no_more_than_three_batches_are_held_at_a_time(captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_three_batches_are_held_at_a_time(
+    captioner: Captioner, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Path] = []
     lock = threading.Lock()
     prepare = captioner.prepare
@@ -174,7 +215,9 @@ def test_no_more_than_three_batches_are_held_at_a_time(captioner: Captioner, pho
 
 
 def test_several_captions_a_photo_come_best_first(captioner: Captioner, photos: list[Path]) -> None:
-    (batch,) = caption_photos(captioner, photos[:2], Decoding(num_captions=3, beam_size=3, max_length=5))
+    (batch,) = caption_photos(
+        captioner, photos[:2], Decoding(num_captions=3, beam_size=3, max_length=5)
+    )
     for row in batch:
         scores = [caption.score for caption in row.captions]
         assert len(scores) == 3 and len({caption.words for caption in row.captions}) == 3
@@ -205,7 +248,9 @@ class Stages:
 
     def wait_until_begun(self, stage: str, photos: int) -> None:
         with self.changed:
-            assert self.changed.wait_for(lambda: self.begun[stage] >= photos, timeout=60), f"{stage} did not go on meanwhile"
+            assert self.changed.wait_for(lambda: self.begun[stage] >= photos, timeout=60), (
+                f"{stage} did not go on meanwhile"
+            )
 
     def prepare(self, photo: Path | bytes) -> np.ndarray:
         if photo == self.failing:
@@ -224,7 +269,9 @@ class Stages:
 
 def test_while_one_batch_is_searched_the_next_is_encoded_and_the_one_after_that_decoded() -> None:
     class Waiting(Stages):
-        def caption_features(self, features: torch.Tensor, decoding: Decoding) -> list[list[Caption]]:
+        def caption_features(
+            self, features: torch.Tensor, decoding: Decoding
+        ) -> list[list[Caption]]:
             found = super().caption_features(features, decoding)
             self.wait_until_begun("encode", min(self.begun["search"] + 4, 40))
             return found
@@ -236,7 +283,13 @@ def test_while_one_batch_is_searched_the_next_is_encoded_and_the_one_after_that_
 
     stages: Any = Waiting()
     photos = [Path(f"{number}.jpg") for number in range(40)]
-    assert sum(len(batch) for batch in caption_photos(stages, photos, Decoding(), batch_size=4, workers=1)) == 40
+    assert (
+        sum(
+            len(batch)
+            for batch in caption_photos(stages, photos, Decoding(), batch_size=4, workers=1)
+        )
+        == 40
+    )
 
 
 def test_photos_are_asked_for_a_few_at_a_time_however_many_come() -> None:
@@ -249,7 +302,9 @@ def test_photos_are_asked_for_a_few_at_a_time_however_many_come() -> None:
             yield Path(f"{number}.jpg")
 
     batches = caption_photos(Stages(), coming(), Decoding(), batch_size=4)  # type: ignore[arg-type]
-    assert [row.path.name for _ in range(5) for row in next(batches)] == [f"{number}.jpg" for number in range(20)]
+    assert [row.path.name for _ in range(5) for row in next(batches)] == [
+        f"{number}.jpg" for number in range(20)
+    ]
     assert asked <= 28
     batches.close()  # type: ignore[attr-defined]
 
@@ -260,18 +315,32 @@ def test_a_bug_in_a_thread_reaches_the_caller_and_leaves_no_thread_behind(batch_
     stages.failing = Path("9.jpg")
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="a bug"):
-        list(caption_photos(stages, [Path(f"{number}.jpg") for number in range(20)], Decoding(), batch_size=batch_size))
+        list(
+            caption_photos(
+                stages,
+                [Path(f"{number}.jpg") for number in range(20)],
+                Decoding(),
+                batch_size=batch_size,
+            )
+        )
     assert threading.active_count() == before
 
 
-def test_a_picture_in_memory_is_captioned_as_the_file_is(captioner: Captioner, photos: list[Path]) -> None:
+def test_a_picture_in_memory_is_captioned_as_the_file_is(
+    captioner: Captioner, photos: list[Path]
+) -> None:
     pictures = [Picture(Path("in a shard"), photo.read_bytes()) for photo in photos]
-    assert [row.captions for row in all_rows(captioner, pictures)] == [row.captions for row in all_rows(captioner, photos)]
+    assert [row.captions for row in all_rows(captioner, pictures)] == [
+        row.captions for row in all_rows(captioner, photos)
+    ]
 
 
 def test_a_list_of_photos_is_a_sequence_of_paths_that_takes_little_memory() -> None:
     photos = Photos(f"folder/{number}.jpg" for number in range(5))
-    assert photos[1] == Path("folder/1.jpg") and list(photos[3:]) == [Path("folder/3.jpg"), Path("folder/4.jpg")]
+    assert photos[1] == Path("folder/1.jpg") and list(photos[3:]) == [
+        Path("folder/3.jpg"),
+        Path("folder/4.jpg"),
+    ]
     tracemalloc.start()
     many = Photos(f"/some/where/photos/{number:08}.jpg" for number in range(20_000))
     assert tracemalloc.get_traced_memory()[0] < 3e6

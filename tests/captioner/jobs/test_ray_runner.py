@@ -23,13 +23,19 @@ from rnnkit.errors import UserError
 pytest.importorskip("ray.data", reason="Ray, the extra of that name, is not installed")
 from captioner.jobs.ray_runner import ShardFolder, write_shard
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(captioner.__file__).parents[1]),
+    "OMP_NUM_THREADS": "1",
+}
 
 
 def rows(path: Path) -> list[dict[str, object]]:
     """Rows of a file or of all shards in a folder, by path."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    found = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    found = [
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     return sorted(found, key=lambda row: str(row["path"]))
 
 
@@ -57,16 +63,31 @@ def actors(parent: int) -> Iterator[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the worker to kill in /proc")
-def test_two_workers_write_the_rows_of_the_local_engine_though_one_is_killed(untrained: Path, tmp_path: Path) -> None:
+def test_two_workers_write_the_rows_of_the_local_engine_though_one_is_killed(
+    untrained: Path, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(160):
         Image.new("RGB", (400, 300), (number % 256, 80, number)).save(photos / f"{number:03}.png")
     (photos / "bad.png").write_bytes(b"nonsense")
-    settings = ("--model", untrained, "--backend", "torch", "--device", "cpu", "--format", "jsonl", "--max-length", 4)
+    settings = (
+        "--model",
+        untrained,
+        "--backend",
+        "torch",
+        "--device",
+        "cpu",
+        "--format",
+        "jsonl",
+        "--max-length",
+        4,
+    )
     shards, err = tmp_path / "shards", tmp_path / "stderr"
     with err.open("wb") as stderr:
-        arguments = command(photos, *settings, "--engine", "ray", "--ray-actors", 2, "--output", shards)
+        arguments = command(
+            photos, *settings, "--engine", "ray", "--ray-actors", 2, "--output", shards
+        )
         process = subprocess.Popen(arguments, env=ENVIRONMENT, stderr=stderr)
     try:
         until = time.monotonic() + 400
@@ -82,23 +103,41 @@ def test_two_workers_write_the_rows_of_the_local_engine_though_one_is_killed(unt
     assert len(working) == 2
     assert "captioned 160, skipped 0, failed 1" in err.read_text()
     local = tmp_path / "local.jsonl"
-    assert subprocess.run(command(photos, *settings, "--output", local), env=ENVIRONMENT, capture_output=True, check=False).returncode == 1
+    assert (
+        subprocess.run(
+            command(photos, *settings, "--output", local),
+            env=ENVIRONMENT,
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 1
+    )
     assert rows(shards) == rows(local) and len(rows(local)) == 161
 
 
-def make_shard(folder: Path, name: str, texts: dict[str, str | None], format: str = "jsonl") -> None:
+def make_shard(
+    folder: Path, name: str, texts: dict[str, str | None], format: str = "jsonl"
+) -> None:
     """A shard by hand: captions by photo, None for one that failed."""
     folder.mkdir(exist_ok=True)
     made = [
-        Row(Path(photo), () if text is None else (Caption(text, -1.0, ()),), "bad" if text is None else None)
+        Row(
+            Path(photo),
+            () if text is None else (Caption(text, -1.0, ()),),
+            "bad" if text is None else None,
+        )
         for photo, text in texts.items()
     ]
     write_shard(folder / f"{name}.{format}", [FORMATS["jsonl"].encode(row) for row in made], format)
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-def test_shards_that_are_there_are_not_done_again_and_failures_are(format: str, tmp_path: Path) -> None:
-    make_shard(tmp_path / "out", "one", {"a.jpg": "a dog", "b.jpg": None, "other.jpg": None}, format)
+def test_shards_that_are_there_are_not_done_again_and_failures_are(
+    format: str, tmp_path: Path
+) -> None:
+    make_shard(
+        tmp_path / "out", "one", {"a.jpg": "a dog", "b.jpg": None, "other.jpg": None}, format
+    )
     make_shard(tmp_path / "out", "two", {"c.jpg": None}, format)
     photos = [Path(f"{name}.jpg") for name in "abcd"]
     folder = ShardFolder(tmp_path / "out", format, photos)
@@ -107,7 +146,10 @@ def test_shards_that_are_there_are_not_done_again_and_failures_are(format: str, 
     folder.mend()
     (left,) = (tmp_path / "out").iterdir()
     assert left.name == f"one.{format}"
-    assert list(ShardFolder(tmp_path / "out", format, [*photos, Path("other.jpg")]).photos) == [*photos[1:], Path("other.jpg")]
+    assert list(ShardFolder(tmp_path / "out", format, [*photos, Path("other.jpg")]).photos) == [
+        *photos[1:],
+        Path("other.jpg"),
+    ]
 
 
 def test_what_ray_cannot_do_is_said_before_it_starts(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def test_equal_captioners_differ_by_chance_alone() -> None:
 
 
 def test_a_difference_that_every_draw_shows_is_as_unlikely_as_the_draws_can_tell() -> None:
-    assert paired_p_value(0.5, 0.5 + np.random.default_rng(0).normal(scale=0.01, size=999)) == 1 / 1000
+    assert (
+        paired_p_value(0.5, 0.5 + np.random.default_rng(0).normal(scale=0.01, size=999)) == 1 / 1000
+    )
 
 
 def test_a_difference_is_as_unlikely_in_either_direction() -> None:

@@ -33,9 +33,13 @@ def test_an_index_of_nothing_knows_no_ngram_and_counts_all_the_same() -> None:
 
 
 @given(known=drawn_captions, captions=drawn_captions)
-def test_each_caption_has_its_ngrams_as_often_as_a_dictionary_counts_them(known: list[Caption], captions: list[Caption]) -> None:
+def test_each_caption_has_its_ngrams_as_often_as_a_dictionary_counts_them(
+    known: list[Caption], captions: list[Caption]
+) -> None:
     index = NgramIndex(known)
-    for order, ((counts,), size) in enumerate(zip(index.count(captions), index.sizes, strict=True), start=1):
+    for order, ((counts,), size) in enumerate(
+        zip(index.count(captions), index.sizes, strict=True), start=1
+    ):
         seen = {ngram for tokens in known for ngram in plain_counts(tokens, order)}
         plain = [plain_counts(tokens, order) for tokens in captions]
         assert size == len(seen)
@@ -47,16 +51,32 @@ def test_each_caption_has_its_ngrams_as_often_as_a_dictionary_counts_them(known:
 
 
 @given(data=st.data(), predictions=drawn_captions.filter(len))
-def test_a_prediction_shares_with_its_references_what_dictionaries_share(data: st.DataObject, predictions: list[Caption]) -> None:
+def test_a_prediction_shares_with_its_references_what_dictionaries_share(
+    data: st.DataObject, predictions: list[Caption]
+) -> None:
     references = data.draw(drawn_captions)
-    image = np.array([data.draw(st.integers(0, len(predictions) - 1)) for _ in references], dtype=np.int64)
+    image = np.array(
+        [data.draw(st.integers(0, len(predictions) - 1)) for _ in references], dtype=np.int64
+    )
     counted = NgramIndex(data.draw(drawn_captions)).count(predictions, references)
     assert len(counted) == ORDERS
     for order, (ours, theirs) in enumerate(counted, start=1):
         row, other = matched(ours, theirs, image)
-        found = Counter(zip(theirs.caption[other].tolist(), ours.count[row].tolist(), theirs.count[other].tolist(), strict=True))
+        found = Counter(
+            zip(
+                theirs.caption[other].tolist(),
+                ours.count[row].tolist(),
+                theirs.count[other].tolist(),
+                strict=True,
+            )
+        )
         wanted: Counter[tuple[int, int, int]] = Counter()
         for number, tokens in enumerate(references):
-            mine, yours = plain_counts(predictions[image[number]], order), plain_counts(tokens, order)
-            wanted.update((number, mine[ngram], yours[ngram]) for ngram in mine.keys() & yours.keys())
+            mine, yours = (
+                plain_counts(predictions[image[number]], order),
+                plain_counts(tokens, order),
+            )
+            wanted.update(
+                (number, mine[ngram], yours[ngram]) for ngram in mine.keys() & yours.keys()
+            )
         assert found == wanted

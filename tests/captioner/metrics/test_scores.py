@@ -1,4 +1,6 @@
-"""BLEU, ROUGE-L, CIDEr-D and the tokeniser, against pycocoevalcap, nltk and values worked out by hand."""
+"""BLEU, ROUGE-L, CIDEr-D and the tokeniser, against pycocoevalcap, nltk and values worked out by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,16 @@ def words(text: str) -> Caption:
 
 
 no_oracle = pytest.mark.skipif(
-    importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap, the metrics extra, is not installed"
+    importlib.util.find_spec("pycocoevalcap") is None,
+    reason="pycocoevalcap, the metrics extra, is not installed",
 )
-no_java = pytest.mark.skipif(shutil.which("java") is None, reason="Java, which coco-caption's tokeniser needs, is not installed")
+no_java = pytest.mark.skipif(
+    shutil.which("java") is None,
+    reason="Java, which coco-caption's tokeniser needs, is not installed",
+)
 
 
-# --- tokens -----------------------------------------------------------------------------------------------------------
+# --- tokens ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mark", sorted(PUNCTUATION - {"-LRB-", "-RRB-", "-LCB-", "-RCB-"}))
@@ -58,7 +64,13 @@ def test_there_are_seventeen_punctuation_tokens() -> None:
         ("The man's dogs' bowls", "the man 's dogs bowls"),
         ("it's he'll they're I've I'd I'm", "it 's he 'll they 're i 've i 'd i 'm"),
         ("don't can't won't isn't cannot", "do n't ca n't wo n't is n't can not"),
-        ("they\N{RIGHT SINGLE QUOTATION MARK}re \N{LEFT DOUBLE QUOTATION MARK}here\N{RIGHT DOUBLE QUOTATION MARK}", "they 're here"),
+        (
+            (
+                "they\N{RIGHT SINGLE QUOTATION MARK}re"
+                " \N{LEFT DOUBLE QUOTATION MARK}here\N{RIGHT DOUBLE QUOTATION MARK}"
+            ),
+            "they 're here",
+        ),
         ("a three-year-old in a T-shirt", "a three-year-old in a t-shirt"),
         ("mid-air -- a jump - high", "mid-air a jump high"),
         ("1,000 people ran 2.5 km at 5:30 on 12/25", "1,000 people ran 2.5 km at 5:30 on 12/25"),
@@ -81,8 +93,27 @@ def test_tokens_of(text: str, tokens: str) -> None:
     assert tokenize(text) == tokens.split()
 
 
-NOUNS = ("dog", "T-shirt", "three-year-old", "man/woman", "mother-in-law", "children", "SUV", "o'clock", "café")
-PLACES = ("the U.S.", "St. Louis", "mid-air", "Washington D.C.", "a park", "front of a stop-sign", "the 80s", "New York")
+NOUNS = (
+    "dog",
+    "T-shirt",
+    "three-year-old",
+    "man/woman",
+    "mother-in-law",
+    "children",
+    "SUV",
+    "o'clock",
+    "café",
+)
+PLACES = (
+    "the U.S.",
+    "St. Louis",
+    "mid-air",
+    "Washington D.C.",
+    "a park",
+    "front of a stop-sign",
+    "the 80s",
+    "New York",
+)
 ENDS = (".", " .", "", "!", "?", "...", ";", " ,", "!!", "?!", '."', " --")
 
 
@@ -100,7 +131,9 @@ def drawn_caption(source: random.Random) -> str:
             "I'd say we've got a {0} that I'm sure you're gonna like{3}",
         )
     )
-    number = source.choice(("5:30", "1,000", "2.5", "3", "1/2", "1st", "80s", "12/25/2010", "50-60"))
+    number = source.choice(
+        ("5:30", "1,000", "2.5", "3", "1/2", "1st", "80s", "12/25/2010", "50-60")
+    )
     return shape.format(noun, other, source.choice(PLACES), source.choice(ENDS), number)
 
 
@@ -112,18 +145,29 @@ def test_tokens_are_those_of_coco_captions_java_tokeniser() -> None:
 
     source = random.Random(1)
     captions = [drawn_caption(source) for _ in range(600)]
-    java = PTBTokenizer().tokenize({index: [{"caption": caption}] for index, caption in enumerate(captions)})
-    different = [(caption, java[i][0], tokenize(caption)) for i, caption in enumerate(captions) if java[i][0].split() != tokenize(caption)]
+    java = PTBTokenizer().tokenize(
+        {index: [{"caption": caption}] for index, caption in enumerate(captions)}
+    )
+    different = [
+        (caption, java[i][0], tokenize(caption))
+        for i, caption in enumerate(captions)
+        if java[i][0].split() != tokenize(caption)
+    ]
     assert different == []
 
 
 @given(st.text(max_size=60))
 def test_tokens_are_lower_case_without_spaces_and_never_empty(text: str) -> None:
     for token in tokenize(text):
-        assert token and token == token.lower() and not any(letter.isspace() for letter in token) and token not in PUNCTUATION
+        assert (
+            token
+            and token == token.lower()
+            and not any(letter.isspace() for letter in token)
+            and token not in PUNCTUATION
+        )
 
 
-# --- the whole, against pycocoevalcap ---------------------------------------------------------------------------------
+# --- the whole, against pycocoevalcap -------------------------------------------------------------
 
 
 def oracle_scores(predictions: list[Caption], references: list[list[Caption]]) -> dict[str, Any]:
@@ -132,13 +176,19 @@ def oracle_scores(predictions: list[Caption], references: list[list[Caption]]) -
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
 
-    groups = {index: [" ".join(tokens) for tokens in group] for index, group in enumerate(references)}
+    groups = {
+        index: [" ".join(tokens) for tokens in group] for index, group in enumerate(references)
+    }
     results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
     rouge, each_rouge = Rouge().compute_score(groups, results)
     cider, each_cider = Cider().compute_score(groups, results)
     corpus, _ = Bleu(4).compute_score(groups, results, verbose=0)
     named = {f"bleu_{order + 1}": value for order, value in enumerate(corpus)}
-    return {"values": named | {"rouge_l": rouge, "cider_d": cider}, "rouge_l": each_rouge, "cider_d": each_cider}
+    return {
+        "values": named | {"rouge_l": rouge, "cider_d": cider},
+        "rouge_l": each_rouge,
+        "cider_d": each_cider,
+    }
 
 
 def assert_as_the_oracle(predictions: list[Caption], references: list[list[Caption]]) -> None:
@@ -155,7 +205,9 @@ drawn_image = st.tuples(drawn_tokens, st.lists(drawn_tokens, min_size=1, max_siz
 @no_oracle
 @settings(max_examples=150)
 @given(st.lists(drawn_image, min_size=2, max_size=6))
-def test_scores_are_pycocoevalcaps_whatever_the_tokens(images: list[tuple[Caption, list[Caption]]]) -> None:
+def test_scores_are_pycocoevalcaps_whatever_the_tokens(
+    images: list[tuple[Caption, list[Caption]]],
+) -> None:
     assume(any(any(group) for _, group in images))  # it does not take references that are all empty
     assert_as_the_oracle([prediction for prediction, _ in images], [group for _, group in images])
 
@@ -167,13 +219,17 @@ def captions_of_a_small_world(images: int, seed: int) -> tuple[list[Caption], li
     def sentence(subject: str, verb: str, place: str) -> Caption:
         subject = source.choice((subject, subject, "an animal", f"a small {subject.split()[-1]}"))
         verb = source.choice((verb, verb, "is", f"is {verb}"))
-        tail = source.choice((place, f"{place} on a sunny day", f"{place} while people watch", "outside"))
+        tail = source.choice(
+            (place, f"{place} on a sunny day", f"{place} while people watch", "outside")
+        )
         return words(f"{subject} {verb} {tail}")
 
     predictions, references = [], []
     for _ in range(images):
         scene = (
-            source.choice(("a dog", "a brown horse", "two children", "a man", "a man in a red shirt")),
+            source.choice(
+                ("a dog", "a brown horse", "two children", "a man", "a man in a red shirt")
+            ),
             source.choice(("runs", "jumps over a log", "plays with a ball", "sits")),
             source.choice(("in the snow", "on the beach", "at a park", "next to a car")),
         )
@@ -200,11 +256,13 @@ def test_scores_are_pycocoevalcaps_where_nothing_matches() -> None:
     assert_as_the_oracle([["x"] * 5, ["y"] * 5], [[["a", "dog"]], [["a", "cat"]]])
 
 
-# --- BLEU -------------------------------------------------------------------------------------------------------------
+# --- BLEU -----------------------------------------------------------------------------------------
 
 
 def test_bleu_clips_repeated_words_by_the_reference_that_has_most() -> None:
-    counts = bleu_counts([["the"] * 7], [[words("the cat is on the mat"), words("there is a cat on the mat")]])
+    counts = bleu_counts(
+        [["the"] * 7], [[words("the cat is on the mat"), words("there is a cat on the mat")]]
+    )
     assert counts.matches[0].tolist() == [2, 0, 0, 0]
     assert counts.totals[0].tolist() == [7, 6, 5, 4]
     assert bleu(counts)[0] == pytest.approx(2 / 7)
@@ -216,12 +274,18 @@ def test_bleu_worked_by_hand() -> None:
     # matched: 5 of 6 words; "a dog", "dog runs" of 5; "a dog runs" of 4; none of 3
     counts = bleu_counts(predictions, references)
     assert counts.matches[0].tolist() == [5, 2, 1, 0]
-    assert bleu(counts)[:3] == pytest.approx([5 / 6, (5 / 6 * 2 / 5) ** (1 / 2), (5 / 6 * 2 / 5 * 1 / 4) ** (1 / 3)])
+    assert bleu(counts)[:3] == pytest.approx(
+        [5 / 6, (5 / 6 * 2 / 5) ** (1 / 2), (5 / 6 * 2 / 5 * 1 / 4) ** (1 / 3)]
+    )
     assert bleu(counts)[3] < 1e-3
 
 
-@pytest.mark.parametrize(("lengths", "closest"), [((4, 6), 4), ((3, 6), 6), ((8, 6, 3), 6), ((1, 9), 1)])
-def test_brevity_compares_with_the_closest_reference_and_the_shorter_of_two(lengths: tuple[int, ...], closest: int) -> None:
+@pytest.mark.parametrize(
+    ("lengths", "closest"), [((4, 6), 4), ((3, 6), 6), ((8, 6, 3), 6), ((1, 9), 1)]
+)
+def test_brevity_compares_with_the_closest_reference_and_the_shorter_of_two(
+    lengths: tuple[int, ...], closest: int
+) -> None:
     counts = bleu_counts([["w"] * 5], [[["w"] * length for length in lengths]])
     assert counts.lengths[0].tolist() == [5, closest]
     brevity = 1.0 if closest <= 5 else math.exp(1 - closest / 5)
@@ -231,11 +295,17 @@ def test_brevity_compares_with_the_closest_reference_and_the_shorter_of_two(leng
 @pytest.mark.parametrize("seed", range(3))
 def test_bleu_is_nltks_where_both_are_defined(seed: int) -> None:
     predictions, references = captions_of_a_small_world(60, seed)
-    whole = [(prediction, group) for prediction, group in zip(predictions, references, strict=True) if len(prediction) >= 4]
+    whole = [
+        (prediction, group)
+        for prediction, group in zip(predictions, references, strict=True)
+        if len(prediction) >= 4
+    ]
     predictions, references = [prediction for prediction, _ in whole], [group for _, group in whole]
     found = bleu(bleu_counts(predictions, references))
     for order in range(1, 5):
-        assert found[order - 1] == pytest.approx(corpus_bleu(references, predictions, weights=(1 / order,) * order), rel=1e-6)
+        assert found[order - 1] == pytest.approx(
+            corpus_bleu(references, predictions, weights=(1 / order,) * order), rel=1e-6
+        )
 
 
 @given(st.lists(drawn_image, min_size=2, max_size=6), st.data())
@@ -244,11 +314,13 @@ def test_bleu_counts_of_images_add_up_to_those_of_any_corpus_made_of_them(
 ) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=8))
     counts = bleu_counts([prediction for prediction, _ in images], [group for _, group in images])
-    corpus = bleu_counts([images[index][0] for index in chosen], [images[index][1] for index in chosen])
+    corpus = bleu_counts(
+        [images[index][0] for index in chosen], [images[index][1] for index in chosen]
+    )
     np.testing.assert_array_equal(bleu(counts, np.array(chosen)), bleu(corpus))
 
 
-# --- ROUGE-L ----------------------------------------------------------------------------------------------------------
+# --- ROUGE-L --------------------------------------------------------------------------------------
 
 
 def test_rouge_worked_by_hand_takes_precision_and_recall_from_different_references() -> None:
@@ -265,17 +337,25 @@ def plain_longest_common_subsequence(first: Caption, second: Caption) -> int:
     table = [[0] * (len(second) + 1) for _ in range(len(first) + 1)]
     for i, a in enumerate(first):
         for j, b in enumerate(second):
-            table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+            )
     return table[-1][-1]
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from("abcd"), max_size=80), st.lists(st.sampled_from("abcd"), max_size=80))
-def test_the_longest_common_subsequence_is_that_of_the_plain_table(first: Caption, second: Caption) -> None:
-    assert longest_common_subsequence(first, second) == plain_longest_common_subsequence(first, second)
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=80), st.lists(st.sampled_from("abcd"), max_size=80)
+)
+def test_the_longest_common_subsequence_is_that_of_the_plain_table(
+    first: Caption, second: Caption
+) -> None:
+    assert longest_common_subsequence(first, second) == plain_longest_common_subsequence(
+        first, second
+    )
 
 
-# --- CIDEr-D ----------------------------------------------------------------------------------------------------------
+# --- CIDEr-D --------------------------------------------------------------------------------------
 
 
 def test_cider_of_a_caption_that_is_its_only_reference_is_ten_for_the_orders_it_has() -> None:
@@ -297,15 +377,19 @@ def test_cider_counts_an_image_once_however_many_of_its_references_have_the_word
     often, once = [["dog"], ["dog"], ["dog"]], [["dog"], ["cat"], ["bird"]]
     others = [[["fish"]], [["horse"]]]
     asked: tuple[list[Caption], list[list[Caption]]] = [["dog", "fish"]], [[["dog", "horse"]]]
-    # Weights of log 3 for every word: half of the squares of either caption is shared, and no pair of words.
+    # Weights of log 3 for every word: half of the squares of either caption is shared, and no pair
+    # of words.
     for groups in (often, once):
         assert CiderD([groups, *others]).scores(*asked) == pytest.approx([10 / 4 / 2])
 
 
 def test_cider_with_document_frequencies_from_elsewhere_weighs_unknown_words_most() -> None:
     cider = CiderD([[["a", "dog"]], [["a", "cat"]], [["a", "bird"]]])
-    # a: log 1 = 0; dog: log 3, as a word that no reference has; of the words' squares the half is shared.
-    assert cider.scores([["a", "dog", "fish"]], [[["dog", "eel"]]])[0] == pytest.approx(10 / 4 / 2 * math.exp(-1 / 72))
+    # a: log 1 = 0; dog: log 3, as a word that no reference has; of the words' squares the half is
+    # shared.
+    assert cider.scores([["a", "dog", "fish"]], [[["dog", "eel"]]])[0] == pytest.approx(
+        10 / 4 / 2 * math.exp(-1 / 72)
+    )
     # Two unknown words are two words.
     assert cider.scores([["eel", "fish"]], [[["eel", "cow"]]])[0] == pytest.approx(10 / 4 / 2)
 
@@ -317,7 +401,9 @@ def test_cider_of_an_image_does_not_depend_on_the_images_scored_with_it(
     chosen = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=8))
     cider = CiderD([[["a", "b", "c"]], [["b", "c"], ["d"]], [["a"]]])
     each = cider.scores([prediction for prediction, _ in images], [group for _, group in images])
-    some = cider.scores([images[index][0] for index in chosen], [images[index][1] for index in chosen])
+    some = cider.scores(
+        [images[index][0] for index in chosen], [images[index][1] for index in chosen]
+    )
     np.testing.assert_allclose(some, each[chosen], atol=1e-12)
 
 
@@ -329,12 +415,15 @@ def test_cider_over_fewer_than_two_images_is_an_error(images: int) -> None:
         score_captions([["a", "dog"]] * images, [[["a", "dog"]]] * images)
 
 
-# --- all of them ------------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 
 
 def test_text_is_tokenised_and_matched_by_image() -> None:
     predictions = {"2": "A dog runs.", "1": "A cat, asleep"}
-    references = {"1": ["the cat is asleep", "A cat asleep!"], "2": ["a dog runs", "The dog is running."]}
+    references = {
+        "1": ["the cat is asleep", "A cat asleep!"],
+        "2": ["a dog runs", "The dog is running."],
+    }
     scores = score_captions(predictions, references)
     assert scores.values["rouge_l"] == 1 and scores.images == 2
     assert (scores.prediction_length, scores.reference_length) == (6, 6)

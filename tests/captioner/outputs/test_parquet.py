@@ -26,15 +26,29 @@ def table(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-def test_a_parquet_file_has_the_rows_of_jsonl_as_columns(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_parquet_file_has_the_rows_of_jsonl_as_columns(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     for format in ("jsonl", "parquet"):
-        assert caption(photos, "--format", format, "--output", tmp_path / format, "--num-captions", 2)[0] == 1
-    rows = [json.loads(line) for line in (tmp_path / "jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [{key: value for key, value in row.items() if value is not None} for row in table(tmp_path / "parquet")] == rows
+        assert (
+            caption(photos, "--format", format, "--output", tmp_path / format, "--num-captions", 2)[
+                0
+            ]
+            == 1
+        )
+    rows = [
+        json.loads(line) for line in (tmp_path / "jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert [
+        {key: value for key, value in row.items() if value is not None}
+        for row in table(tmp_path / "parquet")
+    ] == rows
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jsonl", "parquet", "photos"]
 
 
-def run(output: Path, rows: list[Row], existing: str = "skip", stop_after: int | None = None) -> list[Path]:
+def run(
+    output: Path, rows: list[Row], existing: str = "skip", stop_after: int | None = None
+) -> list[Path]:
     by_path = {row.path: row for row in rows}
     with open_output("parquet", output, sys.stdout, list(by_path), existing=existing) as write:
         asked = [photo for photo in write.photos if isinstance(photo, Path)]
@@ -46,7 +60,11 @@ def run(output: Path, rows: list[Row], existing: str = "skip", stop_after: int |
 
 
 def row(name: str, text: str | None) -> Row:
-    return Row(Path(name), error="damaged") if text is None else Row(Path(name), (Caption(text, -1.0, ()),))
+    return (
+        Row(Path(name), error="damaged")
+        if text is None
+        else Row(Path(name), (Caption(text, -1.0, ()),))
+    )
 
 
 def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path) -> None:
@@ -57,7 +75,9 @@ def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path
     part = (tmp_path / "rows.skip.part").read_bytes()
     (tmp_path / "rows.skip.part").write_bytes(part[:-7])  # as a kill can leave it
     assert run(tmp_path / "rows", rows) == [each.path for each in rows[2:]]
-    assert [record["path"] for record in table(tmp_path / "rows")] == [f"{number}\\udce9.jpg" for number in range(5)]
+    assert [record["path"] for record in table(tmp_path / "rows")] == [
+        f"{number}\\udce9.jpg" for number in range(5)
+    ]
     assert run(tmp_path / "rows", rows) == []
     # Killed after the rename, before the part was removed.
     (tmp_path / "rows.skip.part").write_bytes(part)
@@ -67,7 +87,9 @@ def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path
 
 def test_rows_are_added_replaced_and_tried_again(tmp_path: Path) -> None:
     run(tmp_path / "rows", [row("a.jpg", "a dog"), row("b.jpg", None)])
-    assert run(tmp_path / "rows", [row("a.jpg", "a cat"), row("b.jpg", "a cat"), row("c.jpg", "a cat")]) == [Path("b.jpg"), Path("c.jpg")]
+    assert run(
+        tmp_path / "rows", [row("a.jpg", "a cat"), row("b.jpg", "a cat"), row("c.jpg", "a cat")]
+    ) == [Path("b.jpg"), Path("c.jpg")]
     assert {record["path"]: record["caption"] for record in table(tmp_path / "rows")} == {
         "a.jpg": "a dog",
         "b.jpg": "a cat",
@@ -75,9 +97,14 @@ def test_rows_are_added_replaced_and_tried_again(tmp_path: Path) -> None:
     }
     run(tmp_path / "rows", [row("a.jpg", "a cat")], "append")
     last = table(tmp_path / "rows")[-1]
-    assert (last["caption"], [each["caption"] for each in last["captions"]]) == ("a dog", ["a dog", "a cat"])  # type: ignore[attr-defined]
+    assert (last["caption"], [each["caption"] for each in last["captions"]]) == (
+        "a dog",
+        ["a dog", "a cat"],
+    )  # type: ignore[attr-defined]
     run(tmp_path / "rows", [row("a.jpg", "a bird")], "overwrite")
-    assert len(table(tmp_path / "rows")) == 3 and table(tmp_path / "rows")[-1]["caption"] == "a bird"
+    assert (
+        len(table(tmp_path / "rows")) == 3 and table(tmp_path / "rows")[-1]["caption"] == "a bird"
+    )
 
 
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -93,11 +120,16 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -
         assert (tmp_path / name).read_bytes() == before
 
 
-def test_without_pyarrow_the_extra_is_named(caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_extra_is_named(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "captioner.outputs.parquet", raising=False)
     code, _, err = caption(photos, "--format", "parquet", "--output", tmp_path / "rows")
-    assert (code, err) == (2, 'captioner: parquet needs pyarrow: pip install "show-and-spell[parquet]"\n')
+    assert (code, err) == (
+        2,
+        'captioner: parquet needs pyarrow: pip install "show-and-spell[parquet]"\n',
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits to files there")

@@ -32,11 +32,19 @@ def picture(kind: str, **options: object) -> bytes:
 
 
 def camera_jpeg(order: str = "<") -> bytes:
-    """A JPEG with EXIF as a camera writes it: a description, an orientation, and a maker's note that is not to move."""
+    """A JPEG with EXIF as a camera writes it: a description, an orientation, and a maker's note
+    that is not to move.
+    """
     text = b"OLYMPUS DIGITAL CAMERA\0"
-    entries = [(270, 2, len(text), 100), (274, 3, 1, 6 if order == "<" else 6 << 16), (37500, 7, len(NOTE), 130)]
+    entries = [
+        (270, 2, len(text), 100),
+        (274, 3, 1, 6 if order == "<" else 6 << 16),
+        (37500, 7, len(NOTE), 130),
+    ]
     exif = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
-    exif += b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries) + struct.pack(f"{order}I", 0)
+    exif += b"".join(struct.pack(f"{order}HHII", *entry) for entry in entries) + struct.pack(
+        f"{order}I", 0
+    )
     return picture("JPEG", exif=b"Exif\0\0" + exif.ljust(100, b"\0") + text.ljust(30, b"\0") + NOTE)
 
 
@@ -73,26 +81,44 @@ def as_pillow_reads(data: bytes) -> tuple[str, str]:
 
 
 @given(
-    texts=st.lists(st.text(st.sampled_from("ab <&>'\"é🐕\n"), min_size=1, max_size=300).map(str.strip).filter(bool), min_size=1, max_size=3)
+    texts=st.lists(
+        st.text(st.sampled_from("ab <&>'\"é🐕\n"), min_size=1, max_size=300)
+        .map(str.strip)
+        .filter(bool),
+        min_size=1,
+        max_size=3,
+    )
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "camera <", "camera >"])
-def test_the_last_text_written_is_the_one_read_and_the_picture_is_bit_for_bit_the_same(kind: str, texts: list[str]) -> None:
+def test_the_last_text_written_is_the_one_read_and_the_picture_is_bit_for_bit_the_same(
+    kind: str, texts: list[str]
+) -> None:
     before = camera_jpeg(kind[-1]) if kind.startswith("camera") else picture(kind)
     data = before
     for text in texts:
         data = with_description(data, text)
         assert read_description(data) == text
     if kind == "PNG":
-        assert [chunk for chunk in chunks(data) if chunk[0] not in (b"eXIf", b"iTXt")] == chunks(before)
-        assert [name for name, _ in chunks(data)].count(b"eXIf") == [name for name, _ in chunks(data)].count(b"iTXt") == 1
+        assert [chunk for chunk in chunks(data) if chunk[0] not in (b"eXIf", b"iTXt")] == chunks(
+            before
+        )
+        assert (
+            [name for name, _ in chunks(data)].count(b"eXIf")
+            == [name for name, _ in chunks(data)].count(b"iTXt")
+            == 1
+        )
     else:
         assert other_segments(data) == other_segments(before)
     with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(data)) as new:
         assert new.tobytes() == old.tobytes() and new.getexif().get(274) == old.getexif().get(274)
 
 
-@pytest.mark.parametrize("text", ["a dog & <a cat>", "a", "abcd", "a dog that runs through the snow with another dog"])
-@pytest.mark.parametrize("data", [picture("JPEG"), picture("PNG"), camera_jpeg("<"), camera_jpeg(">")])
+@pytest.mark.parametrize(
+    "text", ["a dog & <a cat>", "a", "abcd", "a dog that runs through the snow with another dog"]
+)
+@pytest.mark.parametrize(
+    "data", [picture("JPEG"), picture("PNG"), camera_jpeg("<"), camera_jpeg(">")]
+)
 def test_another_program_reads_it_in_exif_and_in_xmp(data: bytes, text: str) -> None:
     assert as_pillow_reads(with_description(data, text)) == (text, text)
 
@@ -103,7 +129,9 @@ def test_what_a_maker_hid_in_exif_stays_where_it_was(order: str) -> None:
     assert read_description(before) == "OLYMPUS DIGITAL CAMERA"
     for text in ("short", "much longer than what the camera had to say about it"):
         after = with_description(before, text)
-        assert after.index(NOTE) - after.index(b"Exif\0\0") == before.index(NOTE) - before.index(b"Exif\0\0")
+        assert after.index(NOTE) - after.index(b"Exif\0\0") == before.index(NOTE) - before.index(
+            b"Exif\0\0"
+        )
         with Image.open(io.BytesIO(after)) as image:
             assert image.getexif()[37500] == NOTE and image.getexif()[274] == 6
 
@@ -128,7 +156,13 @@ XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="a
 def with_xmp(kind: str, xmp: str, *, packed: bool = False) -> bytes:
     if kind == "JPEG":
         body = b"http://ns.adobe.com/xap/1.0/\0" + xmp.encode()
-        return picture("JPEG")[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + picture("JPEG")[2:]
+        return (
+            picture("JPEG")[:2]
+            + b"\xff\xe1"
+            + struct.pack(">H", len(body) + 2)
+            + body
+            + picture("JPEG")[2:]
+        )
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp, zip=packed)
     return picture("PNG", pnginfo=info)
@@ -170,9 +204,15 @@ def test_a_photo_into_which_nothing_can_be_written_says_why(data: bytes, said: s
 
 @given(data=st.data(), cut=st.booleans())
 @pytest.mark.parametrize("whole", [camera_jpeg(), with_xmp("PNG", XMP, packed=True)])
-def test_damage_anywhere_is_an_embed_error_or_none(whole: bytes, data: st.DataObject, cut: bool) -> None:
+def test_damage_anywhere_is_an_embed_error_or_none(
+    whole: bytes, data: st.DataObject, cut: bool
+) -> None:
     place = data.draw(st.integers(0, len(whole) - 1))
-    damaged = whole[:place] if cut else whole[:place] + bytes([data.draw(st.integers(0, 255))]) + whole[place + 1 :]
+    damaged = (
+        whole[:place]
+        if cut
+        else whole[:place] + bytes([data.draw(st.integers(0, 255))]) + whole[place + 1 :]
+    )
     try:
         assert read_description(with_description(damaged, "a dog")) == "a dog"
         read_description(damaged)
@@ -180,7 +220,7 @@ def test_damage_anywhere_is_an_embed_error_or_none(whole: bytes, data: st.DataOb
         pass
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -193,20 +233,30 @@ def album(photos: Path) -> Path:
     return photos
 
 
-def test_copies_say_their_captions_and_the_photos_are_as_they_were(caption: Run, album: Path, tmp_path: Path) -> None:
+def test_copies_say_their_captions_and_the_photos_are_as_they_were(
+    caption: Run, album: Path, tmp_path: Path
+) -> None:
     before = {path: path.read_bytes() for path in album.rglob("*.*")}
     (album / "0.jpg").chmod(0o640)
     said = dict(line.split("\t") for line in caption(album, "--recursive")[1].splitlines())
-    assert caption(album, "--recursive", "--embed", "--output", tmp_path / "a" / "copies")[:2] == (0, "")
+    assert caption(album, "--recursive", "--embed", "--output", tmp_path / "a" / "copies")[:2] == (
+        0,
+        "",
+    )
     for path, data in before.items():
         assert path.read_bytes() == data
         copy = tmp_path / "a" / "copies" / path.relative_to(album)
         assert read_description(copy.read_bytes()) == said[str(path)]
     assert (tmp_path / "a" / "copies" / "0.jpg").stat().st_mode & 0o777 == 0o640
-    assert "captioned 0, skipped 2" in caption(album, "--recursive", "--embed", "--output", tmp_path / "a" / "copies")[2]
+    assert (
+        "captioned 0, skipped 2"
+        in caption(album, "--recursive", "--embed", "--output", tmp_path / "a" / "copies")[2]
+    )
 
 
-def test_photos_are_changed_in_place_only_when_asked_and_skipped_when_they_say_something(caption: Run, album: Path) -> None:
+def test_photos_are_changed_in_place_only_when_asked_and_skipped_when_they_say_something(
+    caption: Run, album: Path
+) -> None:
     photo = album / "0.jpg"
     photo.chmod(0o604)
     assert caption(album, "--embed", "--in-place")[0] == 0
@@ -225,17 +275,28 @@ def test_photos_are_changed_in_place_only_when_asked_and_skipped_when_they_say_s
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_a_photo_behind_a_link_is_changed_and_the_link_stays(caption: Run, album: Path, tmp_path: Path) -> None:
+def test_a_photo_behind_a_link_is_changed_and_the_link_stays(
+    caption: Run, album: Path, tmp_path: Path
+) -> None:
     (tmp_path / "link.jpg").symlink_to(album / "0.jpg")
     caption(tmp_path / "link.jpg", "--embed", "--in-place")
     assert (tmp_path / "link.jpg").is_symlink() and read_description((album / "0.jpg").read_bytes())
 
 
-def test_a_format_that_cannot_say_anything_is_a_failure_with_its_reason(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_format_that_cannot_say_anything_is_a_failure_with_its_reason(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     code, _, err = caption(photos, "--embed", "--output", tmp_path / "copies")
     assert code == 1
-    assert "2.webp: a caption can be written into JPEG and PNG only" in err and "captioned 3, skipped 0, failed 3" in err
-    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["0.jpg", "1.PNG", "3.jpeg"]
+    assert (
+        "2.webp: a caption can be written into JPEG and PNG only" in err
+        and "captioned 3, skipped 0, failed 3" in err
+    )
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == [
+        "0.jpg",
+        "1.PNG",
+        "3.jpeg",
+    ]
 
 
 def test_a_folder_that_cannot_be_written_fails_its_photos_only_and_a_full_disk_the_run(
@@ -251,22 +312,32 @@ def test_a_folder_that_cannot_be_written_fails_its_photos_only_and_a_full_disk_t
     monkeypatch.setattr(Path, "replace", refusing)
     code, _, err = caption(album, "--recursive", "--embed", "--in-place", "--batch-size", 1)
     assert code == 1
-    assert f"{album / 'deeper' / '1.PNG'}: cannot be rewritten (Permission denied)\n" in err and "captioned 1, skipped 0, failed 1 " in err
-    assert read_description((album / "0.jpg").read_bytes()) and len(os.listdir(album / "deeper")) == 1  # noqa: PTH208
+    assert (
+        f"{album / 'deeper' / '1.PNG'}: cannot be rewritten (Permission denied)\n" in err
+        and "captioned 1, skipped 0, failed 1 " in err
+    )
+    assert read_description((album / "0.jpg").read_bytes())
+    assert len(list((album / "deeper").iterdir())) == 1
     reason = errno.ENOSPC
     code, _, err = caption(album, "--recursive", "--embed", "--in-place", "--existing", "overwrite")
     assert code == 1 and "the disk is full" in err
 
 
-def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its_reason(album: Path, tmp_path: Path) -> None:
+def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its_reason(
+    album: Path, tmp_path: Path
+) -> None:
     row = Row(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
     with Embedded([row.path], "skip", tmp_path / "copies") as write:
         assert write(row) == "cannot be rewritten (no such file)"
 
 
-def test_copies_that_would_fall_together_or_on_the_photos_are_named_first(caption: Run, album: Path, tmp_path: Path) -> None:
+def test_copies_that_would_fall_together_or_on_the_photos_are_named_first(
+    caption: Run, album: Path, tmp_path: Path
+) -> None:
     (album / "deeper" / "0.jpg").write_bytes((album / "0.jpg").read_bytes())
-    code, _, err = caption(album / "0.jpg", album / "deeper" / "0.jpg", "--embed", "--output", tmp_path / "copies")
+    code, _, err = caption(
+        album / "0.jpg", album / "deeper" / "0.jpg", "--embed", "--output", tmp_path / "copies"
+    )
     assert code == 2
     assert "would both be copied to" in err and not (tmp_path / "copies").exists()
     code, _, err = caption(album, "--embed", "--output", album)

@@ -1,4 +1,6 @@
-"""Runs that are stopped anywhere and started again: in the end each photo has exactly one whole row."""
+"""Runs that are stopped anywhere and started again: in the end each photo has exactly one whole
+row.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def caption(text: str, score: float = -0.5) -> Caption:
 
 
 def row_of(path: Path, texts: Sequence[str]) -> Row:
-    return Row(path, tuple(caption(text) for text in texts)) if texts else Row(path, error="damaged, or cut short")
+    return (
+        Row(path, tuple(caption(text) for text in texts))
+        if texts
+        else Row(path, error="damaged, or cut short")
+    )
 
 
 @st.composite
@@ -39,17 +45,28 @@ def all_rows(draw: st.DrawFn, captions: int = 1, failures: bool = True) -> list[
     names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
     texts = st.lists(WORDS, min_size=captions, max_size=captions)
     return [
-        row_of(Path(f"{number}/{name}{number}.jpg"), draw(st.one_of(texts, st.just([])) if failures else texts))
+        row_of(
+            Path(f"{number}/{name}{number}.jpg"),
+            draw(st.one_of(texts, st.just([])) if failures else texts),
+        )
         for number, name in enumerate(names)
     ]
 
 
 def run(
-    output: Path, format: str, rows: Sequence[Row], existing: str = "skip", *, stop_after: int | None = None, captions: int = 1
+    output: Path,
+    format: str,
+    rows: Sequence[Row],
+    existing: str = "skip",
+    *,
+    stop_after: int | None = None,
+    captions: int = 1,
 ) -> list[Path]:
     """What `captioner caption` does with an output; returns the photos that were captioned."""
     by_path = {row.path: row for row in rows}
-    with open_output(format, output, sys.stdout, list(by_path), existing=existing, num_captions=captions) as write:
+    with open_output(
+        format, output, sys.stdout, list(by_path), existing=existing, num_captions=captions
+    ) as write:
         photos = [photo for photo in write.photos if isinstance(photo, Path)]
         for number, photo in enumerate(photos):
             if number == stop_after:
@@ -81,7 +98,9 @@ def said(output: Path, format: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("format", FORMATS)
 @given(data=st.data())
-def test_any_beginning_of_a_file_is_completed_to_the_whole(format: str, data: st.DataObject) -> None:
+def test_any_beginning_of_a_file_is_completed_to_the_whole(
+    format: str, data: st.DataObject
+) -> None:
     rows = data.draw(all_rows())
     with TemporaryDirectory() as folder:
         run(Path(folder, "whole"), format, rows)
@@ -90,7 +109,9 @@ def test_any_beginning_of_a_file_is_completed_to_the_whole(format: str, data: st
         Path(folder, "rows").write_bytes(whole[:cut])
         run(Path(folder, "rows"), format, rows)
         # Rows of failures are tried again, and so come last.
-        assert sorted(map(repr, records(Path(folder, "rows"), format))) == sorted(map(repr, records(Path(folder, "whole"), format)))
+        assert sorted(map(repr, records(Path(folder, "rows"), format))) == sorted(
+            map(repr, records(Path(folder, "whole"), format))
+        )
         if all(row.captions for row in rows):
             assert Path(folder, "rows").read_bytes() == whole
         assert listed(folder) == ["rows", "whole"]
@@ -98,7 +119,9 @@ def test_any_beginning_of_a_file_is_completed_to_the_whole(format: str, data: st
 
 @pytest.mark.parametrize("format", ["tsv", "csv", "jsonl"])
 @given(data=st.data())
-def test_a_photo_of_several_lines_has_them_all_after_a_restart(format: str, data: st.DataObject) -> None:
+def test_a_photo_of_several_lines_has_them_all_after_a_restart(
+    format: str, data: st.DataObject
+) -> None:
     rows = data.draw(all_rows(captions=3, failures=False))
     with TemporaryDirectory() as folder:
         run(Path(folder, "whole"), format, rows, captions=3)
@@ -119,7 +142,9 @@ def test_a_photo_of_several_lines_has_them_all_after_a_restart(format: str, data
     ],
 )
 @given(data=st.data())
-def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(format: str, existing: str, data: st.DataObject) -> None:
+def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(
+    format: str, existing: str, data: st.DataObject
+) -> None:
     rows = data.draw(all_rows(failures=False))
     new = [row_of(row.path, [f"new {row.captions[0].text}".strip()]) for row in rows]
     asked = data.draw(st.lists(st.sampled_from(new), min_size=1, unique_by=lambda row: row.path))
@@ -133,12 +158,15 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(for
                 run(output, format, asked, existing, stop_after=stop)
             assert output.read_bytes() == old
             grown = part.read_bytes()
-            # A kill can cut what was written since the part was begun, which holds the rows of other photos from the start.
+            # A kill can cut what was written since the part was begun, which holds the rows of
+            # other photos from the start.
             kept = len(grown) - data.draw(st.integers(0, 10))
             part.write_bytes(grown[: max(kept, 0)])
             try:
                 run(output, format, asked, existing)
-            except UserError as error:  # cut into what no kill can cut, because it was renamed into place
+            except (
+                UserError
+            ) as error:  # cut into what no kill can cut, because it was renamed into place
                 assume("ends with" not in str(error))
                 raise
         else:
@@ -147,18 +175,26 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(for
         expected = {form.key(row.path): [row.captions[0].text] for row in rows}
         for row in asked:
             key, text = form.key(row.path), row.captions[0].text
-            expected[key] = {"overwrite": [text], "append": [*expected[key], text], "prepend": [text, *expected[key]]}[existing]
+            expected[key] = {
+                "overwrite": [text],
+                "append": [*expected[key], text],
+                "prepend": [text, *expected[key]],
+            }[existing]
         assert said(output, format).keys() <= expected.keys()
-        assert {key: texts for key, texts in said(output, format).items() if key in {form.key(row.path) for row in asked}} == {
-            form.key(row.path): expected[form.key(row.path)] for row in asked
-        }
+        assert {
+            key: texts
+            for key, texts in said(output, format).items()
+            if key in {form.key(row.path) for row in asked}
+        } == {form.key(row.path): expected[form.key(row.path)] for row in asked}
         if stop == len(asked):
             assert said(output, format) == expected
         assert listed(folder) == ["rows"]
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(format: str, tmp_path: Path) -> None:
+def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(
+    format: str, tmp_path: Path
+) -> None:
     rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
     assert len(run(tmp_path / "rows", format, rows)) == 4
     before = (tmp_path / "rows").read_bytes()
@@ -167,12 +203,18 @@ def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(format: str, tm
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(format: str, tmp_path: Path) -> None:
+def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(
+    format: str, tmp_path: Path
+) -> None:
     a, b, c = (Path(f"{name}.jpg") for name in "abc")
     run(tmp_path / "rows", format, [row_of(a, []), row_of(b, ["a dog"]), row_of(c, [])])
-    assert run(tmp_path / "rows", format, [row_of(a, ["a cat"]), row_of(b, ["never"]), row_of(c, [])]) == [a, c]
+    assert run(
+        tmp_path / "rows", format, [row_of(a, ["a cat"]), row_of(b, ["never"]), row_of(c, [])]
+    ) == [a, c]
     key = FORMATS[format].key
-    assert said(tmp_path / "rows", format) == {key(b): ["a dog"], key(a): ["a cat"]} | ({key(c): []} if format in ("jsonl", "csv") else {})
+    assert said(tmp_path / "rows", format) == {key(b): ["a dog"], key(a): ["a cat"]} | (
+        {key(c): []} if format in ("jsonl", "csv") else {}
+    )
     assert len(records(tmp_path / "rows", format)) == (3 if format in ("jsonl", "csv") else 2)
 
 
@@ -188,7 +230,9 @@ def test_rows_of_other_photos_stay(existing: str, format: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("existing", ["overwrite", "append", "prepend"])
-def test_a_photo_that_can_no_longer_be_read_keeps_its_captions(existing: str, tmp_path: Path) -> None:
+def test_a_photo_that_can_no_longer_be_read_keeps_its_captions(
+    existing: str, tmp_path: Path
+) -> None:
     run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])])
     run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), [])], existing)
     assert said(tmp_path / "rows", "jsonl") == {"a.jpg": ["a dog"]}
@@ -211,10 +255,20 @@ def test_coco_results_hold_one_caption_a_photo_and_no_two_photos_of_one_id(tmp_p
 
 
 def test_coco_results_of_others_are_gone_on_with(tmp_path: Path) -> None:
-    results = [{"image_id": 1, "caption": "a dog", "extra": [1, 2]}, {"image_id": "x", "caption": "a cat"}]
+    results = [
+        {"image_id": 1, "caption": "a dog", "extra": [1, 2]},
+        {"image_id": "x", "caption": "a cat"},
+    ]
     (tmp_path / "rows").write_text(json.dumps(results, indent=2), encoding="utf-8")
-    assert run(tmp_path / "rows", "coco", [row_of(Path(f"{name}.jpg"), ["a bird"]) for name in ("1", "x", "2")]) == [Path("2.jpg")]
-    assert json.loads((tmp_path / "rows").read_text(encoding="utf-8")) == [*results, {"image_id": 2, "caption": "a bird"}]
+    assert run(
+        tmp_path / "rows",
+        "coco",
+        [row_of(Path(f"{name}.jpg"), ["a bird"]) for name in ("1", "x", "2")],
+    ) == [Path("2.jpg")]
+    assert json.loads((tmp_path / "rows").read_text(encoding="utf-8")) == [
+        *results,
+        {"image_id": 2, "caption": "a bird"},
+    ]
 
 
 def test_coco_results_are_json_after_every_row(tmp_path: Path) -> None:
@@ -226,11 +280,19 @@ def test_coco_results_are_json_after_every_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv"])
-def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(format: str, tmp_path: Path) -> None:
-    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"]), row_of(Path("b.jpg"), ["precious"])])
+def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
+    format: str, tmp_path: Path
+) -> None:
+    run(
+        tmp_path / "rows",
+        format,
+        [row_of(Path("a.jpg"), ["a dog"]), row_of(Path("b.jpg"), ["precious"])],
+    )
     cut = (tmp_path / "rows").read_bytes()[:-1]
     (tmp_path / "rows").write_bytes(cut)
-    with pytest.raises(UserError, match=r"ends with .*precious.*, which is no whole row and not of these photos"):
+    with pytest.raises(
+        UserError, match=r"ends with .*precious.*, which is no whole row and not of these photos"
+    ):
         open_output(format, tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("c.jpg")])
     assert (tmp_path / "rows").read_bytes() == cut
 
@@ -243,48 +305,88 @@ def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["skip", "append", "prepend", "overwrite by another model"])
-def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_words_are_lost(other: str, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_words_are_lost(
+    other: str, tmp_path: Path
+) -> None:
     photos = [Path("a.jpg"), Path("b.jpg")]
     run(tmp_path / "rows", "jsonl", [row_of(photo, ["MY OWN WORDS"]) for photo in photos])
     with (
         pytest.raises(KeyboardInterrupt),
-        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model") as write,
+        open_output(
+            "jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model"
+        ) as write,
     ):
         write(row_of(photos[0], ["a dog"]))
         raise KeyboardInterrupt
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     (part,) = before.keys() - {"rows"}
     existing, _, made_by = other.partition(" by ")
-    with pytest.raises(UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"):
-        open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing, made_by=made_by or "a model")
+    with pytest.raises(
+        UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"
+    ):
+        open_output(
+            "jsonl",
+            tmp_path / "rows",
+            sys.stdout,
+            photos,
+            existing=existing,
+            made_by=made_by or "a model",
+        )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert list(open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model").photos) == photos[1:]
+    assert (
+        list(
+            open_output(
+                "jsonl",
+                tmp_path / "rows",
+                sys.stdout,
+                photos,
+                existing="overwrite",
+                made_by="a model",
+            ).photos
+        )
+        == photos[1:]
+    )
     (tmp_path / part).unlink()
-    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model") as write:
+    with open_output(
+        "jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model"
+    ) as write:
         for photo in photos:
             write(row_of(photo, ["a cat"]))
-    assert said(tmp_path / "rows", "jsonl") == {"a.jpg": ["MY OWN WORDS", "a cat"], "b.jpg": ["MY OWN WORDS", "a cat"]}
+    assert said(tmp_path / "rows", "jsonl") == {
+        "a.jpg": ["MY OWN WORDS", "a cat"],
+        "b.jpg": ["MY OWN WORDS", "a cat"],
+    }
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights and modes are others there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(format: str, existing: str, tmp_path: Path) -> None:
+def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(
+    format: str, existing: str, tmp_path: Path
+) -> None:
     if format == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
     (tmp_path / "disk").mkdir()
     (tmp_path / "rows").symlink_to(tmp_path / "disk" / "rows")
     run(tmp_path / "rows", format, [row_of(Path("a.jpg"), [])])
     (tmp_path / "disk" / "rows").chmod(0o600)
-    run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"])], existing)  # a failure that is tried again is taken out
-    assert (tmp_path / "rows").is_symlink() and listed(tmp_path) == ["disk", "rows"] and listed(tmp_path / "disk") == ["rows"]
+    run(
+        tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"])], existing
+    )  # a failure that is tried again is taken out
+    assert (
+        (tmp_path / "rows").is_symlink()
+        and listed(tmp_path) == ["disk", "rows"]
+        and listed(tmp_path / "disk") == ["rows"]
+    )
     assert (tmp_path / "disk" / "rows").stat().st_mode & 0o777 == 0o600
     assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
-def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(existing: str, tmp_path: Path) -> None:
+def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(
+    existing: str, tmp_path: Path
+) -> None:
     rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
     run(tmp_path / "rows", "jsonl", rows[:1])
     (tmp_path / ".rows.lock").touch()  # of a run that was killed
@@ -305,22 +407,33 @@ def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(exi
 def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
     for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
         (tmp_path / name).touch()
-    assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [Path("a.jpg")]
+    assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [
+        Path("a.jpg")
+    ]
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_looking_at_what_would_be_done_changes_nothing(format: str, tmp_path: Path) -> None:
-    rows = [row_of(Path(f"{name}.jpg"), texts) for name, texts in (("a", ["a dog"]), ("b", []), ("c", ["a cat"]))]
+    rows = [
+        row_of(Path(f"{name}.jpg"), texts)
+        for name, texts in (("a", ["a dog"]), ("b", []), ("c", ["a cat"]))
+    ]
     run(tmp_path / "rows", format, rows)
     cut = (tmp_path / "rows").read_bytes()[:-6]
     (tmp_path / "rows").write_bytes(cut)
-    assert list(open_output(format, tmp_path / "rows", sys.stdout, [row.path for row in rows]).photos) == [Path("b.jpg"), Path("c.jpg")]
+    assert list(
+        open_output(format, tmp_path / "rows", sys.stdout, [row.path for row in rows]).photos
+    ) == [Path("b.jpg"), Path("c.jpg")]
     assert (tmp_path / "rows").read_bytes() == cut and listed(tmp_path) == ["rows"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit on a file's size to set there")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="there is no limit on a file's size to set there"
+)
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(format: str, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(
+    format: str, tmp_path: Path
+) -> None:
     import resource
 
     rows = [row_of(Path(f"{number}.jpg"), ["a dog and a cat"]) for number in range(19)]
@@ -344,16 +457,21 @@ def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
     rows = [row_of(Path(f"{number}.jpg"), [text]) for number, text in enumerate(words)]
     run(tmp_path / "rows", format, rows)
     form = FORMATS[format]
-    assert [(record.key, record.captions[0].text) for record in records(tmp_path / "rows", format)] == [
-        (form.key(row.path), row.captions[0].text) for row in rows
-    ]
+    assert [
+        (record.key, record.captions[0].text) for record in records(tmp_path / "rows", format)
+    ] == [(form.key(row.path), row.captions[0].text) for row in rows]
     if format in ("jsonl", "csv"):
         assert {record.captions[0].score for record in records(tmp_path / "rows", format)} == {-0.5}
 
 
 def test_a_long_file_is_gone_on_with_quickly(tmp_path: Path) -> None:
-    rows = [row_of(Path(f"photos/{number:06}.jpg"), ["a dog runs through the snow"]) for number in range(20_000)]
+    rows = [
+        row_of(Path(f"photos/{number:06}.jpg"), ["a dog runs through the snow"])
+        for number in range(20_000)
+    ]
     random.Random(0).shuffle(rows)
     run(tmp_path / "rows", "jsonl", rows[:-5])
     assert run(tmp_path / "rows", "jsonl", rows) == [row.path for row in rows[-5:]]
-    assert isinstance(open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]), RowFile)
+    assert isinstance(
+        open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]), RowFile
+    )

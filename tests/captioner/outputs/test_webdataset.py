@@ -1,4 +1,6 @@
-"""Tar shards: made from photos, captioned from shards, read by webdataset itself, and gone on with after a kill."""
+"""Tar shards: made from photos, captioned from shards, read by webdataset itself, and gone on with
+after a kill.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from captioner.jobs.pipeline import Row
 from captioner.jobs.progress import Summary
 from rnnkit.errors import UserError
 
-webdataset = pytest.importorskip("webdataset", reason="webdataset, the extra of that name, is not installed")
+webdataset = pytest.importorskip(
+    "webdataset", reason="webdataset, the extra of that name, is not installed"
+)
 from captioner.outputs import webdataset as module  # noqa: E402
 from captioner.outputs.webdataset import CaptionedShards, PhotoShards  # noqa: E402
 
@@ -30,7 +34,11 @@ Run = Callable[..., tuple[int, str, str]]
 
 def samples(*shards: Path) -> list[dict[str, Any]]:
     """As webdataset reads them."""
-    return [sample for shard in shards for sample in webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False)]
+    return [
+        sample
+        for shard in shards
+        for sample in webdataset.WebDataset(str(shard), shardshuffle=False, empty_check=False)
+    ]
 
 
 def make_shard(path: Path, members: dict[str, bytes]) -> Path:
@@ -42,7 +50,9 @@ def make_shard(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def test_photos_become_shards_that_webdataset_reads(caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_become_shards_that_webdataset_reads(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "SAMPLES", 2)
     said = dict(line.split("\t") for line in caption(photos)[1].splitlines())
     assert caption(photos, "--format", "webdataset", "--output", tmp_path / "out")[0] == 1
@@ -54,19 +64,43 @@ def test_photos_become_shards_that_webdataset_reads(caption: Run, photos: Path, 
         row = json.loads(sample["caption.json"])
         photo = Path(row["path"])
         assert sample[photo.suffix[1:].lower()] == photo.read_bytes()
-        assert sample["txt"].decode() == row["caption"] == said[str(photo)] and row["status"] == "ok"
+        assert (
+            sample["txt"].decode() == row["caption"] == said[str(photo)] and row["status"] == "ok"
+        )
     assert len({sample["__key__"] for sample in found}) == 5
-    assert "captioned 0, skipped 5, failed 1" in caption(photos, "--format", "webdataset", "--output", tmp_path / "out")[2]
+    assert (
+        "captioned 0, skipped 5, failed 1"
+        in caption(photos, "--format", "webdataset", "--output", tmp_path / "out")[2]
+    )
     assert sorted((tmp_path / "out").iterdir()) == shards
 
 
-def test_shards_become_shards_of_the_same_names_with_captions(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_shards_become_shards_of_the_same_names_with_captions(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     jpeg = (photos / "0.jpg").read_bytes()
     make_shard(
-        tmp_path / "a.tar", {"x/1.jpg": jpeg, "x/1.cls": b"7", "x/2.bad.jpg": b"nonsense", "x/3.jpg": b"nonsense", "x/4.txt": b"no photo"}
+        tmp_path / "a.tar",
+        {
+            "x/1.jpg": jpeg,
+            "x/1.cls": b"7",
+            "x/2.bad.jpg": b"nonsense",
+            "x/3.jpg": b"nonsense",
+            "x/4.txt": b"no photo",
+        },
     )
-    make_shard(tmp_path / "b.tar", {"1.jpg": jpeg, "1.txt": b"my words", "2.PNG": (photos / "1.PNG").read_bytes(), "2.json": b"{}"})
-    code, _, err = caption(tmp_path / "[ab].tar", "--format", "webdataset", "--output", tmp_path / "out")
+    make_shard(
+        tmp_path / "b.tar",
+        {
+            "1.jpg": jpeg,
+            "1.txt": b"my words",
+            "2.PNG": (photos / "1.PNG").read_bytes(),
+            "2.json": b"{}",
+        },
+    )
+    code, _, err = caption(
+        tmp_path / "[ab].tar", "--format", "webdataset", "--output", tmp_path / "out"
+    )
     assert code == 1
     assert "a.tar/x/3.jpg: not a picture" in err and "captioned 2, skipped 1, failed 2" in err
     a = {sample["__key__"]: sample for sample in samples(tmp_path / "out" / "a.tar")}
@@ -74,20 +108,43 @@ def test_shards_become_shards_of_the_same_names_with_captions(caption: Run, phot
     assert json.loads(a["x/1"]["caption.json"]) | {"score": 0} == {
         "path": f"{tmp_path}/a.tar/x/1.jpg", "caption": a["x/1"]["txt"].decode(), "status": "ok", "score": 0,
     }  # fmt: skip
-    assert a["x/3"]["jpg"] == b"nonsense" and "txt" not in a["x/3"] and json.loads(a["x/3"]["caption.json"])["status"] == "error"
+    assert (
+        a["x/3"]["jpg"] == b"nonsense"
+        and "txt" not in a["x/3"]
+        and json.loads(a["x/3"]["caption.json"])["status"] == "error"
+    )
     assert a["x/4"]["txt"] == b"no photo" and list(a) == ["x/1", "x/2", "x/3", "x/4"]
     b = samples(tmp_path / "out" / "b.tar")
     assert (b[0]["txt"], b[1]["json"]) == (b"my words", b"{}") and b[1]["txt"]
     before = (tmp_path / "out" / "a.tar").read_bytes()
-    assert caption(tmp_path / "[ab].tar", "--format", "webdataset", "--output", tmp_path / "out")[0] == 0
+    assert (
+        caption(tmp_path / "[ab].tar", "--format", "webdataset", "--output", tmp_path / "out")[0]
+        == 0
+    )
     assert (tmp_path / "out" / "a.tar").read_bytes() == before
 
 
-@pytest.mark.parametrize(("existing", "text"), [("overwrite", "{}"), ("append", "my words\n{}"), ("prepend", "{}\nmy words")])
-def test_texts_that_a_shard_has_are_replaced_or_added_to(existing: str, text: str, caption: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("existing", "text"),
+    [("overwrite", "{}"), ("append", "my words\n{}"), ("prepend", "{}\nmy words")],
+)
+def test_texts_that_a_shard_has_are_replaced_or_added_to(
+    existing: str, text: str, caption: Run, photos: Path, tmp_path: Path
+) -> None:
     make_shard(tmp_path / "b.tar", {"1.jpg": (photos / "0.jpg").read_bytes(), "1.txt": b"my words"})
     said = caption(photos / "0.jpg")[1].rstrip().split("\t")[1]
-    assert caption(tmp_path / "b.tar", "--format", "webdataset", "--output", tmp_path / "out", "--existing", existing)[0] == 0
+    assert (
+        caption(
+            tmp_path / "b.tar",
+            "--format",
+            "webdataset",
+            "--output",
+            tmp_path / "out",
+            "--existing",
+            existing,
+        )[0]
+        == 0
+    )
     assert samples(tmp_path / "out" / "b.tar")[0]["txt"].decode() == text.format(said)
 
 
@@ -95,54 +152,93 @@ def test_texts_that_a_shard_has_are_replaced_or_added_to(existing: str, text: st
 def test_two_runs_cannot_write_shards_into_one_folder(photos: Path, tmp_path: Path) -> None:
     shard = make_shard(tmp_path / "a.tar", {"1.jpg": (photos / "0.jpg").read_bytes()})
     out = tmp_path / "out"
-    for first in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out, Summary())):
+    for first in (
+        PhotoShards([photos / "0.jpg"], "skip", out),
+        CaptionedShards([shard], "skip", out, Summary()),
+    ):
         with first:
-            for second in (PhotoShards([photos / "0.jpg"], "skip", out), CaptionedShards([shard], "skip", out, Summary())):
+            for second in (
+                PhotoShards([photos / "0.jpg"], "skip", out),
+                CaptionedShards([shard], "skip", out, Summary()),
+            ):
                 with pytest.raises(UserError, match=r"another run is writing '.*out'"), second:
                     pass
         assert not list(out.iterdir())
 
 
-def test_a_damaged_shard_is_named_and_the_others_are_done(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_damaged_shard_is_named_and_the_others_are_done(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     jpeg = (photos / "0.jpg").read_bytes()
     whole = make_shard(tmp_path / "a.tar", {"1.jpg": jpeg, "2.jpg": jpeg}).read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 3])
     make_shard(tmp_path / "b.tar", {"1.jpg": jpeg})
-    code, _, err = caption(tmp_path / "a.tar", tmp_path / "b.tar", "--format", "webdataset", "--output", tmp_path / "out")
+    code, _, err = caption(
+        tmp_path / "a.tar",
+        tmp_path / "b.tar",
+        "--format",
+        "webdataset",
+        "--output",
+        tmp_path / "out",
+    )
     assert code == 1
     assert f"{tmp_path}/a.tar: the shard is damaged (unexpected end of data)\n" in err
     assert "captioned 1, skipped 0, failed 1 (1 the shard is damaged)" in err
-    assert len(samples(tmp_path / "out" / "b.tar")) == 1 and not (tmp_path / "out" / "a.tar").exists()
+    assert (
+        len(samples(tmp_path / "out" / "b.tar")) == 1 and not (tmp_path / "out" / "a.tar").exists()
+    )
 
 
-def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shard, summary = make_shard(tmp_path / "a.tar", {"1.jpg": b"", "1.txt": b"my words"}), Summary()
 
     def write(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(f"{module.__name__}.TarWriter.write", write)
-    with pytest.raises(OSError, match="No space left"), CaptionedShards([shard], "skip", tmp_path / "out", summary) as output:
+    with (
+        pytest.raises(OSError, match="No space left"),
+        CaptionedShards([shard], "skip", tmp_path / "out", summary) as output,
+    ):
         list(output.photos)
     assert not summary.failed
 
 
-def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_and_no_sample(photos: Path, tmp_path: Path) -> None:
+def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_and_no_sample(
+    photos: Path, tmp_path: Path
+) -> None:
     paths = [photos / "0.jpg", photos / "gone.jpg", photos / "3.jpeg"]
     with PhotoShards(paths, "skip", tmp_path / "out") as write:
         assert [write(row) for row in captions_of(paths)] == [None, "no such file", None]
-    assert [json.loads(sample["caption.json"])["path"] for sample in samples(tmp_path / "out" / "00000.tar")] == [
+    assert [
+        json.loads(sample["caption.json"])["path"]
+        for sample in samples(tmp_path / "out" / "00000.tar")
+    ] == [
         str(paths[0]),
         str(paths[2]),
     ]
 
 
-def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(tmp_path: Path) -> None:
-    members = {"1.jpg": b"", "1.txt": b"my words", "2.jpg": b"", "3.cls": b"", "4.jpg": b"", "5.jpg": b""}
+def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(
+    tmp_path: Path,
+) -> None:
+    members = {
+        "1.jpg": b"",
+        "1.txt": b"my words",
+        "2.jpg": b"",
+        "3.cls": b"",
+        "4.jpg": b"",
+        "5.jpg": b"",
+    }
     shard = make_shard(tmp_path / "a.tar", members)
     skipped = []
     for stop in (3, 99):
-        with suppress(KeyboardInterrupt), CaptionedShards([shard], "skip", tmp_path / "out", summary := Summary()) as output:
+        with (
+            suppress(KeyboardInterrupt),
+            CaptionedShards([shard], "skip", tmp_path / "out", summary := Summary()) as output,
+        ):
             for number, picture in enumerate(output.photos):
                 if number == stop - 1:
                     raise KeyboardInterrupt
@@ -152,7 +248,9 @@ def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(tm
     assert skipped == [1, 2]  # the last one before the stop may be cut, and is done again
 
 
-def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(caption: Run, photos: Path, tmp_path: Path) -> None:
+def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
     shard = make_shard(tmp_path / "a.tar", {"1.jpg": (photos / "0.jpg").read_bytes()})
     (tmp_path / "more").mkdir()
     twin = make_shard(tmp_path / "more" / "a.tar", {})
@@ -164,7 +262,10 @@ def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(ca
         ((shard, "--format", "webdataset", "--output", tmp_path), "lies in"),
         ((shard, "--format", "webdataset", "--output", shard), "is a file"),
         ((photos, *out, "--existing", "append"), "--existing append cannot be"),
-        ((photos, "--format", "webdataset", "--output", tmp_path / "more"), "was not made from photos here"),
+        (
+            (photos, "--format", "webdataset", "--output", tmp_path / "more"),
+            "was not made from photos here",
+        ),
     ):
         if said.startswith("was not"):
             make_shard(twin, {"1.jpg": b""})
@@ -200,11 +301,18 @@ def test_after_a_shard_was_moved_no_other_is_written_over_and_no_key_comes_twice
     assert len(set(keys)) == len(keys) >= 5 - 2 * (to != "out/train.tar")
 
 
-def test_a_shard_that_came_while_another_of_its_name_grew_is_not_replaced(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"00000\.tar' is there already and is not replaced"), PhotoShards([], "skip", tmp_path) as write:
+def test_a_shard_that_came_while_another_of_its_name_grew_is_not_replaced(
+    photos: Path, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(UserError, match=r"00000\.tar' is there already and is not replaced"),
+        PhotoShards([], "skip", tmp_path) as write,
+    ):
         write(captions_of([photos / "0.jpg"])[0])
         (tmp_path / "00000.tar").write_bytes(b"somebody's")
-    assert (tmp_path / "00000.tar").read_bytes() == b"somebody's" and len(samples(tmp_path / "00000.tar.part")) == 1
+    assert (tmp_path / "00000.tar").read_bytes() == b"somebody's" and len(
+        samples(tmp_path / "00000.tar.part")
+    ) == 1
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -230,8 +338,13 @@ def test_a_killed_run_over_photos_is_gone_on_with_and_no_photo_comes_twice(
     shards = sorted((folder / "out").iterdir())
     assert [shard.name for shard in shards] == ["00000.tar", "00001.tar"]
     found = samples(*shards)
-    assert sorted(json.loads(sample["caption.json"])["path"] for sample in found) == list(map(str, paths))
-    assert all(sample["webp"] == Path(json.loads(sample["caption.json"])["path"]).read_bytes() for sample in found)
+    assert sorted(json.loads(sample["caption.json"])["path"] for sample in found) == list(
+        map(str, paths)
+    )
+    assert all(
+        sample["webp"] == Path(json.loads(sample["caption.json"])["path"]).read_bytes()
+        for sample in found
+    )
     assert len({sample["__key__"] for sample in found}) == 5
 
 
@@ -241,7 +354,11 @@ def test_a_killed_run_over_shards_is_gone_on_with_and_ends_as_one_that_was_not(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("killed")
-    members = {f"{number}.{kind}": b"photo " * 300 * number for number in range(5) for kind in ("cls", "jpg")} | {
+    members = {
+        f"{number}.{kind}": b"photo " * 300 * number
+        for number in range(5)
+        for kind in ("cls", "jpg")
+    } | {
         "x.cls": b"",
         "y.jpg": b"y",
     }
@@ -264,15 +381,27 @@ def test_a_killed_run_over_shards_is_gone_on_with_and_ends_as_one_that_was_not(
     run(folder / "out")
 
     def content(path: Path) -> list[dict[str, Any]]:
-        return [{key: value for key, value in sample.items() if key not in ("__url__", "__local_path__")} for sample in samples(path)]
+        return [
+            {
+                key: value
+                for key, value in sample.items()
+                if key not in ("__url__", "__local_path__")
+            }
+            for sample in samples(path)
+        ]
 
     assert content(folder / "out" / "a.tar") == content(folder / "whole" / "a.tar")
     assert [path.name for path in (folder / "out").iterdir()] == ["a.tar"]
 
 
-def test_without_webdataset_the_extra_is_named(caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_webdataset_the_extra_is_named(
+    caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "webdataset"]:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "captioner.outputs.webdataset")
     code, _, err = caption(photos, "--format", "webdataset", "--output", tmp_path / "out")
-    assert (code, err) == (2, 'captioner: tar shards need webdataset: pip install "show-and-spell[webdataset]"\n')
+    assert (code, err) == (
+        2,
+        'captioner: tar shards need webdataset: pip install "show-and-spell[webdataset]"\n',
+    )

@@ -1,4 +1,6 @@
-"""Batches of an epoch: the same for every process, and shares whose gradients add up to the whole's."""
+"""Batches of an epoch: the same for every process, and shares whose gradients add up to the
+whole's.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +31,41 @@ def make_photos(count: int = 12, captions: int = 3) -> Photos:
     """Photos whose rows are random, with captions of one to nine words."""
     source = np.random.default_rng(0)
     words = [f"word{number}" for number in range(20)]
-    texts = [[" ".join(source.choice(words, source.integers(1, 10))) for _ in range(captions)] for _ in range(count)]
-    examples = [Example(Path(f"{number}.jpg"), tuple(group), "train", number) for number, group in enumerate(texts)]
+    texts = [
+        [" ".join(source.choice(words, source.integers(1, 10))) for _ in range(captions)]
+        for _ in range(count)
+    ]
+    examples = [
+        Example(Path(f"{number}.jpg"), tuple(group), "train", number)
+        for number, group in enumerate(texts)
+    ]
     vocabulary = Vocabulary.from_captions(tokenize(text) for group in texts for text in group)
-    rows = SimpleNamespace(rows=source.normal(size=(count, VIEWS, REGIONS, CHANNELS)).astype(np.float16))
+    rows = SimpleNamespace(
+        rows=source.normal(size=(count, VIEWS, REGIONS, CHANNELS)).astype(np.float16)
+    )
     return Photos(examples, cast(Any, rows), range(count), vocabulary, 20)
 
 
-# --- what a batch is --------------------------------------------------------------------------------------------------
+# --- what a batch is ------------------------------------------------------------------------------
 
 
 def test_an_epoch_shows_every_photo_once_in_an_order_of_its_own() -> None:
     photos = make_photos()
-    orders = [np.concatenate([chosen for chosen, *_ in epoch_batches(photos, CONFIG, epoch, 0, 1)]).tolist() for epoch in (1, 2, 1)]
+    orders = [
+        np.concatenate(
+            [chosen for chosen, *_ in epoch_batches(photos, CONFIG, epoch, 0, 1)]
+        ).tolist()
+        for epoch in (1, 2, 1)
+    ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(12))
     assert orders[0] == orders[2] != orders[1]
     other_seed = replace(CONFIG, seed=6)
-    assert np.concatenate([chosen for chosen, *_ in epoch_batches(photos, other_seed, 1, 0, 1)]).tolist() != orders[0]
+    assert (
+        np.concatenate(
+            [chosen for chosen, *_ in epoch_batches(photos, other_seed, 1, 0, 1)]
+        ).tolist()
+        != orders[0]
+    )
 
 
 def test_words_are_whole_captions_of_the_photo_the_longest_first() -> None:
@@ -61,9 +81,13 @@ def test_words_are_whole_captions_of_the_photo_the_longest_first() -> None:
 
 
 @pytest.mark.parametrize(("there", "asked"), [(2, 5), (1, 4), (5, 2)])
-def test_with_fewer_captions_than_asked_for_every_one_is_used_before_any_is_used_again(there: int, asked: int) -> None:
+def test_with_fewer_captions_than_asked_for_every_one_is_used_before_any_is_used_again(
+    there: int, asked: int
+) -> None:
     photos = make_photos(captions=there)
-    for chosen, _, words, _ in epoch_batches(photos, replace(CONFIG, captions_per_photo=asked), 1, 0, 1):
+    for chosen, _, words, _ in epoch_batches(
+        photos, replace(CONFIG, captions_per_photo=asked), 1, 0, 1
+    ):
         for photo, sentences in zip(chosen, words.tolist(), strict=True):
             found = {tuple(word for word in sentence if word != PAD) for sentence in sentences}
             assert len(sentences) == asked and len(found) == min(there, asked)
@@ -72,7 +96,13 @@ def test_with_fewer_captions_than_asked_for_every_one_is_used_before_any_is_used
 
 def test_captions_are_cut_to_the_longest_allowed() -> None:
     photos = make_photos()
-    short = Photos(photos.examples, photos.rows, photos.indices.tolist(), Vocabulary.from_captions([["word1"]]), 4)
+    short = Photos(
+        photos.examples,
+        photos.rows,
+        photos.indices.tolist(),
+        Vocabulary.from_captions([["word1"]]),
+        4,
+    )
     assert max(len(ids) for group in short.ids for ids in group) == 4 + 2
 
 
@@ -89,22 +119,30 @@ def test_without_mirroring_only_even_views_are_drawn() -> None:
     assert set(drawn.tolist()) == {0}
 
 
-# --- shares -----------------------------------------------------------------------------------------------------------
+# --- shares ---------------------------------------------------------------------------------------
 
 
 def gradient(model: CaptionModel, batch: Batch) -> Tensor:
     model.zero_grad()
     model(batch, label_smoothing=0.1, attention_penalty=0.0, sampling_rate=0.0).backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None])
+    return torch.cat(
+        [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    )
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_the_mean_of_the_shares_gradients_is_the_gradient_of_the_whole_batch(processes: int) -> None:
+def test_the_mean_of_the_shares_gradients_is_the_gradient_of_the_whole_batch(
+    processes: int,
+) -> None:
     """Sentences differ in length, so a share need not hold one as long as the longest of the batch."""
     photos = make_photos(24)
     torch.manual_seed(0)
     vocabulary = 4 + max(word for group in photos.ids for ids in group for word in ids)
-    decoder = Decoder(DecoderConfig(vocabulary, CHANNELS, embedding_size=8, hidden_size=8, attention_size=8, dropout=0.0))
+    decoder = Decoder(
+        DecoderConfig(
+            vocabulary, CHANNELS, embedding_size=8, hidden_size=8, attention_size=8, dropout=0.0
+        )
+    )
     model = CaptionModel(cast(Any, torch.nn.Identity()), decoder, 0)
 
     def batch(words: Tensor, inputs: Tensor, normalizer: float) -> Batch:
@@ -114,17 +152,24 @@ def test_the_mean_of_the_shares_gradients_is_the_gradient_of_the_whole_batch(pro
     shares = [list(epoch_batches(photos, CONFIG, 1, rank, processes)) for rank in range(processes)]
     assert len(whole) == 4
     for number, (_, inputs, words, targets) in enumerate(whole):
-        mean = torch.stack([gradient(model, batch(share[number][2], share[number][1], targets / processes)) for share in shares]).mean(
-            dim=0
+        mean = torch.stack(
+            [
+                gradient(model, batch(share[number][2], share[number][1], targets / processes))
+                for share in shares
+            ]
+        ).mean(dim=0)
+        torch.testing.assert_close(
+            mean, gradient(model, batch(words, inputs, targets)), atol=1e-6, rtol=1e-4
         )
-        torch.testing.assert_close(mean, gradient(model, batch(words, inputs, targets)), atol=1e-6, rtol=1e-4)
 
 
-# --- working ahead ----------------------------------------------------------------------------------------------------
+# --- working ahead --------------------------------------------------------------------------------
 
 
 def test_results_made_ahead_come_in_order_and_none_is_lost() -> None:
-    assert list(_ahead(lambda a, b: a * b, ((number, 2) for number in range(20)))) == [2 * number for number in range(20)]
+    assert list(_ahead(lambda a, b: a * b, ((number, 2) for number in range(20)))) == [
+        2 * number for number in range(20)
+    ]
     assert list(_ahead(lambda a: a, iter([]))) == []
 
 

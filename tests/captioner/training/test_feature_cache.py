@@ -41,7 +41,9 @@ def photos(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def views(encoder: Encoder, photos: Sequence[Path], cache: Path, **options: Any) -> tuple[np.ndarray, dict[int, str]]:
+def views(
+    encoder: Encoder, photos: Sequence[Path], cache: Path, **options: Any
+) -> tuple[np.ndarray, dict[int, str]]:
     rows, bad = photo_views(encoder, photos, cache, CPU, backend="torch", batch_size=2, **options)
     return rows.rows, bad
 
@@ -60,7 +62,9 @@ class Counted:
         self.fail_after: int | None = None
         whole = features.decoded
 
-        def counting(photos: Sequence[Path], indices: Sequence[int], *rest: Any) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        def counting(
+            photos: Sequence[Path], indices: Sequence[int], *rest: Any
+        ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
             for batch, (chosen, pixels) in enumerate(whole(photos, indices, *rest)):
                 if batch == self.fail_after:
                     raise KeyboardInterrupt
@@ -75,10 +79,12 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-# --- what a row holds -------------------------------------------------------------------------------------------------
+# --- what a row holds -----------------------------------------------------------------------------
 
 
-def test_a_row_holds_the_features_of_a_photo_and_of_its_mirror_image(encoder: Encoder, photos: list[Path], tmp_path: Path) -> None:
+def test_a_row_holds_the_features_of_a_photo_and_of_its_mirror_image(
+    encoder: Encoder, photos: list[Path], tmp_path: Path
+) -> None:
     rows, bad = views(encoder, photos, tmp_path / "cache")
     assert rows.shape == (5, 2, 49, 1280) and rows.dtype == np.float16 and bad == {}
     for number, photo in enumerate(photos):
@@ -89,7 +95,9 @@ def test_a_row_holds_the_features_of_a_photo_and_of_its_mirror_image(encoder: En
         assert np.abs(rows[number, 0] - rows[number, 1]).max() > 0.1
 
 
-def test_with_stages_left_for_training_a_row_holds_what_they_need(encoder: Encoder, photos: list[Path], tmp_path: Path) -> None:
+def test_with_stages_left_for_training_a_row_holds_what_they_need(
+    encoder: Encoder, photos: list[Path], tmp_path: Path
+) -> None:
     grid, _ = views(encoder, photos[:2], tmp_path / "cache", trained=2)
     whole, _ = views(encoder, photos[:2], tmp_path / "cache")
     with torch.inference_mode():
@@ -117,19 +125,26 @@ def test_a_crop_keeps_the_share_asked_for_and_every_other_one_is_mirrored(tmp_pa
     for scale in (0.3, 0.8):
         shares = []
         for index in range(30):
-            stack = features._views(path, index, preprocessing=preprocessing, crops=4, crop_scale=scale).astype(int)
+            stack = features._views(
+                path, index, preprocessing=preprocessing, crops=4, crop_scale=scale
+            ).astype(int)
             np.testing.assert_array_equal(stack[1], stack[0][:, ::-1])
             for number, view in enumerate(stack[2:]):
-                width, height = view[112, -1, 0] - view[112, 0, 0], view[-1, 112, 2] - view[0, 112, 2]
+                width, height = (
+                    view[112, -1, 0] - view[112, 0, 0],
+                    view[-1, 112, 2] - view[0, 112, 2],
+                )
                 assert (width < 0) == (number % 2 == 1) and height > 0
                 shares.append(abs(width) * height / 255**2)
         assert scale - 0.05 < min(shares) < scale + 0.15 and 0.85 < max(shares) <= 1.02
 
 
-# --- the cache --------------------------------------------------------------------------------------------------------
+# --- the cache ------------------------------------------------------------------------------------
 
 
-def test_a_second_run_computes_nothing(encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted) -> None:
+def test_a_second_run_computes_nothing(
+    encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted
+) -> None:
     first, _ = views(encoder, photos, tmp_path / "cache")
     assert sorted(counted.photos) == [0, 1, 2, 3, 4]
     second, _ = views(encoder, photos, tmp_path / "cache")
@@ -137,7 +152,9 @@ def test_a_second_run_computes_nothing(encoder: Encoder, photos: list[Path], tmp
     np.testing.assert_array_equal(first, second)
 
 
-def test_after_a_crash_only_the_rest_is_computed(encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted) -> None:
+def test_after_a_crash_only_the_rest_is_computed(
+    encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted
+) -> None:
     counted.fail_after = 1
     with pytest.raises(KeyboardInterrupt):
         views(encoder, photos, tmp_path / "cache")
@@ -197,13 +214,17 @@ def test_weights_stored_in_half_precision_find_the_rows_of_those_they_came_from(
 ) -> None:
     views(encoder, photos, tmp_path / "cache")
     stored = create_encoder("efficientnet-lite0", pretrained=False)
-    stored.load_state_dict({name: tensor.half().to(tensor.dtype) for name, tensor in encoder.state_dict().items()})
+    stored.load_state_dict(
+        {name: tensor.half().to(tensor.dtype) for name, tensor in encoder.state_dict().items()}
+    )
     counted.photos.clear()
     views(stored, photos, tmp_path / "cache")
     assert counted.photos == []
 
 
-def test_rows_of_the_wrong_size_are_not_used(encoder: Encoder, photos: list[Path], tmp_path: Path) -> None:
+def test_rows_of_the_wrong_size_are_not_used(
+    encoder: Encoder, photos: list[Path], tmp_path: Path
+) -> None:
     views(encoder, photos, tmp_path / "cache")
     (rows,) = (tmp_path / "cache").glob("*/rows.bin")
     with rows.open("r+b") as file:
@@ -213,7 +234,11 @@ def test_rows_of_the_wrong_size_are_not_used(encoder: Encoder, photos: list[Path
 
 
 def test_a_disk_without_room_for_the_rows_is_told_before_any_is_computed(
-    encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder,
+    photos: list[Path],
+    tmp_path: Path,
+    counted: Counted,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -224,7 +249,9 @@ def test_a_disk_without_room_for_the_rows_is_told_before_any_is_computed(
     assert counted.photos == [] and not list((tmp_path / "cache").glob("*/*.bin"))
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="what the other process comes in between")
+@pytest.mark.skipif(
+    not hasattr(os, "posix_fallocate"), reason="what the other process comes in between"
+)
 @pytest.mark.parametrize("links", [True, False])
 def test_processes_that_open_a_new_cache_at_once_share_its_rows(
     links: bool, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -254,10 +281,14 @@ def test_processes_that_open_a_new_cache_at_once_share_its_rows(
     assert (rows.rows == 7).all() and rows.fill(lambda stale: iter(()), "numbers") == {}
     rows.rows[0] = 8
     assert (others[0].rows[0] == 8).all()
-    assert sorted(path.name for path in (tmp_path / "cache").glob("*/*")) == ["fingerprints.bin", "key.json", "rows.bin"]
+    assert sorted(path.name for path in (tmp_path / "cache").glob("*/*")) == [
+        "fingerprints.bin",
+        "key.json",
+        "rows.bin",
+    ]
 
 
-# --- photos that do not open ------------------------------------------------------------------------------------------
+# --- photos that do not open ----------------------------------------------------------------------
 
 
 def test_photos_that_do_not_open_are_named_with_their_reason_and_the_others_computed(
@@ -268,11 +299,15 @@ def test_photos_that_do_not_open_are_named_with_their_reason_and_the_others_comp
     photos[4].unlink()
     rows, bad = views(encoder, photos, tmp_path / "cache")
     assert sorted(counted.photos) == [0, 3] and sorted(bad) == [1, 2, 4]
-    assert "damaged or cut short" in bad[1] and "not a picture" in bad[2] and bad[4] == "no such file"
+    assert (
+        "damaged or cut short" in bad[1] and "not a picture" in bad[2] and bad[4] == "no such file"
+    )
     assert rows[0].any() and rows[3].any()
 
 
-def test_a_photo_that_was_mended_is_computed(encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted) -> None:
+def test_a_photo_that_was_mended_is_computed(
+    encoder: Encoder, photos: list[Path], tmp_path: Path, counted: Counted
+) -> None:
     whole = photos[2].read_bytes()
     photos[2].write_bytes(whole[:200])
     _, bad = views(encoder, photos, tmp_path / "cache")
@@ -283,14 +318,16 @@ def test_a_photo_that_was_mended_is_computed(encoder: Encoder, photos: list[Path
     assert bad == {} and counted.photos == [2] and rows[2].any()
 
 
-def test_a_photo_that_went_away_is_no_longer_used(encoder: Encoder, photos: list[Path], tmp_path: Path) -> None:
+def test_a_photo_that_went_away_is_no_longer_used(
+    encoder: Encoder, photos: list[Path], tmp_path: Path
+) -> None:
     views(encoder, photos, tmp_path / "cache")
     photos[0].unlink()
     _, bad = views(encoder, photos, tmp_path / "cache")
     assert bad == {0: "no such file"}
 
 
-# --- the parts --------------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 
 
 def test_batches_are_decoded_in_order_and_leave_out_what_does_not_open(photos: list[Path]) -> None:
@@ -299,7 +336,9 @@ def test_batches_are_decoded_in_order_and_leave_out_what_does_not_open(photos: l
     def prepare(photo: Path, index: int) -> np.ndarray:
         return np.array([index, open_image(photo).width])
 
-    batches = [(list(chosen), rows.tolist()) for chosen, rows in decoded(photos, [4, 3, 2, 0], prepare, 2)]
+    batches = [
+        (list(chosen), rows.tolist()) for chosen, rows in decoded(photos, [4, 3, 2, 0], prepare, 2)
+    ]
     assert batches == [([4], [[4, 320]]), ([2, 0], [[2, 320], [0, 320]])]
 
 

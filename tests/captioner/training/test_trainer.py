@@ -1,4 +1,6 @@
-"""Training small captioners for real: they learn, go on exactly after a kill, and share work between processes."""
+"""Training small captioners for real: they learn, go on exactly after a kill, and share work
+between processes.
+"""
 
 from __future__ import annotations
 
@@ -51,32 +53,59 @@ SMALL = TrainingConfig(
 )
 
 
-def run(shapes: tuple[Path, Path], output: Path, config: TrainingConfig, **more: Any) -> dict[str, Any]:
-    return train([read_dataset(*shapes)], output, config, device="cpu", cache=output.parent / "cache", **more)
+def run(
+    shapes: tuple[Path, Path], output: Path, config: TrainingConfig, **more: Any
+) -> dict[str, Any]:
+    return train(
+        [read_dataset(*shapes)], output, config, device="cpu", cache=output.parent / "cache", **more
+    )
 
 
 def metrics(output: Path) -> list[dict[str, Any]]:
     """The records of a run, without what the clock says."""
-    records = [json.loads(line) for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in record.items() if "seconds" not in key} for record in records]
+    records = [
+        json.loads(line)
+        for line in (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    return [
+        {key: value for key, value in record.items() if "seconds" not in key} for record in records
+    ]
 
 
-def test_a_small_captioner_learns_to_name_colours_and_shapes(shapes: Shapes, tmp_path: Path) -> None:
+def test_a_small_captioner_learns_to_name_colours_and_shapes(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     files = shapes(32, 8)
     best = run(files, tmp_path / "run", replace(SMALL, epochs=14))
     assert best["cider_d"] > 3
     captioner = Captioner.load(tmp_path / "run", device="cpu", backend="torch")
     captions = [captioner.caption(files[1] / f"{number}.png").text for number in range(32, 40)]
-    right = sum(colour in caption for colour, caption in zip(["red", "green", "blue", "yellow"] * 2, captions, strict=True))
+    right = sum(
+        colour in caption
+        for colour, caption in zip(["red", "green", "blue", "yellow"] * 2, captions, strict=True)
+    )
     assert right >= 7, captions
 
 
-def test_fine_tuning_changes_the_last_stages_only_and_crops_are_learnt_from(shapes: Shapes, tmp_path: Path) -> None:
-    config = replace(SMALL, fine_tune_stages=1, fine_tune_from=1, crops=2, encoder_learning_rate=1e-3, ema_decay=0.9)
+def test_fine_tuning_changes_the_last_stages_only_and_crops_are_learnt_from(
+    shapes: Shapes, tmp_path: Path
+) -> None:
+    config = replace(
+        SMALL,
+        fine_tune_stages=1,
+        fine_tune_from=1,
+        crops=2,
+        encoder_learning_rate=1e-3,
+        ema_decay=0.9,
+    )
     run(shapes(16, 4), tmp_path / "run", config)
     found = load_file(tmp_path / "run" / "model.safetensors")
     before = create_encoder("efficientnet-lite0").half().state_dict()
-    changed = {name.split(".")[1] for name in before if not torch.equal(found[f"encoder.{name}"], before[name])}
+    changed = {
+        name.split(".")[1]
+        for name in before
+        if not torch.equal(found[f"encoder.{name}"], before[name])
+    }
     last = max(int(name.split(".")[1]) for name in before)
     assert changed == {str(last)}
 
@@ -90,10 +119,21 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_happened(
     moment: str, shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = shapes(16, 4)
-    config = replace(SMALL, epochs=2, self_critical_epochs=2, self_critical_learning_rate=1e-3, ema_decay=0.5, sampling_rate=0.2)
+    config = replace(
+        SMALL,
+        epochs=2,
+        self_critical_epochs=2,
+        self_critical_learning_rate=1e-3,
+        ema_decay=0.5,
+        sampling_rate=0.2,
+    )
     run(files, tmp_path / "whole", config)
     save = training._Trainer._save_state
-    for victim in (1, 2, 3):  # the last cross-entropy epoch and the first self-critical one among them
+    for victim in (
+        1,
+        2,
+        3,
+    ):  # the last cross-entropy epoch and the first self-critical one among them
 
         def dying_save(trainer: Any, victim: int = victim) -> None:
             if moment == "after the state is saved":
@@ -113,7 +153,9 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_happened(
         assert all(torch.equal(whole[key], killed[key]) for key in whole)
 
 
-def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(shapes: Shapes, tmp_path: Path) -> None:
+def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     files = shapes(8, 4)
     with pytest.raises(UserError, match="nothing to resume"):
         run(files, tmp_path / "run", SMALL, resume=True)
@@ -147,7 +189,9 @@ def test_resuming_on_other_data_is_refused(shapes: Shapes, tmp_path: Path) -> No
     resume(lambda records: records)
 
 
-def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp_path: Path) -> None:
+def test_a_run_whose_state_does_not_name_its_data_is_resumed(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     files = shapes(8, 4)
     run(files, tmp_path / "run", replace(SMALL, epochs=1))
     folder = RunFolder(tmp_path / "run")
@@ -158,23 +202,55 @@ def test_a_run_whose_state_does_not_name_its_data_is_resumed(shapes: Shapes, tmp
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(shapes: Shapes, tmp_path: Path) -> None:
+def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     annotations, images = shapes(16, 4)
     config = replace(SMALL, dropout=0.0, epochs=1, self_critical_epochs=0, batch_size=8)
     run((annotations, images), tmp_path / "one", config)
     (tmp_path / "config.json").write_text(json.dumps(vars(config)), encoding="utf-8")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "captioner.cli", "train"]
-    files = ["--annotations", str(annotations), "--images", str(images), "--config", str(tmp_path / "config.json")]
-    where = ["--output", str(tmp_path / "two"), "--device", "cpu", "--cache", str(tmp_path / "cache")]
-    done = subprocess.run([*launcher, *files, *where], capture_output=True, text=True, timeout=300, check=False)
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "captioner.cli",
+        "train",
+    ]
+    files = [
+        "--annotations",
+        str(annotations),
+        "--images",
+        str(images),
+        "--config",
+        str(tmp_path / "config.json"),
+    ]
+    where = [
+        "--output",
+        str(tmp_path / "two"),
+        "--device",
+        "cpu",
+        "--cache",
+        str(tmp_path / "cache"),
+    ]
+    done = subprocess.run(
+        [*launcher, *files, *where], capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     (one,), (two,) = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert two["step"] == one["step"] == 2
     assert two["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
-    ours, theirs = load_file(tmp_path / "one" / "state.safetensors"), load_file(tmp_path / "two" / "state.safetensors")
+    ours, theirs = (
+        load_file(tmp_path / "one" / "state.safetensors"),
+        load_file(tmp_path / "two" / "state.safetensors"),
+    )
     for name in ours:
-        # The first moments are sums of the gradients themselves: Adam's steps would hide their size.
+        # The first moments are sums of the gradients themselves: Adam's steps would hide their
+        # size.
         if name.startswith("optimizer.") and name.endswith(".exp_avg"):
             torch.testing.assert_close(theirs[name], ours[name], rtol=1e-3, atol=1e-6)
 
@@ -184,9 +260,15 @@ def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
     assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
-def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_gets_its_share_of_the_same_batches(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: kept.setdefault("photos", trainer.training) and {})
+    monkeypatch.setattr(
+        training._Trainer,
+        "run_epochs",
+        lambda trainer: kept.setdefault("photos", trainer.training) and {},
+    )
     run(shapes(16, 4), tmp_path / "run", SMALL)
     photos = kept["photos"]
     whole = list(epoch_batches(photos, SMALL, 1, 0, 1))
@@ -202,57 +284,95 @@ def test_every_process_gets_its_share_of_the_same_batches(shapes: Shapes, tmp_pa
     assert sorted(np.concatenate([chosen for chosen, *_ in whole]).tolist()) == list(range(16))
 
 
-def test_more_processes_than_photos_are_refused(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_photos_are_refused(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
-    with pytest.raises(UserError, match=r"4 photos to train on, 2 to validate on; at least 5 \(one for each process\)"):
+    with pytest.raises(
+        UserError,
+        match=r"4 photos to train on, 2 to validate on; at least 5 \(one for each process\)",
+    ):
         run(shapes(4, 2), tmp_path / "run", SMALL)
 
 
 @pytest.mark.parametrize("counts", [(8, 1), (8, 0), (0, 8)])
-def test_too_few_photos_are_refused_before_any_feature_is_computed(counts: tuple[int, int], shapes: Shapes, tmp_path: Path) -> None:
+def test_too_few_photos_are_refused_before_any_feature_is_computed(
+    counts: tuple[int, int], shapes: Shapes, tmp_path: Path
+) -> None:
     with pytest.raises(
-        UserError, match=f"{counts[0]} photos to train on, {counts[1]} to validate on; at least 1 .* and 2 of one data set are needed"
+        UserError,
+        match=(
+            f"{counts[0]} photos to train on, {counts[1]} to validate on; at least 1 .* and 2 of"
+            " one data set are needed"
+        ),
     ):
         run(shapes(*counts), tmp_path / "run", SMALL)
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_data_set_with_one_photo_to_validate_on_is_named_beside_another_that_judges(
-    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shapes: Shapes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     annotations, images = shapes(8, 4)
     records = json.loads(annotations.read_text(encoding="utf-8"))["images"]
-    (tmp_path / "few.json").write_text(json.dumps({"images": [*records[:4], records[-1]]}), encoding="utf-8")
-    monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: dict.fromkeys(trainer.validation))
+    (tmp_path / "few.json").write_text(
+        json.dumps({"images": [*records[:4], records[-1]]}), encoding="utf-8"
+    )
+    monkeypatch.setattr(
+        training._Trainer, "run_epochs", lambda trainer: dict.fromkeys(trainer.validation)
+    )
     datasets = [read_dataset(file, images) for file in (annotations, tmp_path / "few.json")]
     with caplog.at_level("WARNING", "captioner"):
         judged = train(datasets, tmp_path / "run", SMALL, device="cpu", cache=tmp_path / "cache")
     assert len(judged) == 1 and "few: its one photo to validate on is left out" in caplog.text
 
 
-def test_each_training_in_a_process_has_its_own_precision_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [training._accelerator("cpu", replace(SMALL, mixed_precision=precision)).mixed_precision for precision in ("no", "bf16", "no")]
+def test_each_training_in_a_process_has_its_own_precision_and_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [
+        training._accelerator("cpu", replace(SMALL, mixed_precision=precision)).mixed_precision
+        for precision in ("no", "bf16", "no")
+    ]
     assert found == ["no", "bf16", "no"]
     monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
     assert training._accelerator("meta", SMALL).device.type == "meta"
-    assert training._accelerator("auto", SMALL).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert training._accelerator("auto", SMALL).device.type == (
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
 
 
-def test_a_photo_whose_caption_says_left_is_never_mirrored(shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_photo_whose_caption_says_left_is_never_mirrored(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     annotations, images = shapes(8, 4)
     records = json.loads(annotations.read_text(encoding="utf-8"))
     for record in records["images"][:4]:
         record["sentences"][0]["raw"] += " to the left"
     annotations.write_text(json.dumps(records), encoding="utf-8")
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(training._Trainer, "run_epochs", lambda trainer: kept.setdefault("photos", trainer.training) and {})
+    monkeypatch.setattr(
+        training._Trainer,
+        "run_epochs",
+        lambda trainer: kept.setdefault("photos", trainer.training) and {},
+    )
     run((annotations, images), tmp_path / "run", SMALL)
-    views = np.stack([kept["photos"].draw_views(np.arange(8), np.random.default_rng(seed), True) for seed in range(40)])
+    views = np.stack(
+        [
+            kept["photos"].draw_views(np.arange(8), np.random.default_rng(seed), True)
+            for seed in range(40)
+        ]
+    )
     assert (views[:, :4] == 0).all()
     assert all(set(views[:, column]) == {0, 1} for column in range(4, 8))
 
 
-def test_unreadable_photos_are_left_out_and_named(shapes: Shapes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_photos_are_left_out_and_named(
+    shapes: Shapes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     annotations, images = shapes(12, 4)
     (images / "3.png").write_bytes(b"not a picture")
     with caplog.at_level("WARNING", "captioner"):
@@ -260,9 +380,13 @@ def test_unreadable_photos_are_left_out_and_named(shapes: Shapes, tmp_path: Path
     assert "1 photos skipped: 3.png (not a picture of a known format" in caplog.text
 
 
-def test_the_loss_is_the_mean_negative_log_likelihood_of_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_is_the_mean_negative_log_likelihood_of_the_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     torch.manual_seed(0)
-    decoder = Decoder(DecoderConfig(11, 6, embedding_size=8, hidden_size=8, attention_size=4, dropout=0.0))
+    decoder = Decoder(
+        DecoderConfig(11, 6, embedding_size=8, hidden_size=8, attention_size=4, dropout=0.0)
+    )
     model = CaptionModel(create_encoder("efficientnet-lite0", pretrained=False), decoder, 0)
     words = torch.tensor([[[START, 4, 5, 6, END], [START, 7, END, PAD, PAD]]])
     features = torch.rand(1, 9, 6)
@@ -279,17 +403,28 @@ def test_the_loss_is_the_mean_negative_log_likelihood_of_the_words(monkeypatch: 
 def test_self_critical_targets_carry_advantages_up_to_the_first_end() -> None:
     sampled = torch.tensor([[[4, 5, END, END], [6, END, END, END]]])
     given = torch.tensor([[[START, 7, 8, 9, END]]])
-    words, weights = self_critical_targets(sampled, torch.tensor([[3.0, 1.0]]), given, share=0.25, normalizer=word_mask(sampled).sum())
-    # Longest first. With two samples the baseline of each is the other's reward: advantages +2 and -2; five words in all.
-    assert words.tolist() == [[[START, 7, 8, 9, END], [START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]]]
+    words, weights = self_critical_targets(
+        sampled, torch.tensor([[3.0, 1.0]]), given, share=0.25, normalizer=word_mask(sampled).sum()
+    )
+    # Longest first. With two samples the baseline of each is the other's reward: advantages +2 and
+    # -2; five words in all.
+    assert words.tolist() == [
+        [[START, 7, 8, 9, END], [START, 4, 5, END, PAD], [START, 6, END, PAD, PAD]]
+    ]
     expected = torch.tensor([[[0.25] * 4, [0.4, 0.4, 0.4, 0.0], [-0.4, -0.4, 0.0, 0.0]]])
     torch.testing.assert_close(weights, expected)
 
 
 def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
-    references = [[["a", "dog", "runs", "on", "grass"]], [["two", "men", "sit", "on", "a", "bench"]], [["a", "red", "bus"]]]
+    references = [
+        [["a", "dog", "runs", "on", "grass"]],
+        [["two", "men", "sit", "on", "a", "bench"]],
+        [["a", "red", "bus"]],
+    ]
     vocabulary = Vocabulary.from_captions([caption for group in references for caption in group])
-    whole, cut = (vocabulary.encode(tokens)[1:] for tokens in (references[0][0], references[0][0][:4]))
+    whole, cut = (
+        vocabulary.encode(tokens)[1:] for tokens in (references[0][0], references[0][0][:4])
+    )
     endless = [*whole[:-1], *whole[:1]]
     sampled = torch.tensor([[whole, [*cut, END], endless]])
     rewards = Reward(references, vocabulary)(np.array([0]), sampled)[0]
@@ -317,21 +452,35 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_by_name(change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path) -> None:
+def test_settings_that_make_no_sense_are_refused_by_name(
+    change: dict[str, Any], message: str, shapes: Shapes, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=message):
         run(shapes(4, 2), tmp_path / "run", replace(SMALL, **change))
     assert not (tmp_path / "cache").exists()  # said before any feature is computed
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:9"])
-def test_a_device_that_is_not_there_is_refused_before_anything_is_made(device: str, shapes: Shapes, tmp_path: Path) -> None:
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
+    device: str, shapes: Shapes, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=f"device '{device}'"):
-        train([read_dataset(*shapes(4, 2))], tmp_path / "run", SMALL, device=device, cache=tmp_path / "cache")
+        train(
+            [read_dataset(*shapes(4, 2))],
+            tmp_path / "run",
+            SMALL,
+            device=device,
+            cache=tmp_path / "cache",
+        )
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize(("batch_size", "said"), [(8, "the loss is (nan|inf)"), (16, "no sentence has a probability")])
-def test_a_run_that_diverges_ends_with_the_setting_to_lower(batch_size: int, said: str, shapes: Shapes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "said"), [(8, "the loss is (nan|inf)"), (16, "no sentence has a probability")]
+)
+def test_a_run_that_diverges_ends_with_the_setting_to_lower(
+    batch_size: int, said: str, shapes: Shapes, tmp_path: Path
+) -> None:
     files = shapes(16, 4)
     config = replace(SMALL, learning_rate=1e30, warmup_steps=0, batch_size=batch_size)
     with pytest.raises(UserError, match=rf"{said} in epoch 1: lower learning_rate or clip_norm$"):
@@ -341,18 +490,34 @@ def test_a_run_that_diverges_ends_with_the_setting_to_lower(batch_size: int, sai
 def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) -> None:
     files = shapes(8, 4)
     datasets = [read_dataset(*files), read_dataset(*files)]
-    train(datasets, tmp_path / "run", replace(SMALL, epochs=1), device="cpu", cache=tmp_path / "cache")
+    train(
+        datasets, tmp_path / "run", replace(SMALL, epochs=1), device="cpu", cache=tmp_path / "cache"
+    )
     (record,) = metrics(tmp_path / "run")
     assert len(record["validation"]) == 2
 
 
-def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(shapes: Shapes, tmp_path: Path) -> None:
+def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
+    shapes: Shapes, tmp_path: Path
+) -> None:
     files = shapes(8, 4)
     run(files, tmp_path / "first", SMALL)
     first = Captioner.load(tmp_path / "first", device="cpu", backend="torch")
-    run(files, tmp_path / "second", replace(SMALL, init=str(tmp_path / "first"), learning_rate=1e-9, epochs=1))
+    run(
+        files,
+        tmp_path / "second",
+        replace(SMALL, init=str(tmp_path / "first"), learning_rate=1e-9, epochs=1),
+    )
     second = Captioner.load(tmp_path / "second", device="cpu", backend="torch")
     assert second.vocabulary.words == first.vocabulary.words
-    torch.testing.assert_close(second.decoder.key.weight, first.decoder.key.weight, atol=1e-4, rtol=0)
-    with pytest.raises(UserError, match="was trained on efficientnet-lite0: add --encoder efficientnet-lite0"):
-        run(files, tmp_path / "third", replace(SMALL, init=str(tmp_path / "first"), encoder="efficientnet-lite1"))
+    torch.testing.assert_close(
+        second.decoder.key.weight, first.decoder.key.weight, atol=1e-4, rtol=0
+    )
+    with pytest.raises(
+        UserError, match="was trained on efficientnet-lite0: add --encoder efficientnet-lite0"
+    ):
+        run(
+            files,
+            tmp_path / "third",
+            replace(SMALL, init=str(tmp_path / "first"), encoder="efficientnet-lite1"),
+        )

@@ -40,26 +40,50 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 def run_until(command: list[str], folder: Path, lines: int) -> subprocess.Popen[bytes]:
     """Start a training process and wait until it has written so many records."""
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if (folder / "metrics.jsonl").exists() and len((folder / "metrics.jsonl").read_text().splitlines()) >= lines:
+        if (folder / "metrics.jsonl").exists() and len(
+            (folder / "metrics.jsonl").read_text().splitlines()
+        ) >= lines:
             break
         time.sleep(0.01)
     return process
 
 
 def command_for(corpus: Path, folder: Path, settings: TrainingSettings, *more: str) -> list[str]:
-    flags = [f"--{k.replace('_', '-')}={v}" for k, v in dataclasses.asdict(settings).items() if not isinstance(v, bool) and v != ""]
-    return [sys.executable, "-m", "charlm.cli", "train", str(corpus), "--output", str(folder), "--device", "cpu", *flags, *more]
+    flags = [
+        f"--{k.replace('_', '-')}={v}"
+        for k, v in dataclasses.asdict(settings).items()
+        if not isinstance(v, bool) and v != ""
+    ]
+    return [
+        sys.executable,
+        "-m",
+        "charlm.cli",
+        "train",
+        str(corpus),
+        "--output",
+        str(folder),
+        "--device",
+        "cpu",
+        *flags,
+        *more,
+    ]
 
 
 def test_a_run_starts_from_a_checkpoint_and_adds_the_characters_that_it_lacks(
     trained: Path, verse: str, tiny_settings: TrainingSettings, tmp_path: Path
 ) -> None:
     # Sizes are the checkpoint's, whatever the settings say.
-    settings = dataclasses.replace(tiny_settings, init=str(trained), hidden_size=tiny_settings.hidden_size + 1)
-    trainer = Trainer(verse + "1234567890" * 5, RunFolder(tmp_path / "run"), settings, CPU, Console(quiet=True))
+    settings = dataclasses.replace(
+        tiny_settings, init=str(trained), hidden_size=tiny_settings.hidden_size + 1
+    )
+    trainer = Trainer(
+        verse + "1234567890" * 5, RunFolder(tmp_path / "run"), settings, CPU, Console(quiet=True)
+    )
     before, after = CharLM.load(trained), trainer.model()
     known = len(before.vocabulary)
     assert after.vocabulary.symbols[:known] == before.vocabulary.symbols
@@ -78,7 +102,9 @@ def test_training_learns_the_text_and_keeps_the_scores_it_claims(trained: Path, 
 
 
 def test_the_kept_weights_are_those_of_the_best_held_out_score(trained: Path) -> None:
-    scores = [record["held_out_stream"] for record in records(trained) if "held_out_stream" in record]
+    scores = [
+        record["held_out_stream"] for record in records(trained) if "held_out_stream" in record
+    ]
     assert CharLM.load(trained).about["training"]["held_out_stream"] == min(scores)
 
 
@@ -89,16 +115,38 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
 ) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
-    dropped: dict[str, Any] = {f"dropout_{name}": 0.2 for name in ("token", "input", "hidden", "output", "weight")}
-    settings = dataclasses.replace(tiny_settings, epochs=16, average_decay=0.9, reset_chance=0.1, log_every=5, **dropped)
+    dropped: dict[str, Any] = {
+        f"dropout_{name}": 0.2 for name in ("token", "input", "hidden", "output", "weight")
+    }
+    settings = dataclasses.replace(
+        tiny_settings, epochs=16, average_decay=0.9, reset_chance=0.1, log_every=5, **dropped
+    )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command_for(corpus, whole, settings), check=True, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        command_for(corpus, whole, settings),
+        check=True,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     process = run_until(command_for(corpus, broken, settings), broken, 15)
     process.send_signal(kill)
     code = process.wait()
-    assert code == (-signal.SIGKILL if kill == signal.SIGKILL else 130), "it must still have been running"
+    assert code == (-signal.SIGKILL if kill == signal.SIGKILL else 130), (
+        "it must still have been running"
+    )
     subprocess.run(
-        [sys.executable, "-m", "charlm.cli", "train", str(corpus), "--output", str(broken), "--resume", "--device", "cpu"],
+        [
+            sys.executable,
+            "-m",
+            "charlm.cli",
+            "train",
+            str(corpus),
+            "--output",
+            str(broken),
+            "--resume",
+            "--device",
+            "cpu",
+        ],
         check=True,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -107,11 +155,15 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
     assert records(broken) == records(whole)
 
 
-def test_a_step_clips_the_norm_of_the_whole_gradient(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+def test_a_step_clips_the_norm_of_the_whole_gradient(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
     trainer = make_trainer(verse, tmp_path, dataclasses.replace(tiny_settings, clip_norm=0.05))
     x = trainer.ids[:33]
     _, norm = trainer._train_one_chunk(x[:32, None].expand(-1, 4), x[1:, None].expand(-1, 4))
-    after = torch.stack([p.grad.norm() for p in trainer.network.parameters() if p.grad is not None]).norm()
+    after = torch.stack(
+        [p.grad.norm() for p in trainer.network.parameters() if p.grad is not None]
+    ).norm()
     assert norm > 0.05 and after.item() == pytest.approx(0.05, rel=1e-3)
 
 
@@ -119,7 +171,9 @@ def test_the_average_of_weights_is_the_weights_themselves_without_a_decay(
     tmp_path: Path, verse: str, tiny_settings: TrainingSettings
 ) -> None:
     for decay, same in ((0.0, True), (0.9, False)):
-        trainer = make_trainer(verse, tmp_path, dataclasses.replace(tiny_settings, average_decay=decay))
+        trainer = make_trainer(
+            verse, tmp_path, dataclasses.replace(tiny_settings, average_decay=decay)
+        )
         x = trainer.ids[:33]
         for _ in range(3):
             trainer._train_one_chunk(x[:32, None].expand(-1, 4), x[1:, None].expand(-1, 4))
@@ -131,28 +185,47 @@ def make_trainer(verse: str, folder: Path, settings: TrainingSettings) -> Traine
     return Trainer(verse, RunFolder(folder), settings, CPU, Console(quiet=True))
 
 
-def test_teachers_are_listened_to(tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings) -> None:
+def test_teachers_are_listened_to(
+    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings
+) -> None:
     taught = dataclasses.replace(tiny_settings, epochs=2, teachers=str(trained), teacher_weight=0.9)
     assert train(verse, tmp_path / "taught", taught, device=CPU)
-    assert train(verse, tmp_path / "alone", dataclasses.replace(tiny_settings, epochs=2), device=CPU)
+    assert train(
+        verse, tmp_path / "alone", dataclasses.replace(tiny_settings, epochs=2), device=CPU
+    )
     assert records(tmp_path / "taught")[0]["loss"] != records(tmp_path / "alone")[0]["loss"]
     assert CharLM.load(tmp_path / "taught").about["settings"]["teachers"] == str(trained)
     with pytest.raises(UserError, match="another vocabulary"):
         train("xyz" * 400, tmp_path / "other", taught, device=CPU)
 
 
-def test_nothing_held_out_keeps_the_last_weights(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
-    assert train(verse, tmp_path / "run", dataclasses.replace(tiny_settings, held_out=0.0, epochs=2), device=CPU)
+def test_nothing_held_out_keeps_the_last_weights(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
+    assert train(
+        verse,
+        tmp_path / "run",
+        dataclasses.replace(tiny_settings, held_out=0.0, epochs=2),
+        device=CPU,
+    )
     model = CharLM.load(tmp_path / "run")
-    assert model.about["training"]["epochs"] == 2 and "held_out_stream" not in model.about["training"]
+    assert (
+        model.about["training"]["epochs"] == 2 and "held_out_stream" not in model.about["training"]
+    )
 
 
-def test_a_time_limit_shortens_the_schedule_and_still_ends_it(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
-    settings = dataclasses.replace(tiny_settings, epochs=100_000, max_minutes=0.03, evaluate_every=1000, save_minutes=1.0)
+def test_a_time_limit_shortens_the_schedule_and_still_ends_it(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
+    settings = dataclasses.replace(
+        tiny_settings, epochs=100_000, max_minutes=0.03, evaluate_every=1000, save_minutes=1.0
+    )
     start = time.monotonic()
     assert train(verse, tmp_path / "run", settings, device=CPU)
     assert time.monotonic() - start < 20
-    assert [r for r in records(tmp_path / "run") if "learning_rate" in r][-1]["learning_rate"] < 0.1 * settings.learning_rate
+    assert [r for r in records(tmp_path / "run") if "learning_rate" in r][-1][
+        "learning_rate"
+    ] < 0.1 * settings.learning_rate
 
 
 def test_the_learning_rate_rises_then_falls_as_a_cosine() -> None:
@@ -160,10 +233,14 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine() -> None:
     rates = [learning_rate(settings, step, 110) for step in range(111)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.55) and rates[110] == pytest.approx(0.1)
-    assert all(a < b for a, b in pairwise(rates[:10])) and all(a > b for a, b in pairwise(rates[10:]))
+    assert all(a < b for a, b in pairwise(rates[:10])) and all(
+        a > b for a, b in pairwise(rates[10:])
+    )
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
     trainer = make_trainer(verse, tmp_path, tiny_settings)
     trainer.network.output.bias.data.fill_(math.nan)
     with pytest.raises(UserError, match="lower --learning-rate"):
@@ -176,7 +253,13 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings_or_text(
     with pytest.raises(UserError, match="holds a run already"):
         train(verse, trained, tiny_settings, device=CPU)
     with pytest.raises(UserError, match="hidden_size=32"):
-        train(verse, trained, dataclasses.replace(tiny_settings, hidden_size=16), device=CPU, resume=True)
+        train(
+            verse,
+            trained,
+            dataclasses.replace(tiny_settings, hidden_size=16),
+            device=CPU,
+            resume=True,
+        )
     with pytest.raises(UserError, match="another text"):
         train(verse.replace("rain", "snow"), trained, tiny_settings, device=CPU, resume=True)
     with pytest.raises(UserError, match="nothing to resume"):
@@ -185,7 +268,14 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings_or_text(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"epochs": 0}, {"learning_rate": 0.0}, {"held_out": 1.0}, {"precision": "float8"}, {"cell": "elman"}, {"dropout_weight": 1.0}],
+    [
+        {"epochs": 0},
+        {"learning_rate": 0.0},
+        {"held_out": 1.0},
+        {"precision": "float8"},
+        {"cell": "elman"},
+        {"dropout_weight": 1.0},
+    ],
 )
 def test_a_setting_out_of_range_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UserError):
@@ -197,13 +287,17 @@ def test_bfloat16_learns_too(tmp_path: Path, verse: str, tiny_settings: Training
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
     settings = dataclasses.replace(tiny_settings, precision="bfloat16", epochs=2)
-    subprocess.run(command_for(corpus, tmp_path / "run", settings), check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        command_for(corpus, tmp_path / "run", settings), check=True, stderr=subprocess.DEVNULL
+    )
     losses = [r["loss"] for r in records(tmp_path / "run") if "loss" in r]
     assert losses[-1] < losses[0]
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+def test_two_processes_learn_what_one_does(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
     settings = dataclasses.replace(tiny_settings, epochs=2, clip_norm=1e9)
@@ -217,7 +311,13 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_sett
         *command_for(corpus, tmp_path / "two", settings)[1:],
     ]
     for command in (single, double):
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
     one, two = (CharLM.load(tmp_path / name).about["training"] for name in ("one", "two"))
     assert two["step"] == one["step"]
@@ -225,11 +325,18 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, verse: str, tiny_sett
 
 
 @pytest.mark.gpu
-def test_training_on_a_gpu_learns_as_on_a_cpu(tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings) -> None:
+def test_training_on_a_gpu_learns_as_on_a_cpu(
+    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings
+) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
-    subprocess.run([*command_for(corpus, tmp_path / "run", tiny_settings), "--device", "cuda"], check=True)
-    scores = [CharLM.load(folder).about["training"]["held_out_stream"] for folder in (tmp_path / "run", trained)]
+    subprocess.run(
+        [*command_for(corpus, tmp_path / "run", tiny_settings), "--device", "cuda"], check=True
+    )
+    scores = [
+        CharLM.load(folder).about["training"]["held_out_stream"]
+        for folder in (tmp_path / "run", trained)
+    ]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
@@ -238,11 +345,22 @@ def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSett
 
 
 def test_each_training_in_a_process_has_its_own_precision() -> None:
-    assert [start_accelerator(precision, CPU).mixed_precision for precision in ("float32", "bfloat16", "float32")] == ["no", "bf16", "no"]
+    assert [
+        start_accelerator(precision, CPU).mixed_precision
+        for precision in ("float32", "bfloat16", "float32")
+    ] == ["no", "bf16", "no"]
 
 
-def test_a_time_limit_without_an_end_shortens_nothing(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
-    trainer = Trainer(verse, RunFolder(tmp_path), dataclasses.replace(tiny_settings, max_minutes=math.inf), CPU, Console(quiet=True))
+def test_a_time_limit_without_an_end_shortens_nothing(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
+    trainer = Trainer(
+        verse,
+        RunFolder(tmp_path),
+        dataclasses.replace(tiny_settings, max_minutes=math.inf),
+        CPU,
+        Console(quiet=True),
+    )
     trainer.step = 3
     trainer._shorten_to_time_limit(1.0)
     assert trainer.total_steps == trainer.planned_steps
@@ -256,7 +374,9 @@ def test_a_loss_that_is_no_number_says_that_the_best_is_kept_only_where_it_is(
     if kept:
         trainer._keep({})
     trainer.unreported = [torch.tensor([math.nan, 1.0])]
-    with pytest.raises(UserError, match="the loss is nan at step 0: lower --learning-rate or --clip-norm") as error:
+    with pytest.raises(
+        UserError, match="the loss is nan at step 0: lower --learning-rate or --clip-norm"
+    ) as error:
         Meter(trainer).report()
     assert ("keeps the best" in str(error.value)) == kept
 
@@ -266,16 +386,24 @@ def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
     assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
-def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
     settings = dataclasses.replace(tiny_settings, epochs=1, log_every=1000)
     assert train(verse, tmp_path / "run", settings, device=CPU)
     assert sum("loss" in record for record in records(tmp_path / "run")) == 1
 
 
-def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(
+    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+) -> None:
     corpus, run = tmp_path / "verse.txt", tmp_path / "run"
     corpus.write_text(verse * 40)
-    process = subprocess.Popen(command_for(corpus, run, tiny_settings), stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command_for(corpus, run, tiny_settings),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     while not (run / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -24,9 +24,13 @@ LATIN, CYRILLIC = "The hill is green, the wind is still.\n", "Мой дядя с
 
 @pytest.fixture
 def models() -> Callable[..., Models]:
-    """The page's models: one over some text's characters, and cells that pass for trained over the Latin ones."""
+    """The page's models: one over some text's characters, and cells that pass for trained over the
+    Latin ones.
+    """
 
-    def make(text: str, cells: Callable[[], tuple[dict[str, CharLM], bool]] | None = None) -> Models:
+    def make(
+        text: str, cells: Callable[[], tuple[dict[str, CharLM], bool]] | None = None
+    ) -> Models:
         made = Models()
         made.charlm = Loading(lambda: SharedCharLM(untrained_cells(Vocabulary.of(text))["gru"]))
         made.cells = Loading(cells or (lambda: (untrained_cells(Vocabulary.of(LATIN)), True)))
@@ -37,7 +41,9 @@ def models() -> Callable[..., Models]:
 
 def points(drawn: str) -> list[int]:
     """How many points each curve has."""
-    return [len(curve.split()) for curve in re.findall(r'<polyline class="\w+" points="([^"]*)"', drawn)]
+    return [
+        len(curve.split()) for curve in re.findall(r'<polyline class="\w+" points="([^"]*)"', drawn)
+    ]
 
 
 def test_a_curve_is_the_norm_over_all_that_a_step_kept_and_so_counts_the_lstms_cell_state(
@@ -54,12 +60,16 @@ def test_a_curve_is_the_norm_over_all_that_a_step_kept_and_so_counts_the_lstms_c
     for cell, lm in untrained_cells(Vocabulary.of(LATIN)).items():
         flow = gradient_flow(lm.network, lm.vocabulary.encode(LATIN), clip_norm=0.01)
         for (_, curve), norms in zip(drawn[cell.upper()], (flow.norms, flow.clipped), strict=True):
-            assert curve[::-1] == pytest.approx(np.linalg.norm(norms.reshape(-1, len(LATIN) - 1), axis=0))
+            assert curve[::-1] == pytest.approx(
+                np.linalg.norm(norms.reshape(-1, len(LATIN) - 1), axis=0)
+            )
             assert ((curve[::-1] > 1.01 * norms[0, 0]).any()) == (cell == "lstm")
     assert "h and c together" in WORDS["gradient"][1]
 
 
-def test_a_text_whose_script_the_trained_cells_do_not_know_is_shown_whole_by_untrained_ones(models: Callable[..., Models]) -> None:
+def test_a_text_whose_script_the_trained_cells_do_not_know_is_shown_whole_by_untrained_ones(
+    models: Callable[..., Models],
+) -> None:
     assert "trained on the same text" in _gradient(models(LATIN), LATIN, 1.0)
     drawn = _gradient(models(CYRILLIC), CYRILLIC, math.inf)
     assert "do not know this text's characters" in drawn and "random weights" in drawn
@@ -71,7 +81,9 @@ def test_the_shortest_text_of_any_script_is_drawn(models: Callable[..., Models],
     assert points(_gradient(models(text), text, math.inf)) == [1, 1, 1]
 
 
-def test_a_damaged_cell_is_said_and_no_untrained_one_is_drawn_for_it(models: Callable[..., Models]) -> None:
+def test_a_damaged_cell_is_said_and_no_untrained_one_is_drawn_for_it(
+    models: Callable[..., Models],
+) -> None:
     def damaged() -> tuple[dict[str, CharLM], bool]:
         raise UserError("'cells/lstm/model.safetensors' is damaged: copy it again")
 

@@ -47,38 +47,63 @@ def test_a_zip_sent_many_times_is_unpacked_no_further_than_one_that_holds_as_muc
     entries = gather([sent] * 5, tmp_path)
     assert written(tmp_path) == 8000
     assert [entry.path is not None for entry in entries] == [True] * 8 + [False] * 3
-    assert all("four.zip" in entry.error and "in one go: split it" in entry.error for entry in entries[8:])
+    assert all(
+        "four.zip" in entry.error and "in one go: split it" in entry.error for entry in entries[8:]
+    )
 
 
-def test_photos_and_the_members_of_zips_are_counted_together(sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_and_the_members_of_zips_are_counted_together(
+    sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "MAX_PHOTOS", 5)
     photo = "data:image/png;base64,QUJD"
     assert [bool(entry.error) for entry in gather([photo, sent], tmp_path)] == [False] * 5
-    assert [bool(entry.error) for entry in gather([photo, photo, sent], tmp_path)] == [False, False, True]
+    assert [bool(entry.error) for entry in gather([photo, photo, sent], tmp_path)] == [
+        False,
+        False,
+        True,
+    ]
 
 
-def test_more_files_than_the_limit_are_refused_before_any_is_unpacked(sent: dict[str, str], tmp_path: Path) -> None:
+def test_more_files_than_the_limit_are_refused_before_any_is_unpacked(
+    sent: dict[str, str], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="501 photos are more than the limit of 500"):
         gather([sent] * 501, tmp_path)
     assert written(tmp_path) == 0
 
 
-def test_nothing_is_unpacked_onto_a_disk_that_is_nearly_full(sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_unpacked_onto_a_disk_that_is_nearly_full(
+    sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "FREE_DISK", 2**60)
     (entry,) = gather([sent], tmp_path)
     assert "disk is nearly full" in entry.error and written(tmp_path) == 0
 
 
 def test_photos_of_one_name_are_numbered_around_the_names_that_are_there(tmp_path: Path) -> None:
-    entries = gather(data_urls(["a.jpg", "a.jpg", "a (2).jpg", "a.jpg", "a (2).jpg", "b"]), tmp_path)
-    assert [entry.name for entry in entries] == ["a.jpg", "a (3).jpg", "a (2).jpg", "a (4).jpg", "a (2) (2).jpg", "b"]
+    entries = gather(
+        data_urls(["a.jpg", "a.jpg", "a (2).jpg", "a.jpg", "a (2).jpg", "b"]), tmp_path
+    )
+    assert [entry.name for entry in entries] == [
+        "a.jpg",
+        "a (3).jpg",
+        "a (2).jpg",
+        "a (4).jpg",
+        "a (2) (2).jpg",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("name", ["image.jpg", "山" * 300 + ".jpg", "x." + "y" * 300])
-def test_five_hundred_photos_of_one_name_have_sidecars_that_a_file_system_takes(name: str, tmp_path: Path) -> None:
+def test_five_hundred_photos_of_one_name_have_sidecars_that_a_file_system_takes(
+    name: str, tmp_path: Path
+) -> None:
     names = {entry.name for entry in gather(data_urls([name] * 500), tmp_path)}
     assert len(names) == 500
-    with zipfile.ZipFile(write_sidecars([[name, "a dog", ""] for name in names], tmp_path)) as archive:
+    with zipfile.ZipFile(
+        write_sidecars([[name, "a dog", ""] for name in names], tmp_path)
+    ) as archive:
         sidecars = archive.namelist()
     assert len(set(sidecars)) == 500 and max(len(name.encode()) for name in sidecars) <= 255
 
@@ -112,7 +137,9 @@ def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path
     assert scores_of(entries) == {"a.jpg": -1.5, "b.jpg": -1.5}
 
 
-def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(tmp_path: Path) -> None:
+def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(
+    tmp_path: Path,
+) -> None:
     link = zipfile.ZipInfo("link.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     path = temporary_folder() / "two.zip"
