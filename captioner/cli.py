@@ -21,7 +21,8 @@ from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import tell, with_progress
 from captioner.outputs.base import FORMAT_NAMES
 from captioner.training.config import TrainingConfig
-from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE
 from rnnkit.settings import settings_from, with_flags
 
@@ -419,7 +420,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `captioner` command."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("captioner").setLevel(logging.INFO)
-    run_command("captioner", lambda: app(arguments, prog_name="captioner"))
+    run_app("captioner", app, arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from charlm.training.config import SETTINGS, TrainingSettings  # the settings are the flags
-from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError
 from rnnkit.settings import settings_from, with_flags
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def unknown_policy(name: str) -> UnknownPolicy:
 
 def main() -> None:
     """The console command."""
-    run_command("charlm", app)
+    run_app("charlm", app)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import signal
 import sys
 from importlib import import_module
 
-from rnnkit.errors import INTERRUPTED, run_command
+from rnnkit.command_line import run_command
+from rnnkit.errors import INTERRUPTED
 
 
 def captioner() -> None:

@@ -18,7 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder
 
 Settings = dict[str, Any]
@@ -283,4 +284,4 @@ def captioner_table(records: dict[str, list[dict[str, Any]]]) -> str:
 
 
 if __name__ == "__main__":
-    run_command("ablation", app)
+    run_app("ablation", app)

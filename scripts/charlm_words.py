@@ -14,7 +14,7 @@ import typer
 from charlm import CharLM
 from charlm.data import read_text
 from charlm.sampling import Choice
-from rnnkit.errors import run_command
+from rnnkit.command_line import run_app
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
 
@@ -56,4 +56,4 @@ def check(
 
 
 if __name__ == "__main__":
-    run_command("charlm_words", lambda: typer.run(check))
+    run_app("charlm_words", check)

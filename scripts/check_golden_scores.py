@@ -20,7 +20,8 @@ import typer
 
 from captioner.evaluation.predictions import read_predictions
 from captioner.evaluation.report import judge, read_references
-from rnnkit.errors import SOME_FAILED, UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import SOME_FAILED, UserError
 
 RECORD: dict[str, Any] = {
     "guess": [9893, 8893, 7893, 6893],
@@ -100,4 +101,4 @@ def _rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    run_command("check_golden_scores", lambda: typer.run(check))
+    run_app("check_golden_scores", check)

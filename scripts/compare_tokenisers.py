@@ -18,7 +18,8 @@ import typer
 
 from captioner.evaluation.report import read_references
 from captioner.metrics.scores import tokenize
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 
 def compare(
@@ -61,4 +62,4 @@ def compare(
 
 
 if __name__ == "__main__":
-    run_command("compare_tokenisers", lambda: typer.run(compare))
+    run_app("compare_tokenisers", compare)

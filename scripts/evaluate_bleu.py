@@ -26,7 +26,7 @@ from captioner.cli import (
     Split,
     evaluate_command,
 )
-from rnnkit.errors import run_command
+from rnnkit.command_line import run_app
 
 
 def evaluate(
@@ -61,4 +61,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    run_command("evaluate_bleu", lambda: typer.run(evaluate))
+    run_app("evaluate_bleu", evaluate)

@@ -27,7 +27,7 @@ from captioner.data.images import ImageError
 from captioner.evaluation.report import judge
 from captioner.metrics.scores import tokenize
 from captioner.network.vocabulary import repeatable_words
-from rnnkit.errors import run_command
+from rnnkit.command_line import run_app
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
 
@@ -158,4 +158,4 @@ def _judge(
 
 
 if __name__ == "__main__":
-    run_command("make_pretrained", lambda: typer.run(make))
+    run_app("make_pretrained", make)

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnkit.errors import ALL_DONE, UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import ALL_DONE, UserError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -174,7 +175,7 @@ def _tell(message: str) -> None:
 def main() -> None:
     """The console command."""
     logging.basicConfig(level=logging.WARNING, format="webui: %(message)s")
-    run_command("webui", app)
+    run_app("webui", app)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import rnnkit.openvino_import  # noqa: F401 - before openvino
 from captioner.network.decoder import Decoder, Memory, State
 from captioner.network.encoder import Encoder, StoredEncoder
 from rnnkit.checkpoint import weights_hash

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from captioner.backends.base import EncoderPart, Writer
 from captioner.network.decoder import Decoder, Memory, State
 from captioner.network.encoder import Encoder, StoredEncoder, encoder_config
 from rnnkit.cache import cache_folder
-from rnnkit.openvino_core import CORE
+from rnnkit.openvino import CORE, openvino
 
 logger = logging.getLogger(__name__)
 

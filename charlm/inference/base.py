@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import rnnkit.openvino_import  # noqa: F401 - before charlm.inference.openvino_stepper imports openvino
 from charlm.inference.folded_weights import fold
 from charlm.network import Network
 from rnnkit.errors import UserError

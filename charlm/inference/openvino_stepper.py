@@ -9,14 +9,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
-from openvino import opset13 as op
-from openvino.op.util import Variable, VariableInfo
 
 from charlm.inference.folded_weights import Folded, FoldedLayer
-from rnnkit.openvino_core import CORE
+from rnnkit.openvino import CORE, openvino
 
 # Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits,
 # where 2 * 255 * 63 has room.
@@ -24,6 +21,7 @@ LARGEST_WEIGHT = 63
 # From so many texts on, a product for each gate takes less time than one for all, whose result must
 # then be split.
 MANY = 48
+op = openvino.opset13
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
@@ -38,8 +36,8 @@ class OpenVINOStepper:
         )
         self.request = compiled.create_infer_request()
         # The engine reads and writes these two arrays in place.
-        self.request.set_input_tensor(0, ov.Tensor(self.ids, shared_memory=True))
-        self.request.set_output_tensor(0, ov.Tensor(self.logits, shared_memory=True))
+        self.request.set_input_tensor(0, openvino.Tensor(self.ids, shared_memory=True))
+        self.request.set_output_tensor(0, openvino.Tensor(self.logits, shared_memory=True))
         self.infer = self.request.infer
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -90,7 +88,7 @@ def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
         op.matmul(x, _constant(folded.output_weight), False, True),
         _constant(folded.output_bias[None]),
     )
-    return ov.Model([op.result(logits)], sinks, [ids], "charlm_step")
+    return openvino.Model([op.result(logits)], sinks, [ids], "charlm_step")
 
 
 def _layer(
@@ -206,10 +204,10 @@ def _constant(values: torch.Tensor | NDArray[Any]) -> Any:
 
 
 def _variable(name: str, batch_size: int, hidden_size: int) -> Any:
-    info = VariableInfo()
+    info = openvino.op.util.VariableInfo()
     info.variable_id, info.data_type, info.data_shape = (
         name,
-        ov.Type.f32,
-        ov.PartialShape([batch_size, hidden_size]),
+        openvino.Type.f32,
+        openvino.PartialShape([batch_size, hidden_size]),
     )
-    return Variable(info)
+    return openvino.op.util.Variable(info)

@@ -39,7 +39,8 @@ from captioner.jobs.pipeline import find_photos
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Preprocessing
 from captioner.network.vocabulary import START
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 ENGINES, ARCHITECTURES = ("openvino", "torch"), ("BLIP-base", "ViT-GPT2")
@@ -463,4 +464,4 @@ def _command(*arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_captioner", app)
+    run_app("benchmark_captioner", app)

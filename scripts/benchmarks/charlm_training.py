@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from charlm.training.config import TrainingSettings
 from charlm.training.trainer import Trainer
+from rnnkit.command_line import run_app
 from rnnkit.devices import resolve_device
-from rnnkit.errors import run_command
 from rnnkit.runs import RunFolder
 
 
@@ -116,4 +116,4 @@ def timed(
 
 
 if __name__ == "__main__":
-    run_command("benchmark_charlm_training", lambda: typer.run(benchmark))
+    run_app("benchmark_charlm_training", benchmark)

@@ -26,7 +26,8 @@ import typer
 
 from captioner import Captioner, Decoding
 from captioner.jobs.pipeline import caption_photos, default_workers, find_photos
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
@@ -215,4 +216,4 @@ def _link(photos: Path, directory: Path, count: int) -> None:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_folder", app)
+    run_app("benchmark_folder", app)

@@ -19,7 +19,8 @@ import typer
 
 from captioner.evaluation.report import read_references
 from captioner.metrics.scores import score_captions, tokenize
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 Captions = list[list[str]]
 
@@ -114,4 +115,4 @@ def _read(path: Path, images: int, each: int) -> list[Captions]:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_metrics", lambda: typer.run(benchmark))
+    run_app("benchmark_metrics", benchmark)

@@ -31,7 +31,8 @@ import typer
 
 from captioner import Captioner, Decoding
 from captioner.jobs.pipeline import caption_photos, find_photos
-from rnnkit.errors import UserError, run_command
+from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
@@ -211,4 +212,4 @@ def browser(address: str) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_page", app)
+    run_app("benchmark_page", app)

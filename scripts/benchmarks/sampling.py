@@ -22,7 +22,7 @@ from charlm import CharLM
 from charlm.inference.base import Precision
 from charlm.inference.folded_weights import fold
 from charlm.sampling import Choice
-from rnnkit.errors import run_command
+from rnnkit.command_line import run_app
 
 CONTEXT = 256
 
@@ -254,4 +254,4 @@ def cold_start(model: Path | None) -> float:
 
 
 if __name__ == "__main__":
-    run_command("benchmark_charlm_sampling", lambda: typer.run(benchmark))
+    run_app("benchmark_charlm_sampling", benchmark)

@@ -68,7 +68,7 @@ def test_a_torchvision_that_fails_for_another_reason_says_so(tmp_path: Path) -> 
 )
 def test_openvino_is_imported_without_its_telemetry() -> None:
     code = (
-        "import rnnkit.openvino_import, openvino, sys; print(sys.modules['openvino_telemetry'],"
+        "import rnnkit.openvino, openvino, sys; print(sys.modules['openvino_telemetry'],"
         " openvino.Core().available_devices)"
     )
     done = run_python(code)

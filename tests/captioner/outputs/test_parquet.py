@@ -97,10 +97,8 @@ def test_rows_are_added_replaced_and_tried_again(tmp_path: Path) -> None:
     }
     run(tmp_path / "rows", [row("a.jpg", "a cat")], "append")
     last = table(tmp_path / "rows")[-1]
-    assert (last["caption"], [each["caption"] for each in last["captions"]]) == (
-        "a dog",
-        ["a dog", "a cat"],
-    )  # type: ignore[attr-defined]
+    both: list[dict[str, object]] = last["captions"]  # type: ignore[assignment]
+    assert last["caption"] == "a dog" and [each["caption"] for each in both] == ["a dog", "a cat"]
     run(tmp_path / "rows", [row("a.jpg", "a bird")], "overwrite")
     assert (
         len(table(tmp_path / "rows")) == 3 and table(tmp_path / "rows")[-1]["caption"] == "a bird"

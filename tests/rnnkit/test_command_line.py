@@ -13,7 +13,8 @@ import pytest
 import typer
 
 import rnnkit
-from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USAGE, UserError, run_command
+from rnnkit.command_line import run_app, run_command
+from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, WRONG_USAGE, UserError
 
 
 def outcome(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -43,7 +44,7 @@ def test_the_codes_are_those_that_are_promised() -> None:
         (
             KeyboardInterrupt(),
             INTERRUPTED,
-            "parrot: interrupted; what was written so far is whole\n",
+            "parrot: interrupted; everything written so far is complete\n",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "rows.tsv"),
@@ -88,21 +89,42 @@ def test_a_traceback_is_shown_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch
 def test_an_interrupted_typer_application_says_so_too(capsys: pytest.CaptureFixture[str]) -> None:
     app = typer.Typer()
     app.command()(raising(KeyboardInterrupt()))
-    code, line = outcome(lambda: app([]), capsys)
-    assert (code, line) == (INTERRUPTED, "parrot: interrupted; what was written so far is whole\n")
+    with pytest.raises(SystemExit) as left:
+        run_app("parrot", app, [])
+    code, line = left.value.code, capsys.readouterr().err
+    assert (code, line) == (
+        INTERRUPTED,
+        "parrot: interrupted; everything written so far is complete\n",
+    )
 
 
 def test_a_typer_application_keeps_its_own_exit_code() -> None:
     app = typer.Typer()
     app.command()(raising(typer.Exit(SOME_FAILED)))
     with pytest.raises(SystemExit) as left:
-        run_command("parrot", lambda: app([]))
+        run_app("parrot", app, [])
     assert left.value.code == SOME_FAILED
+
+
+def test_a_flag_that_is_not_known_is_named_and_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    app = typer.Typer()
+    app.command()(lambda: None)
+    with pytest.raises(SystemExit) as left:
+        run_app("parrot", app, ["--loud"])
+    assert left.value.code == WRONG_USAGE and "--loud" in capsys.readouterr().err
+
+
+def test_the_page_can_leave_out_what_a_command_advises() -> None:
+    error = UserError("'a.csv' is not a table", hint="use --format tsv")
+    assert str(error) == "'a.csv' is not a table: use --format tsv"
+    assert (error.message, error.hint) == ("'a.csv' is not a table", "use --format tsv")
 
 
 def test_a_character_that_the_terminal_does_not_know_is_written_as_its_code() -> None:
     code = (
-        "from rnnkit.errors import run_command; run_command('parrot', lambda: print('fig' +"
+        "from rnnkit.command_line import run_command; run_command('parrot', lambda: print('fig' +"
         " chr(252)))"
     )
     environment = {
@@ -118,7 +140,7 @@ def test_a_character_that_the_terminal_does_not_know_is_written_as_its_code() ->
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its shell closes nothing")
 def test_what_is_for_a_closed_stream_is_dropped_and_not_written_to_the_other() -> None:
-    code = "import sys; from rnnkit.errors import run_command\n"
+    code = "import sys; from rnnkit.command_line import run_command\n"
     code += "run_command('p', lambda: print('log', file=sys.stderr) or sys.stdout.write('row'))"
     environment = {**os.environ, "PYTHONPATH": str(Path(rnnkit.__file__).parents[1])}
     for closed, left in ((">&-", (b"", b"log\n")), ("2>&-", (b"row", b""))):
@@ -132,7 +154,7 @@ def test_what_is_for_a_closed_stream_is_dropped_and_not_written_to_the_other() -
 def test_a_reader_that_goes_away_is_no_error(call: str) -> None:
     code = (
         "import typer\n"
-        "from rnnkit.errors import run_command\n"
+        "from rnnkit.command_line import run_command\n"
         "app = typer.Typer()\n"
         "@app.command()\n"
         "def command():\n"
