@@ -6,7 +6,8 @@
 'a dog runs through the snow'
 """
 
-from captioner.captioner import Caption, Captioner, Decoding
+from captioner.captioner import Captioner
 from captioner.data.images import ImageError
+from captioner.types import Caption, Decoding
 
 __all__ = ["Caption", "Captioner", "Decoding", "ImageError"]

@@ -10,8 +10,8 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captioner.captioner import Caption
 from captioner.outputs.base import write_whole
+from captioner.types import Caption
 
 FORMATS = frozenset(
     f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes()

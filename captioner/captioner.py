@@ -4,9 +4,8 @@ its checkpoint.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, overload
@@ -27,6 +26,7 @@ from captioner.network.encoder import (
     encoder_config,
 )
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
+from captioner.types import Caption, Decoding
 from rnnkit.checkpoint import (
     check_sizes,
     load_checkpoint,
@@ -40,53 +40,6 @@ from rnnkit.errors import UserError
 KIND, VERSION = "captioner", 1
 FORBIDDEN = (PAD, START, UNKNOWN)
 LENGTH_PENALTY = 0.9  # of checkpoints that name none
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How sentences are chosen; the defaults are the command line's."""
-
-    beam_size: int = 3  # 1 is greedy
-    num_captions: int = 1  # candidates returned for a photo, best first
-    max_length: int = 20  # words
-    length_penalty: float | None = None  # None: the checkpoint's own, chosen on validation photos
-    sample: bool = False  # draw words instead of searching
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: int | None = None  # None draws anew each time
-
-    def check(self) -> None:
-        """Raises: UserError naming a value that is out of range."""
-        for name in ("beam_size", "num_captions", "max_length"):
-            if not 1 <= getattr(self, name) <= 100:
-                raise UserError(
-                    f"{name.replace('_', '-')} must be from 1 to 100, not {getattr(self, name)}"
-                )
-        if not 0.01 <= self.temperature <= 100 or not 0 < self.top_p <= 1:
-            raise UserError(
-                f"temperature must be from 0.01 to 100 and top-p in (0, 1], not {self.temperature}"
-                f" and {self.top_p}"
-            )
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise UserError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A sentence about a photo."""
-
-    text: str
-    score: (
-        float  # natural-log probability / (words + 1) ** length_penalty; of a sampled one, per word
-    )
-    words: tuple[str, ...]
-    attention: np.ndarray | None = (
-        None  # (words, rows, columns) of the region grid, each sums to 1 or less; only when asked for
-    )
-    log_prob: float = math.nan  # natural log of the whole sentence's probability
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Captioner:
@@ -271,7 +224,6 @@ class Captioner:
         up to num_captions, best first.
         """
         decoding = decoding or Decoding()
-        decoding.check()
         if decoding.length_penalty is None:
             decoding = replace(decoding, length_penalty=self.length_penalty)
         with torch.inference_mode(), self.engine.threads():

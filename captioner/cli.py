@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from captioner.captioner import Captioner, Decoding
+from captioner.captioner import Captioner
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import open_image
 from captioner.evaluation.predictions import read_predictions
@@ -21,6 +21,7 @@ from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import tell, with_progress
 from captioner.outputs.base import FORMAT_NAMES
 from captioner.training.config import TrainingConfig
+from captioner.types import Decoding
 from rnnkit.command_line import run_app
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE
@@ -180,7 +181,6 @@ def caption_command(
         top_p=top_p,
         seed=seed,
     )
-    decoding.check()
     job = FolderJob(
         paths=tuple(paths or ()),
         from_file=from_file,

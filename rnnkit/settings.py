@@ -1,5 +1,7 @@
-"""One dataclass of settings, three ways to fill it: defaults, a JSON file, command-line flags (the
-later wins).
+"""One dataclass of settings: its fields say type, default, range and help, and are checked once.
+
+It is filled from defaults, a JSON file and command-line flags (the later wins), or from the run
+that is to be resumed.
 """
 
 from __future__ import annotations
@@ -7,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -16,29 +18,128 @@ import typer
 from rnnkit.errors import UserError
 
 Settings = TypeVar("Settings")
+Values = dict[str, Any]  # by the field's name
 
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with its explanation, which becomes the flag's help."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+    formerly: str = "",
+    former_values: Mapping[str, str] | None = None,
+    may_change: bool = False,
+) -> Any:
+    """A field of a settings dataclass.
 
-
-def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, Any]) -> Settings:
-    """Defaults, then the JSON file, then the flags that were given (None means not given).
-
-    Raises: UserError naming an unknown field or a value of the wrong type.
+    Args:
+        help: what it is; also the flag's help.
+        low, high: the smallest and largest value that is allowed.
+        above, below: bounds that are themselves not allowed.
+        choices: the values that are allowed.
+        formerly: an earlier name, which flags, files and runs may still use.
+        former_values: earlier values and what they are called now.
+        may_change: may differ when a run is resumed, because it does not change what is learned.
     """
-    values: dict[str, Any] = {}
-    if config is not None:
-        try:
-            values = json.loads(config.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
-        if not isinstance(values, dict):
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "above": above,
+        "below": below,
+        "choices": choices,
+        "formerly": formerly,
+        "former_values": dict(former_values or {}),
+        "may_change": may_change,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_ranges(settings: Any) -> None:
+    """Check every field against its range; call it from `__post_init__`. None is always allowed.
+
+    Raises: UserError naming the first field that is out of its range, with its value.
+    """
+    for field in dataclasses.fields(settings):
+        value, allowed = getattr(settings, field.name), field.metadata
+        if value is None or not allowed:
+            continue
+        fits = (
+            (allowed["low"] is None or value >= allowed["low"])
+            and (allowed["high"] is None or value <= allowed["high"])
+            and (allowed["above"] is None or value > allowed["above"])
+            and (allowed["below"] is None or value < allowed["below"])
+            and (not allowed["choices"] or value in allowed["choices"])
+        )
+        if not fits:
+            raise UserError(f"{_flag(field.name)} must be {_range(allowed)}, not {value!r}")
+
+
+def _range(allowed: Mapping[str, Any]) -> str:
+    """A field's range in words, such as "from 1 to 100" or "at least 0 and below 1"."""
+    if allowed["choices"]:
+        *others, last = allowed["choices"]
+        return f"{', '.join(others)} or {last}" if others else str(last)
+    low, high = allowed["low"], allowed["high"]
+    if low is not None and high is not None:
+        return f"from {low:,} to {high:,}"
+    bounds = {
+        "at least": low,
+        "above": allowed["above"],
+        "at most": high,
+        "below": allowed["below"],
+    }
+    return " and ".join(f"{word} {bound:,}" for word, bound in bounds.items() if bound is not None)
+
+
+def settings_from(kind: type[Settings], config: Path | None, flags: Values) -> Settings:
+    """Settings for a new run: defaults, then the JSON file, then the flags that were given.
+
+    Args:
+        flags: by the field's name; None means not given.
+
+    Raises: UserError naming an unknown field, a value of the wrong type or one out of its range.
+    """
+    return kind(**_given(kind, config, flags))
+
+
+def resumed_settings(
+    kind: type[Settings], stored: Mapping[str, Any], config: Path | None, flags: Values, run: Path
+) -> Settings:
+    """The settings that a run was started with.
+
+    Settings that the run does not know, because newer code has added them, take their defaults.
+
+    Args:
+        stored: the settings in the run's state.
+        config, flags: as for `settings_from`; they may repeat what the run was started with, and
+            change fields that are marked `may_change`.
+        run: the run folder, for messages.
+
+    Raises: UserError naming a setting that differs from the run's, or as `settings_from` does.
+    """
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    known = {name: value for name, value in _renamed(kind, stored).items() if name in fields}
+    settings = kind(**known)
+    given = _given(kind, config, flags)
+    for name, value in given.items():
+        before = getattr(settings, name)
+        if value != before and not fields[name].metadata["may_change"]:
             raise UserError(
-                f"--config '{config}' must hold one JSON object, names of settings and their values"
+                f"'{run}' was started with {_flag(name)} {_shown(before)}, not {_shown(value)}",
+                hint="leave it out to resume with the run's own settings, or start a new run",
             )
-    values |= {name: value for name, value in flags.items() if value is not None}
+    return dataclasses.replace(settings, **given)  # type: ignore[type-var]
+
+
+def _given(kind: type, config: Path | None, flags: Values) -> Values:
+    """What file and flags say, checked for names and types."""
+    values = {} if config is None else _renamed(kind, _read(config))
+    values |= _renamed(kind, {name: value for name, value in flags.items() if value is not None})
     hints = get_type_hints(kind)
     for name, value in values.items():
         if name not in hints:
@@ -47,33 +148,55 @@ def settings_from(kind: type[Settings], config: Path | None, flags: dict[str, An
             values[name] = float(value)
         elif type(value) is not hints[name]:
             raise UserError(f"setting '{name}' must be {hints[name].__name__}, not {value!r}")
-    return kind(**values)
+    return values
+
+
+def _read(config: Path) -> Values:
+    try:
+        values = json.loads(config.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"--config '{config}' cannot be read as JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"--config '{config}' must hold one JSON object, names of settings and their values"
+        )
+    return values
+
+
+def _renamed(kind: type, values: Mapping[str, Any]) -> Values:
+    """The same settings under today's names and values."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    names = {field.metadata["formerly"]: name for name, field in fields.items() if field.metadata}
+    renamed = {names.get(name, name): value for name, value in values.items()}
+    for name, value in renamed.items():
+        former = fields[name].metadata.get("former_values", {}) if name in fields else {}
+        renamed[name] = former.get(value, value) if isinstance(value, str) else value
+    return renamed
 
 
 def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a typer command, which takes **flags, one option for each field of a settings dataclass."""
+    """Give a typer command one flag for each field of a settings dataclass.
+
+    The command takes them as `**flags`, None where a flag was not given:
+
+        @app.command()
+        @with_flags(TrainingConfig)
+        def train(output: Path, **flags: Any) -> None:
+            config = settings_from(TrainingConfig, None, flags)
+    """
     hints = get_type_hints(kind)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        own = [
-            p
-            for p in inspect.signature(command, eval_str=True).parameters.values()
-            if p.kind is not p.VAR_KEYWORD
-        ]
+        parameters = inspect.signature(command, eval_str=True).parameters.values()
+        own = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
         for field in dataclasses.fields(kind):
-            # In brackets rich would take it for markup and leave it out.
-            help = (
-                f"{field.metadata['help']} (default:"
-                f" {'none' if field.default == '' else field.default})"
-            )
             kind_or_none: Any = hints[field.name] | None
-            option = Annotated[
-                kind_or_none,
-                typer.Option(help=help, show_default=False, rich_help_panel="Settings"),
-            ]
             own.append(
                 inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[kind_or_none, _option(field)],
                 )
             )
         command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
@@ -81,3 +204,21 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         return command
 
     return decorate
+
+
+def _option(field: dataclasses.Field[Any]) -> Any:
+    """The flag of a field; its former name is a second name of it."""
+    former = field.metadata["formerly"]
+    names = [f"--{_flag(field.name)}", f"--{_flag(former)}"] if former else []
+    # The default is in parentheses because rich takes brackets for markup and leaves them out.
+    shown = "none" if field.default == "" else field.default
+    help = f"{field.metadata['help']} (default: {shown})"
+    return typer.Option(*names, help=help, show_default=False, rich_help_panel="Settings")
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _shown(value: Any) -> str:
+    return "none" if value == "" else str(value).lower() if isinstance(value, bool) else str(value)

@@ -124,5 +124,4 @@ def decoding(
         raise UserError("a setting is no number: correct it under Options") from None
     if not math.isfinite(chosen.temperature):
         raise UserError("the temperature must be a number")
-    chosen.check()
     return chosen

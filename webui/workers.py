@@ -85,7 +85,6 @@ class SharedCaptioner:
     ) -> list[list[Caption]]:
         """See `Captioner.caption_pixels`; waits for its turn."""
         job = _Job(pixels, decoding or Decoding(), attention)
-        job.decoding.check()  # here, so that it fails for nobody else
         with self._changed:
             self._waiting.append(job)
             self._changed.notify()

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from captioner.captioner import Captioner, Decoding
-from captioner.jobs.pipeline import Photos, Row, caption_photos, find_photos, read_list
+from captioner.captioner import Captioner
+from captioner.jobs.pipeline import Photos, caption_photos, find_photos, read_list
 from captioner.jobs.progress import Summary, tell, with_progress
 from captioner.outputs.base import Output, open_output
 from captioner.outputs.resumable_file import RowFile
 from captioner.outputs.text_formats import FORMATS
+from captioner.types import CaptionResult, Decoding
 from rnnkit.errors import UserError
 
 ENGINES = ("local", "ray")
@@ -149,7 +150,7 @@ class _FirstFailure(Exception):
 
 
 def _write(
-    batches: Iterator[list[Row]], output: Output, summary: Summary, *, fail_fast: bool
+    batches: Iterator[list[CaptionResult]], output: Output, summary: Summary, *, fail_fast: bool
 ) -> None:
     for rows in batches:
         with _interrupts_wait():

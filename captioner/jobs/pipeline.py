@@ -10,7 +10,6 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -18,8 +17,9 @@ from typing import overload
 import numpy as np
 from torch import Tensor
 
-from captioner.captioner import Caption, Captioner, Decoding
+from captioner.captioner import Captioner
 from captioner.data.images import EXTENSIONS, ImageError
+from captioner.types import CaptionResult, Decoding, EncodedPicture
 from rnnkit.errors import UserError
 
 # Batches in hand: one is searched while the next is encoded and the one after that is decoded.
@@ -27,23 +27,6 @@ BATCHES_HELD = 3
 Encoded = tuple[
     list[str | None], Tensor | None
 ]  # for each photo None or its error; the features (B, R, C) of those without
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one photo: captions, best first, or the reason why there are none."""
-
-    path: Path
-    captions: tuple[Caption, ...] = ()
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An encoded picture that lies in no file of its own, and what it is called in rows."""
-
-    path: Path
-    data: bytes
 
 
 class Photos(Sequence[Path]):
@@ -180,12 +163,12 @@ def _inside(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterato
 
 def caption_photos(
     captioner: Captioner,
-    photos: Iterable[Path | Picture],
+    photos: Iterable[Path | EncodedPicture],
     decoding: Decoding,
     *,
     batch_size: int = 32,
     workers: int = 2,
-) -> Iterator[list[Row]]:
+) -> Iterator[list[CaptionResult]]:
     """Rows of photos in their order, a batch at a time.
 
     Three stages work at the same time, each on another batch: `workers` threads decode and resize,
@@ -200,11 +183,11 @@ def caption_photos(
     coming = iter(photos)
     pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
 
-    def start(batch: list[Path | Picture]) -> Future[Encoded]:
+    def start(batch: list[Path | EncodedPicture]) -> Future[Encoded]:
         pixels = [pool.submit(_prepare, captioner, photo) for photo in batch]
         return encoder.submit(_encode, captioner, pixels)
 
-    held: deque[tuple[list[Path | Picture], Future[Encoded]]] = deque()
+    held: deque[tuple[list[Path | EncodedPicture], Future[Encoded]]] = deque()
     try:
         while True:
             while len(held) < BATCHES_HELD and (batch := list(islice(coming, batch_size))):
@@ -217,7 +200,9 @@ def caption_photos(
                 captioner.caption_features(features, decoding) if features is not None else []
             )
             yield [
-                Row(path, error=error) if error is not None else Row(path, tuple(next(captions)))
+                CaptionResult(path, error=error)
+                if error is not None
+                else CaptionResult(path, tuple(next(captions)))
                 for path, error in zip(map(_path, batch), errors, strict=True)
             ]
     finally:  # also where the caller stops early
@@ -230,14 +215,14 @@ def default_workers() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _path(photo: Path | Picture) -> Path:
-    return photo.path if isinstance(photo, Picture) else photo
+def _path(photo: Path | EncodedPicture) -> Path:
+    return photo.path if isinstance(photo, EncodedPicture) else photo
 
 
-def _prepare(captioner: Captioner, photo: Path | Picture) -> np.ndarray | str:
+def _prepare(captioner: Captioner, photo: Path | EncodedPicture) -> np.ndarray | str:
     """Pixels for the encoder, or the reason why there are none."""
     try:
-        return captioner.prepare(photo.data if isinstance(photo, Picture) else photo)
+        return captioner.prepare(photo.data if isinstance(photo, EncodedPicture) else photo)
     except ImageError as error:
         return error.reason
 

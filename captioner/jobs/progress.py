@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from captioner.jobs.pipeline import Row
+from captioner.types import CaptionResult
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Summary:
 
 
 def with_progress(
-    batches: Iterator[list[Row]], total: int | None
-) -> Generator[list[Row], None, None]:
+    batches: Iterator[list[CaptionResult]], total: int | None
+) -> Generator[list[CaptionResult], None, None]:
     """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None
     is not known.
     """
@@ -101,8 +101,8 @@ def duration(seconds: float) -> str:
 
 
 def _reporting(
-    batches: Iterator[list[Row]], report: Callable[[int, float], object], *, every: float
-) -> Iterator[list[Row]]:
+    batches: Iterator[list[CaptionResult]], report: Callable[[int, float], object], *, every: float
+) -> Iterator[list[CaptionResult]]:
     """The same batches; report(photos done, photos a second) is called every so many seconds."""
     started = told = time.monotonic()
     done = 0

@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from captioner.captioner import KIND, VERSION, Captioner, Decoding
-from captioner.jobs.pipeline import Photos, Row, caption_photos
+from captioner.captioner import KIND, VERSION, Captioner
+from captioner.jobs.pipeline import Photos, caption_photos
 from captioner.outputs.base import write_whole
 from captioner.outputs.resumable_file import check_writable, read_rows
 from captioner.outputs.text_formats import FORMATS, Format, Record
+from captioner.types import CaptionResult, Decoding
 from rnnkit.checkpoint import read_config
 from rnnkit.errors import UserError
 
@@ -119,7 +120,7 @@ def caption_with_ray(
     batch_size: int = 32,
     workers: int = 2,
     actors: int | None = None,
-) -> Iterator[list[Row]]:
+) -> Iterator[list[CaptionResult]]:
     """Caption the photos of a shard folder; yields rows as shards are done, with errors but without
     captions.
 
@@ -179,7 +180,8 @@ def caption_with_ray(
         )
         for table in tables:
             yield [
-                Row(Path(os.fsdecode(row["path"])), error=row["error"]) for row in table.to_pylist()
+                CaptionResult(Path(os.fsdecode(row["path"])), error=row["error"])
+                for row in table.to_pylist()
             ]
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -227,7 +229,10 @@ class CaptionActor:
             for batch in caption_photos(self._captioner, places, self._decoding, **self._options)
             for row in batch
         ]
-        rows = [Row(path, row.captions, row.error) for path, row in zip(paths, found, strict=True)]
+        rows = [
+            CaptionResult(path, row.captions, row.error)
+            for path, row in zip(paths, found, strict=True)
+        ]
         # Named after its photos, so that one that is done twice is there once.
         name = hashlib.sha256(b"\0".join(names)).hexdigest()[:20]
         encode = _rows_of(self._format).encode

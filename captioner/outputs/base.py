@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from captioner.jobs.pipeline import Photos, Picture, Row
+from captioner.jobs.pipeline import Photos
 from captioner.outputs.resumable_file import (
     EXISTING,
     RowFile,
@@ -18,6 +18,7 @@ from captioner.outputs.resumable_file import (
     reason_of,
 )
 from captioner.outputs.text_formats import FORMATS, Format
+from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
 FORMAT_NAMES = (*FORMATS, "sidecar", "parquet", "webdataset")
@@ -29,11 +30,11 @@ class Output(Protocol):
     """
 
     @property
-    def photos(self) -> Sequence[Path] | Iterable[Picture]: ...
+    def photos(self) -> Sequence[Path] | Iterable[EncodedPicture]: ...
 
     def __enter__(self) -> Self: ...
 
-    def __call__(self, row: Row) -> str | None:
+    def __call__(self, row: CaptionResult) -> str | None:
         """Take a row, which is whole in the output afterwards; returns why not where this photo
         cannot have one.
         """
@@ -112,7 +113,7 @@ class Stream:
         self._write(self._format.header)
         return self
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: CaptionResult) -> None:
         data = self._format.encode(row)
         if data:
             self._write((self._format.separator if self._rows else b"") + data)
@@ -171,7 +172,7 @@ class Sidecars:
     def __enter__(self) -> Self:
         return self
 
-    def __call__(self, row: Row) -> str | None:
+    def __call__(self, row: CaptionResult) -> str | None:
         if row.error is not None:
             return None
         sidecar = _sidecar(row.path)

@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner.jobs.pipeline import Row
 from captioner.outputs.resumable_file import RowFile, read_rows
 from captioner.outputs.text_formats import Format, Jsonl, Record, json_row, read_json_row
+from captioner.types import CaptionResult
 from rnnkit.errors import UserError
 
 try:
@@ -43,7 +43,7 @@ class Journal(Jsonl):
     def key(self, path: Path) -> str:
         return Format.key(self, path)
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         return (
             json.dumps(json_row(row) | {"path": self.key(row.path)}, ensure_ascii=False).encode()
             + b"\n"

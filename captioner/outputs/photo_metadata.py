@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from captioner.jobs.pipeline import Photos, Row
+from captioner.jobs.pipeline import Photos
 from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
+from captioner.types import CaptionResult
 from rnnkit.errors import UserError
 
 
@@ -66,7 +67,7 @@ class Embedded:
             self._folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __call__(self, row: Row) -> str | None:
+    def __call__(self, row: CaptionResult) -> str | None:
         """Write a photo; returns the reason where that cannot be."""
         if row.error is not None:
             return None

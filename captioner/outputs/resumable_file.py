@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Photos, Row
+from captioner.jobs.pipeline import Photos
 from captioner.jobs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, Record
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 EXISTING = ("skip", "overwrite", "append", "prepend")
@@ -169,7 +169,7 @@ class RowFile:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: CaptionResult) -> None:
         assert self._file is not None
         data = self.format.encode(
             merged(row, self._old.get(self.format.key(row.path), ()), self._existing)
@@ -239,7 +239,7 @@ class _GrowingFile:
         self.close()
 
 
-def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
+def merged(row: CaptionResult, old: tuple[Caption, ...], existing: str) -> CaptionResult:
     """A new row and the captions that the photo had, as `RowFile` says; what the old ones say is
     never said twice.
     """
@@ -247,7 +247,7 @@ def merged(row: Row, old: tuple[Caption, ...], existing: str) -> Row:
         return row
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
-    return Row(row.path, new + old if existing == "prepend" else old + new)
+    return CaptionResult(row.path, new + old if existing == "prepend" else old + new)
 
 
 def combined_lines(old: Sequence[Line], new: Sequence[Line], existing: str) -> list[Line]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from captioner.captioner import Caption
 from captioner.data.annotations import image_id
-from captioner.jobs.pipeline import Row
+from captioner.types import Caption, CaptionResult
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Format:
         """A photo's name as the format writes it."""
         return str(path).encode("utf-8", "backslashreplace").decode()
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         """A row; empty where the format has none for it."""
         raise NotImplementedError
 
@@ -85,7 +84,7 @@ class Tsv(Format):
             name = name.translate({9: "\\t", 10: "\\n", 13: "\\r", 92: "\\\\"})
         return name.encode("utf-8", "backslashreplace").decode()
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         return b"".join(
             self.beginning(self.key(row.path)) + caption.text.encode() + b"\n"
             for caption in row.captions
@@ -107,7 +106,7 @@ class Jsonl(Format):
     def key(self, path: Path) -> str:
         return str(path)
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         return _json(json_row(row)) + b"\n"
 
     def beginning(self, key: str) -> bytes:
@@ -124,7 +123,7 @@ class Csv(Format):
     header = b"path,caption,score,status,error\n"
     several_lines = True
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         path = self.key(row.path)
         if row.error is not None:
             return _csv_line(path, "", "", "error", row.error)
@@ -174,7 +173,7 @@ class Coco(Format):
     def key(self, path: Path) -> str:
         return json.dumps(image_id(path))
 
-    def encode(self, row: Row) -> bytes:
+    def encode(self, row: CaptionResult) -> bytes:
         return (
             b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
             if row.captions
@@ -210,7 +209,7 @@ class Coco(Format):
 FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
 
 
-def json_row(row: Row) -> dict[str, object]:
+def json_row(row: CaptionResult) -> dict[str, object]:
     """A row as the JSON object of a jsonl line."""
     record: dict[str, object] = {"path": str(row.path)}
     if row.error is not None:

@@ -21,11 +21,12 @@ from typing import Any, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
 from captioner.data.images import EXTENSIONS
-from captioner.jobs.pipeline import Photos, Picture, Row
+from captioner.jobs.pipeline import Photos
 from captioner.jobs.progress import Summary
 from captioner.jobs.run_lock import RunLock
 from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
 from captioner.outputs.text_formats import Format, json_row
+from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
 try:
@@ -83,7 +84,7 @@ class PhotoShards:
             self._held = lock.pop_all()
         return self
 
-    def __call__(self, row: Row) -> str | None:
+    def __call__(self, row: CaptionResult) -> str | None:
         if row.error is not None:
             return None
         try:
@@ -151,7 +152,7 @@ class CaptionedShards:
                 )
         self._existing, self._folder, self._lock = existing, folder, RunLock(folder, inside=True)
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
-        self.photos: Iterable[Picture] = self._read()
+        self.photos: Iterable[EncodedPicture] = self._read()
         self._shard: _Shard | None = None
         self._summary = summary
         # Samples that wait for their rows, and what is to be done between them.
@@ -162,7 +163,7 @@ class CaptionedShards:
         self._lock.__enter__()
         return self
 
-    def _read(self) -> Iterator[Picture]:
+    def _read(self) -> Iterator[EncodedPicture]:
         for path in self.shards:
             self._waiting.append(partial(self._open, path.name))
             try:
@@ -173,7 +174,7 @@ class CaptionedShards:
                 self._waiting.append(self._leave)
             self._catch_up()
 
-    def _read_one(self, path: Path) -> Iterator[Picture]:
+    def _read_one(self, path: Path) -> Iterator[EncodedPicture]:
         done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
         for sample in _read_shard(path):
             extension = next(
@@ -189,9 +190,9 @@ class CaptionedShards:
                 self._catch_up()
             else:
                 self._waiting.append(sample)
-                yield Picture(path / f"{sample['__key__']}.{extension}", sample[extension])
+                yield EncodedPicture(path / f"{sample['__key__']}.{extension}", sample[extension])
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: CaptionResult) -> None:
         self._catch_up()
         sample = self._waiting.popleft()
         assert isinstance(sample, dict)
@@ -346,7 +347,7 @@ def _read_shard(path: Path) -> Iterator[Sample]:
 _NAMES = Format()
 
 
-def _described(row: Row) -> Sample:
+def _described(row: CaptionResult) -> Sample:
     """The caption, and the row as JSON."""
     record = json.dumps(json_row(row) | {"path": _NAMES.key(row.path)}, ensure_ascii=False).encode()
     return (

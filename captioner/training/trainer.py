@@ -30,7 +30,6 @@ from captioner.captioner import (
     FORBIDDEN,
     KIND,
     VERSION,
-    Decoding,
     generate,
     load_parts,
     log_prob_step,
@@ -48,6 +47,7 @@ from captioner.training.batches import Photos, epoch_batches
 from captioner.training.config import TrainingConfig
 from captioner.training.feature_cache import photo_views
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
+from captioner.types import Decoding
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.devices import forget_accelerator, resolve_device

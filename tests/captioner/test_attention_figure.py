@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from captioner.attention_figure import draw_attention, overlay
-from captioner.captioner import Caption
+from captioner.types import Caption
 
 
 def looking(*words: str, grid: int = 7) -> Caption:

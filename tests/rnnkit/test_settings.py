@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from rnnkit.errors import UserError
-from rnnkit.settings import setting, settings_from, with_flags
+from rnnkit.settings import check_ranges, resumed_settings, setting, settings_from, with_flags
 
 
 @dataclass(frozen=True)
@@ -107,3 +107,81 @@ def test_a_flag_shows_its_help_and_default() -> None:
 
 def test_a_flag_of_the_wrong_type_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["--cups", "many"]).exit_code == 2
+
+
+# --- ranges ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Oven:
+    cups: int = setting(2, "cups of flour", low=1, high=1_000)
+    share: float = setting(0.5, "share of water", low=0, below=1)
+    heat: float = setting(180.0, "degrees", above=0, formerly="degrees")
+    kind: str = setting(
+        "gas", "gas or wood", choices=("gas", "wood"), former_values={"log": "wood"}
+    )
+    label: str = setting("", "what the log calls it", may_change=True)
+    minutes: int | None = setting(None, "time in the oven", low=1)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cups": 0}, "cups must be from 1 to 1,000, not 0"),
+        ({"cups": 1001}, "cups must be from 1 to 1,000, not 1001"),
+        ({"share": 1.0}, "share must be at least 0 and below 1, not 1.0"),
+        ({"share": float("nan")}, "share must be at least 0 and below 1, not nan"),
+        ({"heat": 0.0}, "heat must be above 0, not 0.0"),
+        ({"kind": "coal"}, "kind must be gas or wood, not 'coal'"),
+    ],
+)
+def test_a_value_out_of_its_range_is_named(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Oven(**values)
+    assert str(caught.value) == message
+
+
+def test_the_ends_of_a_range_are_allowed() -> None:
+    Oven(cups=1, share=0.0), Oven(cups=1000, share=0.999)
+
+
+# --- resuming -------------------------------------------------------------------------------------
+
+RUN = Path("runs/bread")
+
+
+def test_a_resumed_run_keeps_the_settings_that_it_was_started_with() -> None:
+    assert resumed_settings(Oven, {"cups": 7, "kind": "wood"}, None, {}, RUN) == Oven(
+        7, kind="wood"
+    )
+
+
+def test_a_setting_that_differs_from_the_runs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"'runs/bread' was started with cups 7, not 8: leave it"):
+        resumed_settings(Oven, {"cups": 7}, None, {"cups": 8}, RUN)
+
+
+def test_a_setting_may_be_repeated_and_one_that_teaches_nothing_may_change() -> None:
+    found = resumed_settings(Oven, {"cups": 7}, None, {"cups": 7, "label": "crust"}, RUN)
+    assert found == Oven(7, label="crust")
+
+
+def test_a_run_of_other_code_is_resumed_whatever_settings_were_added_removed_or_renamed() -> None:
+    stored = {"cups": 7, "yeast": 1, "degrees": 200.0, "kind": "log"}
+    assert resumed_settings(Oven, stored, None, {}, RUN) == Oven(7, heat=200.0, kind="wood")
+
+
+def test_a_flag_is_also_known_by_its_former_name() -> None:
+    seen: list[dict[str, Any]] = []
+    other = typer.Typer()
+
+    @other.command()
+    @with_flags(Oven)
+    def light(**flags: Any) -> None:
+        seen.append(flags)
+
+    assert CliRunner().invoke(other, ["--degrees", "210"]).exit_code == 0
+    assert settings_from(Oven, None, seen[0]).heat == 210

@@ -50,7 +50,6 @@ def caption_photo(
 
     Raises: UserError naming the upload and the reason.
     """
-    decoding.check()
     try:
         pixels = captioner.prepare(upload.source)
     except ImageError as error:

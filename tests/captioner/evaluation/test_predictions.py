@@ -112,9 +112,8 @@ def test_jsonl_csv_tsv_and_text_give_what_coco_results_give(
 
 @pytest.mark.parametrize("format", ["tsv", "jsonl", "csv", "coco"])
 def test_what_the_caption_command_writes_is_read(format: str, tmp_path: Path) -> None:
-    from captioner.captioner import Caption
-    from captioner.jobs.pipeline import Row
     from captioner.outputs.base import open_output
+    from captioner.types import Caption, CaptionResult
 
     output = tmp_path / f"out.{'json' if format == 'coco' else format}"
     with (
@@ -122,7 +121,11 @@ def test_what_the_caption_command_writes_is_read(format: str, tmp_path: Path) ->
         open_output(format, output.with_name(f"w{output.suffix}"), stdout) as write,
     ):
         for key, text in CAPTIONS.items():
-            write(Row(Path("photos") / FILES[key], (Caption(text, -0.5, tuple(text.split())),)))
+            write(
+                CaptionResult(
+                    Path("photos") / FILES[key], (Caption(text, -0.5, tuple(text.split())),)
+                )
+            )
     assert read_predictions(output.with_name(f"w{output.suffix}"), EXAMPLES) == CAPTIONS
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 import captioner
-from captioner.jobs.pipeline import Row
 from captioner.jobs.progress import Summary, duration
 from captioner.outputs.resumable_file import RowFile
+from captioner.types import CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
 BAD = "not a picture of a known format"
@@ -211,7 +211,7 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
 ) -> None:
     write = RowFile.__call__
 
-    def interrupted(self: RowFile, row: Row) -> None:
+    def interrupted(self: RowFile, row: CaptionResult) -> None:
         write(self, row)
         if self._rows == 1:
             for _ in range(presses):

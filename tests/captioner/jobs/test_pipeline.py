@@ -16,12 +16,11 @@ from PIL import Image
 from captioner import Caption, Captioner, Decoding
 from captioner.jobs.pipeline import (
     Photos,
-    Picture,
-    Row,
     caption_photos,
     default_workers,
     find_photos,
 )
+from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
 
@@ -152,7 +151,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 def all_rows(
     captioner: Captioner, photos: Sequence[Path | Picture], batch_size: int = 3, **options: int
-) -> list[Row]:
+) -> list[CaptionResult]:
     decoding = Decoding(max_length=5)
     return [
         row
@@ -329,7 +328,7 @@ def test_a_bug_in_a_thread_reaches_the_caller_and_leaves_no_thread_behind(batch_
 def test_a_picture_in_memory_is_captioned_as_the_file_is(
     captioner: Captioner, photos: list[Path]
 ) -> None:
-    pictures = [Picture(Path("in a shard"), photo.read_bytes()) for photo in photos]
+    pictures = [EncodedPicture(Path("in a shard"), photo.read_bytes()) for photo in photos]
     assert [row.captions for row in all_rows(captioner, pictures)] == [
         row.captions for row in all_rows(captioner, photos)
     ]

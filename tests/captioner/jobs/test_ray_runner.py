@@ -15,9 +15,8 @@ import pytest
 from PIL import Image
 
 import captioner
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.outputs.text_formats import FORMATS
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 pytest.importorskip("ray.data", reason="Ray, the extra of that name, is not installed")
@@ -121,7 +120,7 @@ def make_shard(
     """A shard by hand: captions by photo, None for one that failed."""
     folder.mkdir(exist_ok=True)
     made = [
-        Row(
+        CaptionResult(
             Path(photo),
             () if text is None else (Caption(text, -1.0, ()),),
             "bad" if text is None else None,

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.outputs.base import open_output
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 pyarrow = pytest.importorskip("pyarrow", reason="pyarrow, the parquet extra, is not installed")
@@ -47,7 +46,7 @@ def test_a_parquet_file_has_the_rows_of_jsonl_as_columns(
 
 
 def run(
-    output: Path, rows: list[Row], existing: str = "skip", stop_after: int | None = None
+    output: Path, rows: list[CaptionResult], existing: str = "skip", stop_after: int | None = None
 ) -> list[Path]:
     by_path = {row.path: row for row in rows}
     with open_output("parquet", output, sys.stdout, list(by_path), existing=existing) as write:
@@ -59,11 +58,11 @@ def run(
     return asked
 
 
-def row(name: str, text: str | None) -> Row:
+def row(name: str, text: str | None) -> CaptionResult:
     return (
-        Row(Path(name), error="damaged")
+        CaptionResult(Path(name), error="damaged")
         if text is None
-        else Row(Path(name), (Caption(text, -1.0, ()),))
+        else CaptionResult(Path(name), (Caption(text, -1.0, ()),))
     )
 
 

@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.outputs.photo_metadata import Embedded
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
+from captioner.types import Caption, CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
 NOTE = b"\x01\x02maker's own offsets\xff" * 9
@@ -326,7 +325,7 @@ def test_a_folder_that_cannot_be_written_fails_its_photos_only_and_a_full_disk_t
 def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its_reason(
     album: Path, tmp_path: Path
 ) -> None:
-    row = Row(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
+    row = CaptionResult(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
     with Embedded([row.path], "skip", tmp_path / "copies") as write:
         assert write(row) == "cannot be rewritten (no such file)"
 

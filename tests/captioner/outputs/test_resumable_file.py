@@ -16,11 +16,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.outputs.base import open_output
 from captioner.outputs.resumable_file import RowFile
 from captioner.outputs.text_formats import FORMATS, Record
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 NAMES = st.text(st.sampled_from('ab\t\n\r,"\\ é🐕\udce9{}[]t'), min_size=1, max_size=6)
@@ -31,16 +30,16 @@ def caption(text: str, score: float = -0.5) -> Caption:
     return Caption(text, score, ())
 
 
-def row_of(path: Path, texts: Sequence[str]) -> Row:
+def row_of(path: Path, texts: Sequence[str]) -> CaptionResult:
     return (
-        Row(path, tuple(caption(text) for text in texts))
+        CaptionResult(path, tuple(caption(text) for text in texts))
         if texts
-        else Row(path, error="damaged, or cut short")
+        else CaptionResult(path, error="damaged, or cut short")
     )
 
 
 @st.composite
-def all_rows(draw: st.DrawFn, captions: int = 1, failures: bool = True) -> list[Row]:
+def all_rows(draw: st.DrawFn, captions: int = 1, failures: bool = True) -> list[CaptionResult]:
     """Rows of photos with odd names; COCO calls no two of them the same."""
     names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
     texts = st.lists(WORDS, min_size=captions, max_size=captions)
@@ -56,7 +55,7 @@ def all_rows(draw: st.DrawFn, captions: int = 1, failures: bool = True) -> list[
 def run(
     output: Path,
     format: str,
-    rows: Sequence[Row],
+    rows: Sequence[CaptionResult],
     existing: str = "skip",
     *,
     stop_after: int | None = None,

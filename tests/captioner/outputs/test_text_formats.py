@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 from pycocotools.coco import COCO
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.outputs.base import open_output
 from captioner.outputs.text_formats import FORMATS
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 
@@ -27,13 +26,13 @@ def caption(text: str, score: float = -0.51234) -> Caption:
 
 DOG, CAT = caption("a dog runs"), caption('a "big" cat, asleep', -1.25)
 ROWS = [
-    Row(Path("photos/COCO_val2014_000000000042.jpg"), (DOG,)),
-    Row(Path("photos/broken.jpg"), error="damaged or cut short"),
-    Row(Path("photos/straße, \U0001f415 & 犬.png"), (CAT,)),
+    CaptionResult(Path("photos/COCO_val2014_000000000042.jpg"), (DOG,)),
+    CaptionResult(Path("photos/broken.jpg"), error="damaged or cut short"),
+    CaptionResult(Path("photos/straße, \U0001f415 & 犬.png"), (CAT,)),
 ]
 
 
-def written(format: str, rows: list[Row], path: Path) -> str:
+def written(format: str, rows: list[CaptionResult], path: Path) -> str:
     with open_output(format, path, sys.stdout) as write:
         for row in rows:
             write(row)
@@ -64,7 +63,8 @@ def test_a_tsv_line_has_one_tab_whatever_the_photo_is_called(
     name: str, shown: str, tmp_path: Path
 ) -> None:
     assert (
-        written("tsv", [Row(Path(name), (DOG,))], tmp_path / "rows.tsv") == f"{shown}\ta dog runs\n"
+        written("tsv", [CaptionResult(Path(name), (DOG,))], tmp_path / "rows.tsv")
+        == f"{shown}\ta dog runs\n"
     )
 
 
@@ -85,7 +85,7 @@ def test_jsonl_rows_say_whether_they_are_ok(tmp_path: Path) -> None:
 
 
 def test_csv_rows_are_read_back_as_they_were(tmp_path: Path) -> None:
-    odd = Row(Path('a,"b"\n.jpg'), (DOG,))
+    odd = CaptionResult(Path('a,"b"\n.jpg'), (DOG,))
     table = list(
         csv.DictReader(io.StringIO(written("csv", [*ROWS, odd], tmp_path / "rows.csv"), newline=""))
     )
@@ -103,7 +103,7 @@ def test_csv_rows_are_read_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_coco_results_are_loaded_by_pycocotools(tmp_path: Path) -> None:
-    rows = [ROWS[0], ROWS[1], Row(Path("x/000000000007.png"), (CAT,))]
+    rows = [ROWS[0], ROWS[1], CaptionResult(Path("x/000000000007.png"), (CAT,))]
     written("coco", rows, tmp_path / "results.json")
     coco = COCO()
     coco.dataset = {"images": [{"id": 42}, {"id": 7}], "annotations": [], "info": {}}
@@ -129,7 +129,10 @@ def test_coco_results_without_rows_are_an_empty_list(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_lies_beside_each_photo_that_has_a_caption(tmp_path: Path) -> None:
-    rows = [Row(tmp_path / "dog.jpg", (DOG, CAT)), Row(tmp_path / "bad.jpg", error="damaged")]
+    rows = [
+        CaptionResult(tmp_path / "dog.jpg", (DOG, CAT)),
+        CaptionResult(tmp_path / "bad.jpg", error="damaged"),
+    ]
     with open_output("sidecar", None, sys.stdout) as write:
         for row in rows:
             write(row)
@@ -140,7 +143,7 @@ def test_a_sidecar_lies_beside_each_photo_that_has_a_caption(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("format", ["tsv", "csv"])
 def test_several_captions_of_a_photo_are_several_lines(format: str, tmp_path: Path) -> None:
-    text = written(format, [Row(Path("a.jpg"), (DOG, CAT))], tmp_path / "rows")
+    text = written(format, [CaptionResult(Path("a.jpg"), (DOG, CAT))], tmp_path / "rows")
     lines = text.splitlines()[-2:]
     assert (
         all(line.startswith("a.jpg") for line in lines) and "dog" in lines[0] and "cat" in lines[1]
@@ -150,7 +153,9 @@ def test_several_captions_of_a_photo_are_several_lines(format: str, tmp_path: Pa
 def test_several_captions_of_a_photo_are_one_jsonl_row(tmp_path: Path) -> None:
     (record,) = map(
         json.loads,
-        written("jsonl", [Row(Path("a.jpg"), (DOG, CAT))], tmp_path / "rows").splitlines(),
+        written(
+            "jsonl", [CaptionResult(Path("a.jpg"), (DOG, CAT))], tmp_path / "rows"
+        ).splitlines(),
     )
     assert record["caption"] == "a dog runs"
     assert record["captions"] == [
@@ -160,9 +165,9 @@ def test_several_captions_of_a_photo_are_one_jsonl_row(tmp_path: Path) -> None:
 
 
 def test_coco_results_have_one_caption_a_photo(tmp_path: Path) -> None:
-    assert json.loads(written("coco", [Row(Path("1.jpg"), (DOG, CAT))], tmp_path / "x")) == [
-        {"image_id": 1, "caption": "a dog runs"}
-    ]
+    assert json.loads(
+        written("coco", [CaptionResult(Path("1.jpg"), (DOG, CAT))], tmp_path / "x")
+    ) == [{"image_id": 1, "caption": "a dog runs"}]
 
 
 @pytest.mark.parametrize("format", [*FORMATS, "sidecar"])
@@ -171,7 +176,7 @@ def test_rows_go_to_stdout_where_no_file_is_named_and_it_stays_open(
 ) -> None:
     stream = io.StringIO()
     with open_output(format, None, stream) as write:
-        write(Row(tmp_path / "dog.jpg", (DOG,)))
+        write(CaptionResult(tmp_path / "dog.jpg", (DOG,)))
     assert not stream.closed and ("a dog runs" in stream.getvalue()) == (format != "sidecar")
 
 
@@ -184,7 +189,7 @@ def test_a_file_name_that_is_not_utf_8_does_not_stop_the_rows(format: str, tmp_p
     with open_output(
         format, None if format == "sidecar" else tmp_path / "rows", sys.stdout
     ) as write:
-        write(Row(path, (DOG,)))
+        write(CaptionResult(path, (DOG,)))
     if format == "sidecar":
         assert path.with_suffix(".txt").read_text(encoding="utf-8") == "a dog runs\n"
         return

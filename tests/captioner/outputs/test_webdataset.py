@@ -18,9 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from captioner.captioner import Caption
-from captioner.jobs.pipeline import Row
 from captioner.jobs.progress import Summary
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
 webdataset = pytest.importorskip(
@@ -274,8 +273,8 @@ def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(
         assert not (tmp_path / "out").exists()
 
 
-def captions_of(paths: list[Path]) -> list[Row]:
-    return [Row(path, (Caption(f"about {path.stem}", -1.0, ()),)) for path in paths]
+def captions_of(paths: list[Path]) -> list[CaptionResult]:
+    return [CaptionResult(path, (Caption(f"about {path.stem}", -1.0, ()),)) for path in paths]
 
 
 @pytest.mark.parametrize("moved", ["00000.tar", "00001.tar"])

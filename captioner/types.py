@@ -1,0 +1,82 @@
+"""What goes in and what comes out: how to decode, a caption, and the result for one photo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rnnkit.settings import check_ranges, setting
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How sentences are chosen; the defaults are those of the command line.
+
+    Raises: UserError naming a value that is out of its range.
+    """
+
+    beam_size: int = setting(3, "Sentences kept while searching; 1 is greedy.", low=1, high=100)
+    num_captions: int = setting(1, "Candidates for each photo, best first.", low=1, high=100)
+    max_length: int = setting(20, "Longest caption in words.", low=1, high=100)
+    # None: the checkpoint's own, which was chosen on validation photos
+    length_penalty: float | None = setting(None, "Exponent of the length that divides scores.")
+    sample: bool = setting(False, "Draw words at random instead of searching.")
+    temperature: float = setting(
+        1.0, "Below 1 makes likely words likelier; with --sample.", low=0.01, high=100
+    )
+    top_p: float = setting(
+        1.0,
+        "Draw only from the likeliest words whose probabilities sum to this; with --sample.",
+        above=0,
+        high=1,
+    )
+    seed: int | None = setting(
+        None, "The same seed draws the same sentences; with --sample.", low=0, high=2**63 - 1
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A sentence about a photo.
+
+    Attributes:
+        text: the sentence.
+        score: what captions are ranked by: the natural-log probability divided by
+            (words + 1) ** length_penalty; for a sampled sentence, divided by (words + 1).
+        words: its words.
+        attention: (words, rows, columns), how much of its attention each word paid to each region
+            of the photo; a word's values sum to 1 or less. None unless it was asked for.
+        log_prob: the natural log of the whole sentence's probability.
+    """
+
+    text: str
+    score: float
+    words: tuple[str, ...]
+    attention: np.ndarray | None = None
+    log_prob: float = math.nan
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class CaptionResult:
+    """What became of one photo: its captions, best first, or the reason why it has none."""
+
+    path: Path
+    captions: tuple[Caption, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """An encoded picture that is not in a file of its own, and what results call it."""
+
+    path: Path
+    data: bytes
