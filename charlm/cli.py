@@ -160,23 +160,21 @@ def sample(
 ) -> None:
     """Continue a prompt; the text goes to stdout as it is written."""
     from charlm.model import CharLM
-    from charlm.sampling import Choice
+    from charlm.sampling import SamplingParams
 
     lm = CharLM.load(model, device=device)
-    policy = unknown_policy(unknown)
-    prompt = lm.vocabulary.decode(lm.vocabulary.encode(prompt, unknown=policy))
-    pieces = lm.sample_many(
+    session = lm.session(
         [prompt] * count,
-        length=length,
-        choice=Choice(temperature, top_k, top_p),
-        stop=stop or (),
         seed=seed,
+        unknown=unknown_policy(unknown),
         precision=cast("Precision", precision),
     )
+    pieces = session.write(length, SamplingParams(temperature, top_k, top_p), stop or ())
+    known_prompt = session.prompts[0]
     if count == 1:
-        write_as_it_comes(prompt, pieces)
+        write_as_it_comes(known_prompt, pieces)
     else:
-        write_when_whole(prompt, pieces, count)
+        write_when_whole(known_prompt, pieces, count)
 
 
 def write_as_it_comes(prompt: str, pieces: Iterator[list[str]]) -> None:

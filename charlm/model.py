@@ -13,8 +13,7 @@ import torch
 from charlm.data import UnknownPolicy, Vocabulary
 from charlm.inference.base import Precision, Stepper, prepare
 from charlm.network import SIZES, Architecture, Network
-from charlm.sampling import Choice, StopStrings, generate
-from charlm.text_session import Writer
+from charlm.sampling import SamplingParams, TextSession
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
@@ -137,11 +136,10 @@ class CharLM:
         Raises: UserError for a setting out of its range or an unknown character; at the call, not
             later.
         """
-        choice = Choice(temperature, top_k, top_p)
         pieces = self.sample_many(
             [prompt],
             length=length,
-            choice=choice,
+            params=SamplingParams(temperature, top_k, top_p),
             stop=stop,
             seed=seed,
             unknown=unknown,
@@ -154,48 +152,33 @@ class CharLM:
         prompts: Sequence[str],
         *,
         length: int = 200,
-        choice: Choice = Choice(),
+        params: SamplingParams = SamplingParams(),
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
     ) -> Iterator[list[str]]:
-        """Several texts at once, as one batch. The settings are those of `sample`; temperature,
-        top-k and top-p make a `Choice`.
+        """Several texts at once, as one batch; the settings are those of `sample`.
 
         Yields: a list with a piece of text for each prompt; "" for one that has nothing new at this
             step.
         """
-        if length < 0:
-            raise UserError(f"length must be 0 or more, not {length}")
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        StopStrings(stops)  # refuses an empty one now, not at the first character
-        ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
-        if not ids or length == 0:
+        if not prompts:
             return iter(())
-        return generate(
-            self.stepper(len(ids), precision),
-            self.vocabulary,
-            ids,
-            length=length,
-            choice=choice,
-            stop=stops,
-            seed=seed,
-        )
+        session = self.session(prompts, seed=seed, unknown=unknown, precision=precision)
+        return session.write(length, params, stop)
 
-    def writer(
+    def session(
         self,
-        prompt: str = "",
+        prompts: Sequence[str],
         *,
         seed: int | None = None,
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
-    ) -> Writer:
-        """A text that goes on from a prompt and can be stopped, looked at and gone on with; the
-        settings are those of `sample`.
-        """
-        ids = self.vocabulary.encode(prompt, unknown=unknown).tolist()
-        return Writer(self.stepper(1, precision), self.vocabulary, ids, seed=seed)
+    ) -> TextSession:
+        """Texts that can be stopped, looked at and continued; the settings are those of `sample`."""
+        ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
+        return TextSession(self.stepper(len(ids), precision), self.vocabulary, ids, seed=seed)
 
     def stepper(self, batch_size: int = 1, precision: Precision = "auto") -> Stepper:
         """A new one-character stepper with a zero state; its weights are laid out once for each

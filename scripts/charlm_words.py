@@ -13,7 +13,7 @@ import typer
 
 from charlm import CharLM
 from charlm.data import read_text
-from charlm.sampling import Choice
+from charlm.sampling import SamplingParams
 from rnnkit.command_line import run_app
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
@@ -41,7 +41,7 @@ def check(
     known = set(words(read_text(corpus)))
     texts = [""] * count
     for pieces in CharLM.load(model).sample_many(
-        ["\n"] * count, length=length, choice=Choice(temperature), seed=seed
+        ["\n"] * count, length=length, params=SamplingParams(temperature), seed=seed
     ):
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
     # The first and last word of a text may be cut.

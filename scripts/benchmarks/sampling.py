@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from charlm import CharLM
 from charlm.inference.base import Precision
 from charlm.inference.folded_weights import fold
-from charlm.sampling import Choice
+from charlm.sampling import SamplingParams
 from rnnkit.command_line import run_app
 
 CONTEXT = 256
@@ -125,7 +125,9 @@ def sample_many(lm: CharLM, prompts: int, characters: int) -> float:
     return seconds(
         lambda: sum(
             1
-            for _ in lm.sample_many(["\n"] * prompts, length=characters, choice=Choice(0.8), seed=1)
+            for _ in lm.sample_many(
+                ["\n"] * prompts, length=characters, params=SamplingParams(0.8), seed=1
+            )
         )
     )
 
