@@ -194,10 +194,10 @@ def test_a_run_whose_state_does_not_name_its_data_is_resumed(
 ) -> None:
     files = shapes(8, 4)
     run(files, tmp_path / "run", replace(SMALL, epochs=1))
-    folder = RunFolder(tmp_path / "run")
-    tensors, info = folder.load_state("config")
+    folder = RunFolder(tmp_path / "run", "captioner")
+    tensors, info = folder.load_state()
     del info["data_hash"]
-    folder.save_state(tensors, info)
+    folder.save_state(tensors, info["settings"], info)
     run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
 
 
