@@ -39,7 +39,8 @@ from captioner.captioner import (
 )
 from captioner.data.annotations import Dataset, Example
 from captioner.decoding.beam_search import sample
-from captioner.metrics.scores import score_captions, tokenize
+from captioner.metrics.scores import score_captions
+from captioner.metrics.tokenizer import tokenize
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder, create_encoder
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, repeatable_words
