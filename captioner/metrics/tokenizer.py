@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import re
 
-# What coco-caption drops after tokenising. It also lists -LRB- and its like, but its tokeniser
-# writes brackets in lower case, so those never match and brackets stay. They stay here too,
-# because scores are compared across programs.
-PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
+# What coco-caption drops after tokenising. Its tokeniser writes brackets in lower case, so those
+# four names never match and brackets stay; they stay here too, so that scores can be compared.
+PUNCTUATION = frozenset(
+    [
+        "''",
+        "'",
+        "``",
+        "`",
+        "-LRB-",
+        "-RRB-",
+        "-LCB-",
+        "-RCB-",
+        ".",
+        "?",
+        "!",
+        ",",
+        ":",
+        "-",
+        "--",
+        "...",
+        ";",
+    ]
+)
 _QUOTES = {0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'}
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _CONTRACTIONS = {

@@ -41,8 +41,9 @@ from captioner.data.annotations import Dataset, Example
 from captioner.decoding.beam_search import sample
 from captioner.metrics.scores import score_captions
 from captioner.metrics.tokenizer import tokenize
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import Encoder, create_encoder
+from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, repeatable_words
 from captioner.training.batches import Photos, epoch_batches
 from captioner.training.config import TrainingConfig

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from captioner import Captioner
 from captioner.data.annotations import read_dataset
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import create_encoder
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
