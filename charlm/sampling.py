@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from charlm.data import Vocabulary
 from charlm.inference.base import Stepper
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 
 COLDEST = 1e-6  # below this only the likeliest is ever drawn, and 32 bits cannot express it
@@ -48,7 +47,7 @@ class SamplingParams:
         """
         if self.temperature < COLDEST:
             return likeliest(logits)
-        cumulative = running_sums(self.weights(logits))  # (B, V)
+        cumulative = self.weights(logits).cumsum(axis=1, dtype=np.float64)  # (B, V)
         total = cumulative[:, -1]
         # Rounding must not lift the threshold to the total, which no sum exceeds.
         threshold = np.minimum(uniform * total, np.nextafter(total, 0))
@@ -77,15 +76,6 @@ class SamplingParams:
 def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
     """The first of the highest scores in each row. scores: (batch, vocabulary)."""
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
-
-
-def running_sums(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sums of each row up to each place, (batch, vocabulary), in double precision."""
-    if len(weights) < 12:
-        return np.add.accumulate(weights, axis=1, dtype=np.float64)
-    # The same sums in the same order, in a third of the time for many rows; for few, numpy is the
-    # faster.
-    return np.asarray(torch.from_numpy(weights).cumsum(dim=1, dtype=torch.float64))
 
 
 class StopStrings:

@@ -1,4 +1,4 @@
-"""Choosing characters, stopping, and generating text."""
+"""Drawing characters, stopping, and writing text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from charlm import CharLM
-from charlm.data import UNKNOWN, Vocabulary
 from charlm.network import Architecture, Network
-from charlm.sampling import SamplingParams, StopStrings, running_sums
+from charlm.sampling import SamplingParams, StopStrings
+from charlm.vocabulary import UNKNOWN, Vocabulary
 from rnnkit.errors import UserError
 
 # Quarters: equal or clearly apart, so that no tie is decided by rounding.
@@ -44,7 +44,7 @@ def slow_weights(logits: NDArray[np.float32], params: SamplingParams) -> NDArray
 
 
 @given(LOGITS, st.floats(0.2, 3), st.integers(0, 6), st.floats(0.05, 1))
-def test_the_three_limits_hold_together_as_defined(
+def test_temperature_top_k_and_top_p_combine_as_defined(
     logits: NDArray[np.float32], temperature: float, top_k: int, top_p: float
 ) -> None:
     params = SamplingParams(temperature, top_k, top_p)
@@ -69,15 +69,6 @@ def test_a_character_left_out_is_never_drawn(logits: NDArray[np.float32], unifor
         SamplingParams(1e-50),
     ):
         assert (params.draw(logits, np.full(len(logits), uniform)) > 0).all()
-
-
-@pytest.mark.parametrize("rows", [1, 64])
-def test_running_sums_are_added_one_after_the_other_in_double_precision(rows: int) -> None:
-    weights = np.random.default_rng(1).random((rows, 65), dtype=np.float32) ** 9
-    expected = np.zeros((rows, 65))
-    for place in range(65):
-        expected[:, place] = (expected[:, place - 1] if place else 0) + weights[:, place]
-    np.testing.assert_array_equal(running_sums(weights), expected)
 
 
 def test_characters_are_drawn_as_often_as_they_are_likely() -> None:
@@ -132,7 +123,7 @@ def test_a_text_ends_before_the_first_stop_string(text: str, strings: list[str])
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_the_same_seed_gives_the_same_text_and_another_another(
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(
     make_model: Callable[..., CharLM], cell: str
 ) -> None:
     model = make_model(cell)
@@ -152,7 +143,7 @@ def test_sampling_at_temperature_0_is_the_networks_own_argmax(
     )
 
 
-def test_prompts_of_different_lengths_go_on_in_a_batch_as_they_do_alone(
+def test_prompts_of_different_lengths_are_continued_in_a_batch_as_they_are_alone(
     make_model: Callable[..., CharLM],
 ) -> None:
     model = make_model()
@@ -184,7 +175,7 @@ def test_two_generators_of_one_model_do_not_disturb_each_other(
     assert "".join(a for a, _ in zip(first, second, strict=True)) == alone
 
 
-def test_a_stop_string_ends_the_text_and_is_not_given_out(
+def test_a_stop_string_ends_the_text_and_is_not_yielded(
     make_model: Callable[..., CharLM],
 ) -> None:
     model = make_model()
