@@ -19,9 +19,9 @@ from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
 from charlm import CharLM
-from charlm.data import Vocabulary
 from charlm.network import Architecture, Network
 from charlm.sampling import SamplingParams
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 from webui import workers as models
 from webui.session_store import Kept
