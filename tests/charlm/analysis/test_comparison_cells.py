@@ -1,4 +1,4 @@
-"""The three small cells: those that come with the package, those made anew, and damage."""
+"""The three small cells: the bundled ones, untrained ones, and damaged ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from charlm import CharLM
 from charlm.analysis.comparison_cells import load_cells, untrained_cells
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 
 
