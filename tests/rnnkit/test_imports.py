@@ -84,7 +84,8 @@ from charlm.inference.base import prepare
 
 captioner = Captioner.load(device="cpu", backend="openvino")
 captioner.caption_pixels(np.zeros((2, 260, 260, 3), np.uint8))
-steppers = [prepare(Network(Architecture(vocabulary_size=5, hidden_size=8, embedding_size=4)))() for _ in range(2)]
+network = Network(Architecture(vocabulary_size=5, hidden_size=8, embedding_size=4))
+steppers = [prepare(network)() for _ in range(2)]
 for stepper in steppers:
     stepper(np.zeros(1, np.int64))
 del captioner, steppers, stepper
