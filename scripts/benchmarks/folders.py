@@ -1,8 +1,10 @@
 """Speed and memory of captioning folders, on the machine at hand.
 
-    python scripts/benchmarks/folders.py stages PHOTOS      decoding, encoder and search alone, one after the other, and all at once
-    python scripts/benchmarks/folders.py memory PHOTOS      peak memory for 200 and for 20,000 photos
-    python scripts/benchmarks/folders.py scaling PHOTOS     the table of docs/scaling.md: one core, two cores, two Ray workers
+    python scripts/benchmarks/folders.py stages PHOTOS     decoding, encoder and search alone,
+                                                           one after another, and all at once
+    python scripts/benchmarks/folders.py memory PHOTOS     peak memory for 200 and 20,000 photos
+    python scripts/benchmarks/folders.py scaling PHOTOS    the table of docs/scaling.md: one core,
+                                                           two cores, two Ray workers
 
 PHOTOS is a folder of photos; they are linked under new names until there are enough.
 """
@@ -23,6 +25,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from linked_photos import link_photos
 
 from captioner import Captioner, Decoding
 from captioner.jobs.pipeline import caption_photos, default_workers, find_photos
@@ -130,7 +133,7 @@ def memory(photos: Photos, few: int = 200, many: int = 20_000) -> None:
     )
     for count in (few, many):
         with tempfile.TemporaryDirectory() as directory:
-            _link(photos, Path(directory, "photos"), count)
+            link_photos(photos, Path(directory, "photos"), count)
             arguments = [
                 "caption",
                 f"{directory}/photos",
@@ -171,7 +174,7 @@ def scaling(
         seconds = {}
         for count in (few, many):
             with tempfile.TemporaryDirectory() as directory:
-                _link(photos, Path(directory, "photos"), count)
+                link_photos(photos, Path(directory, "photos"), count)
                 arguments = [
                     "caption",
                     f"{directory}/photos",
@@ -205,14 +208,6 @@ _LIMITED = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(',')));"
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
-
-
-def _link(photos: Path, directory: Path, count: int) -> None:
-    directory.mkdir()
-    for index, photo in enumerate(
-        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
-    ):
-        (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 
 if __name__ == "__main__":
