@@ -35,9 +35,9 @@ class PhotoRows:
     """One row of numbers for each photo, in a memory map that survives crashes.
 
     The folder's name is a hash of what the rows depend on (encoder, weights, preprocessing, list of
-    photos). Each row also has a fingerprint of its photo's size and time of change, which is written
-    after the row itself. A row whose fingerprint does not match is computed (again), so a crash
-    loses one batch, and a changed photo is noticed.
+    photos). Each row also has a fingerprint of its photo's size and time of change, written after
+    the row itself. A row whose fingerprint does not match is computed (again), so a crash loses one
+    batch, and a changed photo is noticed.
     """
 
     def __init__(
