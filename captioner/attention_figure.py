@@ -10,10 +10,10 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captioner.outputs.base import write_whole
 from captioner.types import Caption
+from rnnkit.files import write_file
 
-FORMATS = frozenset(
+FIGURE_FORMATS = frozenset(
     f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes()
 )  # told by the ending of a file's name
 
@@ -62,4 +62,4 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
             axes.set_title(word, fontsize=10, parse_math=False)
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100, format=path.suffix[1:].lower())
-    write_whole(path, drawn.getvalue())
+    write_file(path, drawn.getvalue())

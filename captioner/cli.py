@@ -15,8 +15,9 @@ from captioner.captioner import Captioner
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import open_image
 from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
-from captioner.jobs.job import FolderJob, run_job
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import Comparison, Report, judge
+from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import tell, with_progress
 from captioner.outputs.base import FORMAT_NAMES
@@ -181,7 +182,7 @@ def caption_command(
         top_p=top_p,
         seed=seed,
     )
-    job = FolderJob(
+    job = CaptionJob(
         paths=tuple(paths or ()),
         from_file=from_file,
         recursive=recursive,
@@ -349,14 +350,14 @@ def explain_command(
 ) -> None:
     """Draw where the network looked while it wrote each word."""
     from captioner.attention_figure import (
-        FORMATS,
+        FIGURE_FORMATS,
         draw_attention,
     )  # matplotlib takes a second to import
 
     image = open_image(photo)
     if output.exists() and output.samefile(photo):
         raise UserError(f"--output '{output}' is the photo itself: give the figure another name")
-    if output.suffix.lower() not in FORMATS:
+    if output.suffix.lower() not in FIGURE_FORMATS:
         raise UserError(f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg")
     captioner = Captioner.load(model, device=device, backend=backend)
     caption = captioner.caption(image, beam_size=beam_size, max_length=max_length, attention=True)

@@ -19,7 +19,7 @@ from rnnkit.errors import UserError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
@@ -146,7 +146,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             raise ImageError(name, known.get(type(error), error.strerror or str(error))) from None
         if not head:
             raise ImageError(name, "the file is empty")
-        formats: tuple[str, ...] = FORMATS
+        formats: tuple[str, ...] = IMAGE_FORMATS
         if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
             _register_heic(name)
             formats = ("HEIF",)
@@ -154,7 +154,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             image = stack.enter_context(Image.open(file, formats=formats))
         except UnidentifiedImageError:
             raise ImageError(
-                name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)"
+                name, f"not a picture of a known format ({', '.join(IMAGE_FORMATS)}, HEIC)"
             ) from None
         yield image
 

@@ -15,11 +15,13 @@ from itertools import chain
 from pathlib import Path
 
 from captioner.captioner import Captioner
-from captioner.jobs.pipeline import Photos, caption_photos, find_photos, read_list
+from captioner.data.path_list import PathList
+from captioner.jobs.find_photos import find_photos, read_list
+from captioner.jobs.pipeline import caption_photos
 from captioner.jobs.progress import Summary, tell, with_progress
 from captioner.outputs.base import Output, open_output
-from captioner.outputs.resumable_file import RowFile
-from captioner.outputs.text_formats import FORMATS
+from captioner.outputs.resumable_file import ResumableFile
+from captioner.outputs.text_formats import ROW_FORMATS
 from captioner.types import CaptionResult, Decoding
 from rnnkit.errors import UserError
 
@@ -27,7 +29,7 @@ ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderJob:
+class CaptionJob:
     """What `captioner caption` was asked for; the fields are its options."""
 
     paths: tuple[str, ...] = ()
@@ -50,7 +52,7 @@ class FolderJob:
     ray_actors: int | None = None
 
 
-def run_job(job: FolderJob) -> bool:
+def run_job(job: CaptionJob) -> bool:
     """Caption the photos; False if some of them failed, each of which has been named on stderr.
 
     Raises: UserError before anything is written where it cannot be done as asked; OSError where
@@ -97,14 +99,14 @@ def run_job(job: FolderJob) -> bool:
     return not summary.failed
 
 
-def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
+def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Output:
     shards = [photo for photo in photos if photo.suffix == ".tar"]
     if job.output == Path("-") and (job.embed or job.format == "webdataset"):
         raise UserError(
             "--output - is standard output, but copies and shards go to a folder: name one"
         )
     if job.embed:
-        from captioner.outputs.photo_metadata import Embedded
+        from captioner.outputs.photo_metadata import MetadataOutput
 
         if job.format != "tsv":
             raise UserError(
@@ -116,7 +118,7 @@ def _choose_output(job: FolderJob, photos: Photos, summary: Summary) -> Output:
                 "--embed needs --output with a folder for copies, or --in-place to change the"
                 " photos themselves"
             )
-        return Embedded(
+        return MetadataOutput(
             photos,
             job.existing,
             job.output,
@@ -195,7 +197,7 @@ def _summed_up(summary: Summary, asked: int | None, output: Output | None = None
     """
 
     def sum_up() -> None:
-        if isinstance(output, RowFile) and output.part is not None:
+        if isinstance(output, ResumableFile) and output.part is not None:
             tell(f"the new rows are in '{output.part}' so far: the same command goes on with them")
         if asked != 1:  # one photo says enough for itself
             tell(str(summary))
@@ -214,13 +216,13 @@ def _summed_up(summary: Summary, asked: int | None, output: Output | None = None
     sum_up()
 
 
-def _say_what_would_be_done(photos: Photos, todo: object, summary: Summary) -> None:
+def _say_what_would_be_done(photos: PathList, todo: object, summary: Summary) -> None:
     """A line a photo; of what would fail only that is known which is not there."""
     names = {str(photo) for photo in todo} if isinstance(todo, Sequence) else set(photos.names)
     missing = 0
     for name in photos.names:
         what = "skip" if name not in names else "caption" if os.path.exists(name) else "fail"  # noqa: PTH110 - never raises
-        print(f"{what}\t{FORMATS['tsv'].key(Path(name))}")
+        print(f"{what}\t{ROW_FORMATS['tsv'].key(Path(name))}")
         if what == "fail":
             missing += 1
             summary.count(Path(name), "no such file")
@@ -231,7 +233,7 @@ def _say_what_would_be_done(photos: Photos, todo: object, summary: Summary) -> N
     )
 
 
-def _run_on_ray(job: FolderJob, photos: Photos, summary: Summary) -> bool:
+def _run_on_ray(job: CaptionJob, photos: PathList, summary: Summary) -> bool:
     from captioner.jobs.ray_runner import ShardFolder, caption_with_ray
 
     if job.embed or job.fail_fast:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from captioner.captioner import KIND, VERSION, Captioner
-from captioner.jobs.pipeline import Photos, caption_photos
-from captioner.outputs.base import write_whole
+from captioner.data.path_list import PathList
+from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows
-from captioner.outputs.text_formats import FORMATS, Format, Record
+from captioner.outputs.text_formats import ROW_FORMATS, Format, Record
 from captioner.types import CaptionResult, Decoding
 from rnnkit.checkpoint import read_config
 from rnnkit.errors import UserError
+from rnnkit.files import write_file
 
 # Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are made
 # good without a word.
@@ -73,7 +74,7 @@ class ShardFolder:
                     self._failed.setdefault(shard, set()).add(record.key)
                 elif record.key in wanted:
                     done.add(record.key)
-        self.photos: Sequence[Path] = Photos(
+        self.photos: Sequence[Path] = PathList(
             str(photo) for photo in photos if key(photo) not in done
         )
 
@@ -89,7 +90,7 @@ class ShardFolder:
 
     def _read(self, shard: Path) -> Iterator[Record]:
         if self.format == "jsonl":
-            return read_rows(shard, FORMATS["jsonl"], set())
+            return read_rows(shard, ROW_FORMATS["jsonl"], set())
         from captioner.outputs.parquet import read_parquet
 
         return read_parquet(shard)
@@ -98,7 +99,7 @@ class ShardFolder:
 def write_shard(path: Path, rows: Sequence[bytes], format: str) -> None:
     """Write rows, which are lines of jsonl, as a shard that is there whole or not at all."""
     if format == "jsonl":
-        write_whole(path, b"".join(rows))
+        write_file(path, b"".join(rows))
         return
     from captioner.outputs.parquet import write_parquet
 
@@ -246,7 +247,7 @@ class CaptionActor:
 def _rows_of(format: str) -> Format:
     """The lines that shards of a format are made from."""
     if format == "jsonl":
-        return FORMATS["jsonl"]
+        return ROW_FORMATS["jsonl"]
     from captioner.outputs.parquet import JOURNAL
 
     return JOURNAL

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner.outputs.resumable_file import RowFile, read_rows
+from captioner.outputs.resumable_file import ResumableFile, read_rows
 from captioner.outputs.text_formats import Format, Jsonl, Record, json_row, read_json_row
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
@@ -53,8 +53,8 @@ class Journal(Jsonl):
 JOURNAL = Journal()
 
 
-class ParquetFile(RowFile):
-    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a .part, and
+class ParquetFile(ResumableFile):
+    """See `ResumableFile`. A parquet file cannot grow, so the new one is always made from a .part, and
     that is jsonl.
     """
 

@@ -12,14 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from captioner.jobs.pipeline import Photos
+from captioner.data.path_list import PathList
 from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
 
 
-class Embedded:
+class MetadataOutput:
     """Photos that say their captions themselves: copies in a folder, or the photos in place.
 
     What `existing` does: with skip, a photo whose copy is there, or in place one that has a
@@ -42,7 +42,7 @@ class Embedded:
         if folder is not None:
             _check_copies(photos, self._target, folder)
         if existing == "skip":
-            self.photos = Photos(str(photo) for photo in photos if not self._is_done(photo))
+            self.photos = PathList(str(photo) for photo in photos if not self._is_done(photo))
 
     def _target(self, photo: Path) -> Path:
         if self._folder is None:

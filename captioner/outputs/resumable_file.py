@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from captioner.jobs.pipeline import Photos
-from captioner.jobs.run_lock import RunLock
+from captioner.data.path_list import PathList
+from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, Record
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
@@ -24,7 +24,7 @@ EXISTING = ("skip", "overwrite", "append", "prepend")
 Line = TypeVar("Line", bound=str | bytes)
 
 
-class RowFile:
+class ResumableFile:
     """Rows of photos in one file, which holds whole rows only, however the run ends.
 
     What `existing` does with a photo that has captions in the file already:
@@ -96,7 +96,7 @@ class RowFile:
                 if record.key in self._wanted:
                     self._old[record.key] = self._old.get(record.key, ()) + record.captions
         self.photos = (
-            Photos(str(photo) for photo in photos if format.key(photo) not in done)
+            PathList(str(photo) for photo in photos if format.key(photo) not in done)
             if done
             else photos
         )
@@ -240,7 +240,7 @@ class _GrowingFile:
 
 
 def merged(row: CaptionResult, old: tuple[Caption, ...], existing: str) -> CaptionResult:
-    """A new row and the captions that the photo had, as `RowFile` says; what the old ones say is
+    """A new row and the captions that the photo had, as `ResumableFile` says; what the old ones say is
     never said twice.
     """
     if not old or (existing == "overwrite" and row.error is None):

@@ -206,7 +206,7 @@ class Coco(Format):
         return Record(json.dumps(result["image_id"]), data, (_caption(result["caption"]),))
 
 
-FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+ROW_FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
 
 
 def json_row(row: CaptionResult) -> dict[str, object]:

@@ -21,10 +21,10 @@ from typing import Any, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
 from captioner.data.images import EXTENSIONS
-from captioner.jobs.pipeline import Photos
+from captioner.data.path_list import PathList
 from captioner.jobs.progress import Summary
-from captioner.jobs.run_lock import RunLock
 from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
+from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, json_row
 from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
@@ -72,7 +72,7 @@ class PhotoShards:
             self._number = max(self._number, _number(path), *keys)
         self.photos: Sequence[Path] = photos
         if done:
-            self.photos = Photos(str(photo) for photo in photos if _NAMES.key(photo) not in done)
+            self.photos = PathList(str(photo) for photo in photos if _NAMES.key(photo) not in done)
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,8 @@ import numpy as np
 import typer
 
 from captioner import Captioner, Decoding
-from captioner.jobs.pipeline import caption_photos, default_workers, find_photos
+from captioner.jobs.find_photos import find_photos
+from captioner.jobs.pipeline import caption_photos, default_workers
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 

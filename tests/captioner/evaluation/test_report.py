@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from captioner.data.annotations import Dataset, Example
-from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import Comparison, Report, judge
 from captioner.metrics.meteor_spice import java_scores, meteor
 from captioner.metrics.scores import tokenize
 from rnnkit.errors import UserError

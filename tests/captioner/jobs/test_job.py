@@ -17,7 +17,7 @@ import pytest
 
 import captioner
 from captioner.jobs.progress import Summary, duration
-from captioner.outputs.resumable_file import RowFile
+from captioner.outputs.resumable_file import ResumableFile
 from captioner.types import CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
@@ -209,15 +209,15 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = RowFile.__call__
+    write = ResumableFile.__call__
 
-    def interrupted(self: RowFile, row: CaptionResult) -> None:
+    def interrupted(self: ResumableFile, row: CaptionResult) -> None:
         write(self, row)
         if self._rows == 1:
             for _ in range(presses):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(RowFile, "__call__", interrupted)
+    monkeypatch.setattr(ResumableFile, "__call__", interrupted)
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background commands ignore the signal

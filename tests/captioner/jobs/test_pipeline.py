@@ -14,12 +14,9 @@ import torch
 from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
-from captioner.jobs.pipeline import (
-    Photos,
-    caption_photos,
-    default_workers,
-    find_photos,
-)
+from captioner.data.path_list import PathList
+from captioner.jobs.find_photos import find_photos
+from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
@@ -150,7 +147,10 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def all_rows(
-    captioner: Captioner, photos: Sequence[Path | EncodedPicture], batch_size: int = 3, **options: int
+    captioner: Captioner,
+    photos: Sequence[Path | EncodedPicture],
+    batch_size: int = 3,
+    **options: int,
 ) -> list[CaptionResult]:
     decoding = Decoding(max_length=5)
     return [
@@ -335,13 +335,13 @@ def test_a_picture_in_memory_is_captioned_as_the_file_is(
 
 
 def test_a_list_of_photos_is_a_sequence_of_paths_that_takes_little_memory() -> None:
-    photos = Photos(f"folder/{number}.jpg" for number in range(5))
+    photos = PathList(f"folder/{number}.jpg" for number in range(5))
     assert photos[1] == Path("folder/1.jpg") and list(photos[3:]) == [
         Path("folder/3.jpg"),
         Path("folder/4.jpg"),
     ]
     tracemalloc.start()
-    many = Photos(f"/some/where/photos/{number:08}.jpg" for number in range(20_000))
+    many = PathList(f"/some/where/photos/{number:08}.jpg" for number in range(20_000))
     assert tracemalloc.get_traced_memory()[0] < 3e6
     tracemalloc.stop()
     assert len(many) == 20_000

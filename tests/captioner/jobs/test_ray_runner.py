@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import captioner
-from captioner.outputs.text_formats import FORMATS
+from captioner.outputs.text_formats import ROW_FORMATS
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
@@ -127,7 +127,9 @@ def make_shard(
         )
         for photo, text in texts.items()
     ]
-    write_shard(folder / f"{name}.{format}", [FORMATS["jsonl"].encode(row) for row in made], format)
+    write_shard(
+        folder / f"{name}.{format}", [ROW_FORMATS["jsonl"].encode(row) for row in made], format
+    )
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])

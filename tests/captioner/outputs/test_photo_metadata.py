@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from captioner.outputs.photo_metadata import Embedded
+from captioner.outputs.photo_metadata import MetadataOutput
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import Caption, CaptionResult
 
@@ -326,7 +326,7 @@ def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its
     album: Path, tmp_path: Path
 ) -> None:
     row = CaptionResult(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
-    with Embedded([row.path], "skip", tmp_path / "copies") as write:
+    with MetadataOutput([row.path], "skip", tmp_path / "copies") as write:
         assert write(row) == "cannot be rewritten (no such file)"
 
 

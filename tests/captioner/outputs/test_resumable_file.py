@@ -17,8 +17,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from captioner.outputs.base import open_output
-from captioner.outputs.resumable_file import RowFile
-from captioner.outputs.text_formats import FORMATS, Record
+from captioner.outputs.resumable_file import ResumableFile
+from captioner.outputs.text_formats import ROW_FORMATS, Record
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
@@ -79,7 +79,7 @@ def listed(folder: str | Path) -> list[str]:
 
 
 def records(output: Path, format: str) -> list[Record]:
-    form = FORMATS[format]
+    form = ROW_FORMATS[format]
     with output.open("rb") as stream:
         assert stream.read(len(form.header)) == form.header
         found = list(form.read(stream))
@@ -95,7 +95,7 @@ def said(output: Path, format: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 @given(data=st.data())
 def test_any_beginning_of_a_file_is_completed_to_the_whole(
     format: str, data: st.DataObject
@@ -135,7 +135,7 @@ def test_a_photo_of_several_lines_has_them_all_after_a_restart(
     ("format", "existing"),
     [
         (format, existing)
-        for format in FORMATS
+        for format in ROW_FORMATS
         for existing in ("overwrite", "append", "prepend")
         if format != "coco" or existing == "overwrite"
     ],
@@ -170,7 +170,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(
                 raise
         else:
             run(output, format, asked, existing)
-        form = FORMATS[format]
+        form = ROW_FORMATS[format]
         expected = {form.key(row.path): [row.captions[0].text] for row in rows}
         for row in asked:
             key, text = form.key(row.path), row.captions[0].text
@@ -190,7 +190,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(
         assert listed(folder) == ["rows"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(
     format: str, tmp_path: Path
 ) -> None:
@@ -201,7 +201,7 @@ def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(
     assert (tmp_path / "rows").read_bytes() == before
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(
     format: str, tmp_path: Path
 ) -> None:
@@ -210,20 +210,20 @@ def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(
     assert run(
         tmp_path / "rows", format, [row_of(a, ["a cat"]), row_of(b, ["never"]), row_of(c, [])]
     ) == [a, c]
-    key = FORMATS[format].key
+    key = ROW_FORMATS[format].key
     assert said(tmp_path / "rows", format) == {key(b): ["a dog"], key(a): ["a cat"]} | (
         {key(c): []} if format in ("jsonl", "csv") else {}
     )
     assert len(records(tmp_path / "rows", format)) == (3 if format in ("jsonl", "csv") else 2)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 def test_rows_of_other_photos_stay(existing: str, format: str, tmp_path: Path) -> None:
     run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"]), row_of(Path("bad.jpg"), [])])
     run(tmp_path / "rows", format, [row_of(Path("b.jpg"), ["a cat"])], existing)
     found = said(tmp_path / "rows", format)
-    key = FORMATS[format].key
+    key = ROW_FORMATS[format].key
     assert found[key(Path("a.jpg"))] == ["a dog"] and found[key(Path("b.jpg"))] == ["a cat"]
     assert (key(Path("bad.jpg")) in found) == (format in ("jsonl", "csv"))
 
@@ -411,7 +411,7 @@ def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_looking_at_what_would_be_done_changes_nothing(format: str, tmp_path: Path) -> None:
     rows = [
         row_of(Path(f"{name}.jpg"), texts)
@@ -429,7 +429,7 @@ def test_looking_at_what_would_be_done_changes_nothing(format: str, tmp_path: Pa
 @pytest.mark.skipif(
     sys.platform == "win32", reason="there is no limit on a file's size to set there"
 )
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(
     format: str, tmp_path: Path
 ) -> None:
@@ -450,12 +450,12 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(
     assert len(records(tmp_path / "rows", format)) == 19
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
     words = ("a dog", "é 🐕", 'say "a, b"', "")
     rows = [row_of(Path(f"{number}.jpg"), [text]) for number, text in enumerate(words)]
     run(tmp_path / "rows", format, rows)
-    form = FORMATS[format]
+    form = ROW_FORMATS[format]
     assert [
         (record.key, record.captions[0].text) for record in records(tmp_path / "rows", format)
     ] == [(form.key(row.path), row.captions[0].text) for row in rows]
@@ -472,5 +472,6 @@ def test_a_long_file_is_gone_on_with_quickly(tmp_path: Path) -> None:
     run(tmp_path / "rows", "jsonl", rows[:-5])
     assert run(tmp_path / "rows", "jsonl", rows) == [row.path for row in rows[-5:]]
     assert isinstance(
-        open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]), RowFile
+        open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]),
+        ResumableFile,
     )
