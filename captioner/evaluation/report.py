@@ -1,6 +1,4 @@
-"""Judging captions of a data set: matched to references, scored, compared with another captioner's
-and shown.
-"""
+"""Scores of captions, alone or beside another captioner's, and how they are shown."""
 
 from __future__ import annotations
 
@@ -77,7 +75,7 @@ class Report:
 
     @property
     def heading(self) -> str:
-        """What was judged, and that it is a subset where it is one."""
+        """What was judged, and whether it is only a subset."""
         images = f"{self.scores.images} images"
         if self.missing:
             images = (
@@ -114,7 +112,7 @@ def judge(
     """Score captions, by image id, against the examples' references.
 
     Args:
-        missing: images of the split that the examples lack, for the report.
+        missing: images of the split that are not among the examples, for the report.
         bootstrap: resamples of the images for the intervals, 0 for none.
         java: add METEOR and SPICE where they can run.
 
@@ -123,15 +121,15 @@ def judge(
     ids = Counter(str(example.image_id) for example in examples)
     if len(ids) < len(examples):
         raise UserError(
-            f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}: captions are matched"
-            " by id"
+            f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}, by which captions are"
+            " matched"
         )
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
         raise UserError(
             f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have"
-            " them, so it needs at least two"
+            " them, and needs at least two"
         )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)

@@ -8,24 +8,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
-from torch import Tensor
 
-from captioner.captioner import Captioner
 from captioner.data.images import ImageError
-from captioner.types import CaptionResult, Decoding, EncodedPicture
+from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
+
+Features = TypeVar("Features")
+Photo = Path | EncodedPicture
 
 # Batches in hand: one is searched while the next is encoded and the one after that is decoded.
 BATCHES_HELD = 3
-Encoded = tuple[
-    list[str | None], Tensor | None
-]  # for each photo None or its error; the features (B, R, C) of those without
+
+
+class BatchCaptioner(Protocol[Features]):
+    """What the pipeline needs of a captioner: one method for each stage."""
+
+    def prepare(self, photo: Path | bytes, /) -> np.ndarray:
+        """Pixels (size, size, 3) uint8; called from several threads.
+
+        Raises: ImageError.
+        """
+
+    def encode(self, pixels: np.ndarray, /) -> Features:
+        """What is captioned, from pixels (B, size, size, 3); called from one thread."""
+
+    def caption_features(self, features: Features, decoding: Decoding, /) -> list[list[Caption]]:
+        """For each of the B photos its captions, best first."""
 
 
 def caption_photos(
-    captioner: Captioner,
-    photos: Iterable[Path | EncodedPicture],
+    captioner: BatchCaptioner[Features],
+    photos: Iterable[Photo],
     decoding: Decoding,
     *,
     batch_size: int = 32,
@@ -45,52 +60,52 @@ def caption_photos(
     coming = iter(photos)
     pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
 
-    def start(batch: list[Path | EncodedPicture]) -> Future[Encoded]:
-        pixels = [pool.submit(_prepare, captioner, photo) for photo in batch]
-        return encoder.submit(_encode, captioner, pixels)
+    def prepare(photo: Photo) -> np.ndarray | str:
+        """Pixels for the encoder, or the reason why there are none."""
+        try:
+            return captioner.prepare(photo.data if isinstance(photo, EncodedPicture) else photo)
+        except ImageError as error:
+            return error.reason
 
-    held: deque[tuple[list[Path | EncodedPicture], Future[Encoded]]] = deque()
+    def encode(futures: list[Future[np.ndarray | str]]) -> tuple[list[str | None], Features | None]:
+        """For each photo None or its error, and the features of the photos without errors."""
+        prepared = [future.result() for future in futures]
+        usable = [pixels for pixels in prepared if not isinstance(pixels, str)]
+        errors = [pixels if isinstance(pixels, str) else None for pixels in prepared]
+        return errors, captioner.encode(np.stack(usable)) if usable else None
+
+    held: deque[tuple[list[Photo], Future[tuple[list[str | None], Features | None]]]] = deque()
     try:
         while True:
             while len(held) < BATCHES_HELD and (batch := list(islice(coming, batch_size))):
-                held.append((batch, start(batch)))
+                pixels = [pool.submit(prepare, photo) for photo in batch]
+                held.append((batch, encoder.submit(encode, pixels)))
             if not held:
                 return
             batch, encoded = held.popleft()
             errors, features = encoded.result()
-            captions = iter(
-                captioner.caption_features(features, decoding) if features is not None else []
-            )
-            yield [
-                CaptionResult(path, error=error)
-                if error is not None
-                else CaptionResult(path, tuple(next(captions)))
-                for path, error in zip(map(_path, batch), errors, strict=True)
-            ]
-    finally:  # also where the caller stops early
+            captions: list[list[Caption]] = []
+            if features is not None:
+                captions = captioner.caption_features(features, decoding)
+            yield _results(batch, errors, captions)
+    finally:  # also if the caller stops early
         for executor in (pool, encoder):
             executor.shutdown(cancel_futures=True)
 
 
+def _results(
+    batch: Sequence[Photo], errors: Sequence[str | None], captions: Iterable[list[Caption]]
+) -> list[CaptionResult]:
+    """The results of a batch; captions are those of the photos without errors."""
+    coming = iter(captions)
+    results = []
+    for photo, error in zip(batch, errors, strict=True):
+        path, source = (photo.path, photo) if isinstance(photo, EncodedPicture) else (photo, None)
+        found = () if error is not None else tuple(next(coming))
+        results.append(CaptionResult(path, found, error, source))
+    return results
+
+
 def default_workers() -> int:
-    """Threads for decoding: one a core, at most eight."""
+    """Threads for decoding: one for each core, at most eight."""
     return min(8, os.cpu_count() or 1)
-
-
-def _path(photo: Path | EncodedPicture) -> Path:
-    return photo.path if isinstance(photo, EncodedPicture) else photo
-
-
-def _prepare(captioner: Captioner, photo: Path | EncodedPicture) -> np.ndarray | str:
-    """Pixels for the encoder, or the reason why there are none."""
-    try:
-        return captioner.prepare(photo.data if isinstance(photo, EncodedPicture) else photo)
-    except ImageError as error:
-        return error.reason
-
-
-def _encode(captioner: Captioner, prepared: Sequence[Future[np.ndarray | str]]) -> Encoded:
-    found = [future.result() for future in prepared]
-    usable = [pixels for pixels in found if not isinstance(pixels, str)]
-    errors = [pixels if isinstance(pixels, str) else None for pixels in found]
-    return errors, captioner.encode(np.stack(usable)) if usable else None

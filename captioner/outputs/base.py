@@ -1,4 +1,4 @@
-"""Where captions go: standard output, a file, or a text file beside each photo; one door to all."""
+"""Where captions go: every format of output behind one interface."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ FORMAT_NAMES = (*ROW_FORMATS, "sidecar", "parquet", "webdataset")
 
 
 class Output(Protocol):
-    """Says which photos it still wants captions of, then takes their rows. Nothing is changed
-    before it is entered.
+    """Says which photos it still wants captions of, then takes their rows.
+
+    Nothing is changed before it is entered.
     """
 
     @property
@@ -28,7 +29,7 @@ class Output(Protocol):
     def __enter__(self) -> Self: ...
 
     def __call__(self, row: CaptionResult) -> str | None:
-        """Take a row, which is whole in the output afterwards; returns why not where this photo
+        """Take a row, which is then in the output as a whole; returns the reason if this photo
         cannot have one.
         """
 
@@ -46,15 +47,15 @@ def open_output(
     stdout: TextIO,
     photos: Sequence[Path] = (),
     *,
-    existing: str = "skip",
+    if_exists: str = "skip",
     num_captions: int = 1,
     made_by: str = "",
 ) -> Output:
-    """Where rows of photos go in a format.
+    """The output for rows of photos in a format.
 
     Args:
-        output: a file; None or - is stdout, except for sidecars, which lie beside their photos.
-        existing: what becomes of captions that are there already; see
+        output: a file; None or - is stdout, except for sidecars, which go beside their photos.
+        if_exists: what to do with captions that are there already; see
             `captioner.outputs.resumable_file.ResumableFile` and `Sidecars`.
         num_captions, made_by: see `captioner.outputs.resumable_file.ResumableFile`.
 
@@ -63,24 +64,27 @@ def open_output(
     """
     if format not in FORMAT_NAMES or format == "webdataset":
         raise UserError(f"unknown format '{format}': use {', '.join(FORMAT_NAMES)}")
-    if existing not in EXISTING:
-        raise UserError(f"unknown --existing '{existing}': use {', '.join(EXISTING)}")
+    if if_exists not in EXISTING:
+        raise UserError(f"unknown --existing '{if_exists}': use {', '.join(EXISTING)}")
     if format == "sidecar":
         if output is not None:
             raise UserError(
-                "sidecars lie beside their photos: leave out --output, or use another --format"
+                "sidecars are written beside their photos: leave out --output, or use another"
+                " --format"
             )
-        return Sidecars(photos, existing)
+        return Sidecars(photos, if_exists)
     if output == Path("-"):
         output = None
     if format == "parquet":
-        from captioner.outputs.parquet import ParquetFile  # an extra
+        from captioner.outputs.parquet import open_parquet  # an extra
 
-        return ParquetFile(output, photos, existing, made_by=made_by)
+        return open_parquet(output, photos, if_exists, made_by=made_by)
+    row_format = ROW_FORMATS[format]
     if output is None:
-        return Stream(stdout, ROW_FORMATS[format], photos)
-    if output.exists() and not output.is_file() and not output.is_dir():  # a device or a named pipe
-        return Stream(output.open("w", encoding="utf-8"), ROW_FORMATS[format], photos, close=True)
+        return Stream(stdout, row_format, photos)
+    is_device = output.exists() and not output.is_file() and not output.is_dir()  # or a named pipe
+    if is_device:
+        return Stream(output.open("w", encoding="utf-8"), row_format, photos, close=True)
     return ResumableFile(
-        output, ROW_FORMATS[format], photos, existing, num_captions=num_captions, made_by=made_by
+        output, row_format, photos, if_exists, num_captions=num_captions, made_by=made_by
     )

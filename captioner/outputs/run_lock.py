@@ -2,80 +2,68 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from rnnkit.errors import UserError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows, where runs are not kept apart
-    fcntl = None  # type: ignore[assignment]
+from rnnkit.errors import UserError
 
 
 class RunLock:
-    """Keeps other runs from an output, which need not be there yet. Made before the output is read,
-    entered before it is changed.
+    """Keeps other runs from an output, which may not exist yet.
 
-    What is locked is .NAME.lock beside it, because the output itself is renamed over, or .lock in a
-    folder. The file that a killed run leaves is nobody's, and taken over. Where it cannot be made
-    or locked (a folder or a file system that does not allow it), the run goes on without.
+    Make it before the output is read, and enter it before the output is changed.
+
+    The lock is on .NAME.lock beside the output, because the output itself is renamed over, or on
+    .lock in a folder. It ends with the process that holds it, so a file that a killed run left
+    blocks nobody. Where the folder or the file system does not allow locks, the run goes ahead
+    without one.
 
     Args:
-        also: other files that were read, and that no other run may have changed in between either.
+        also: other files that were read and that no other run may have changed since.
         inside: the output is a folder.
 
-    Raises: UserError on entering, if another run holds it or has changed one of the files
-        meanwhile.
+    Raises: UserError on entering, if another run holds the lock or has changed one of the files.
     """
 
     def __init__(self, output: Path, *also: Path, inside: bool = False) -> None:
         self._output = output
         self._path = output / ".lock" if inside else output.with_name(f".{output.name}.lock")
+        self._lock = FileLock(self._path, timeout=0, mode=0o600)
         self._read = also if inside else (output, *also)
         self._before = self._states()
-        self._file: int | None = None
 
     def _states(self) -> list[tuple[int, int, int] | None]:
-        found = [path.stat() if path.exists() else None for path in self._read]
+        stats = [path.stat() if path.exists() else None for path in self._read]
         return [
-            None if each is None else (each.st_ino, each.st_size, each.st_mtime_ns)
-            for each in found
+            None if stat is None else (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            for stat in stats
         ]
 
     def __enter__(self) -> Self:
-        if fcntl is not None:
-            with suppress(OSError):
-                self._file = self._take()
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another run is writing '{self._output}'",
+                hint="wait for it to end, or choose another --output",
+            ) from None
+        except (OSError, NotImplementedError):  # no locks here
+            pass
         if self._states() != self._before:
             self.__exit__()
             raise UserError(
-                f"another run has changed '{self._output}' meanwhile: start this one again"
+                f"another run has changed '{self._output}' in the meantime",
+                hint="run this command again",
             )
         return self
 
-    def _take(self) -> int:
-        while True:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-            with ExitStack() as undo:
-                undo.callback(os.close, file)
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UserError(
-                        f"another run is writing '{self._output}': wait for its end, or choose"
-                        " another --output"
-                    ) from None
-                with suppress(FileNotFoundError):  # a run that ended just now took its file away
-                    if os.path.samestat(os.fstat(file), self._path.stat()):
-                        undo.pop_all()
-                        return file
-
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
+        if self._lock.is_locked:
+            # While it is still held: a run that opened the file just now sees that it is gone.
+            # Windows cannot delete an open file; filelock does it there.
             with suppress(OSError):
                 self._path.unlink()
-            os.close(self._file)
-            self._file = None
+            self._lock.release()

@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import Self
 
 from captioner.data.path_list import PathList
-from captioner.outputs.resumable_file import combined_lines, reason_of
+from captioner.outputs.resumable_file import combine_lines, reason_of
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
 from rnnkit.files import write_file
 
 
 class Sidecars:
-    """A text file beside each photo, photo.txt beside photo.jpg: a line for each caption, whole or
-    not there.
+    """A text file beside each photo, photo.txt for photo.jpg, with a line for each caption.
 
-    What `existing` does where there is a sidecar already: skip leaves photo and sidecar alone,
-    overwrite writes it anew, append and prepend add the lines that it does not have yet after or
-    before its own.
+    What `if_exists` does where there is a sidecar already: skip leaves photo and sidecar alone,
+    overwrite replaces the sidecar, append and prepend add the lines that it does not have yet after
+    or before its own. Each sidecar is written as a whole or not at all.
 
     Raises: UserError naming two photos that want the same sidecar, or a folder that cannot be
         written.
     """
 
-    def __init__(self, photos: Sequence[Path], existing: str) -> None:
+    def __init__(self, photos: Sequence[Path], if_exists: str) -> None:
         wanted: dict[str, int] = {}
         folders: set[Path] = set()
         for index, photo in enumerate(photos):
@@ -44,9 +43,9 @@ class Sidecars:
                         " another --format with --output"
                     )
         self.photos = photos
-        if existing == "skip":
+        if if_exists == "skip":
             self.photos = PathList(str(photo) for photo in photos if not _sidecar(photo).exists())
-        self._existing = existing
+        self._if_exists = if_exists
 
     def __enter__(self) -> Self:
         return self
@@ -57,9 +56,13 @@ class Sidecars:
         sidecar = _sidecar(row.path)
         lines = [caption.text.encode() for caption in row.captions]
         try:
-            if self._existing in ("append", "prepend") and sidecar.exists():
-                lines = combined_lines(sidecar.read_bytes().splitlines(), lines, self._existing)
-            write_file(sidecar, b"".join(line + b"\n" for line in lines))
+            adds = self._if_exists in ("append", "prepend") and sidecar.exists()
+            if adds:
+                lines = combine_lines(sidecar.read_bytes().splitlines(), lines, self._if_exists)
+            data = b"".join(line + b"\n" for line in lines)
+            # Waiting for the disk takes 3 ms, half as long as a caption, which can be made again;
+            # people's own words cannot.
+            write_file(sidecar, data, sync=adds, only_writer=True)
         except OSError as error:
             return f"its sidecar cannot be written ({reason_of(error)})"
         return None

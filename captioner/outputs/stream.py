@@ -14,7 +14,7 @@ from captioner.types import CaptionResult
 
 
 class Stream:
-    """Rows to a stream of text, which cannot be read back."""
+    """Rows written to a stream of text, which cannot be read back."""
 
     def __init__(
         self, stream: TextIO, format: Format, photos: Sequence[Path], *, close: bool = False
@@ -27,9 +27,8 @@ class Stream:
 
     def __enter__(self) -> Self:
         if isinstance(self._stream, TextIOWrapper):
-            self._stream.reconfigure(
-                errors="backslashreplace"
-            )  # a terminal may know fewer letters than UTF-8
+            # A terminal may not know every character.
+            self._stream.reconfigure(errors="backslashreplace")
         self._write(self._format.header)
         return self
 
@@ -49,7 +48,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not isinstance(error, OSError):  # a run that is cut short leaves whole JSON too
+        if not isinstance(error, OSError):  # an interrupted run leaves valid JSON too
             self._write(self._format.footer)
         if self._close:
             self._stream.close()

@@ -137,7 +137,7 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(
     results = json.loads(output.read_text(encoding="utf-8"))
     summary, stopped = err.splitlines()
     assert summary.startswith(b"captioner: captioned %d, skipped 0, failed 0; " % len(results))
-    assert stopped == b"captioner: interrupted; what was written so far is whole"
+    assert stopped == b"captioner: interrupted; everything written so far is complete"
     assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(
         range(len(results))
     )
@@ -293,7 +293,7 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     summary, stopped = done.stderr.splitlines()
     assert (
         stopped
-        == f"captioner: the file may not grow further ({output}); what was written before is whole"
+        == f"captioner: the file has reached its size limit ({output}); everything written before that is complete"
     )
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert summary.startswith(f"captioner: captioned {len(rows)}, skipped 0, failed 0; ")

@@ -376,7 +376,7 @@ def test_a_file_in_which_nothing_is_usable_is_an_error_that_says_why(tmp_path: P
     with pytest.raises(
         UserError,
         match=(
-            r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\); check"
+            r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\): check"
             r" --images"
         ),
     ):

@@ -204,7 +204,7 @@ def test_references_in_the_fields_formats_are_not_taken_for_plain_text_whatever_
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("r.csv", "must name the columns"), ("r.json", "no known format")]
+    ("name", "said"), [("r.csv", "must name the columns"), ("r.json", "not in a known format")]
 )
 def test_a_file_that_should_be_something_else_is_not_taken_for_plain_text(
     name: str, said: str, tmp_path: Path

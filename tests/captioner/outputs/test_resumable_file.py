@@ -64,7 +64,7 @@ def run(
     """What `captioner caption` does with an output; returns the photos that were captioned."""
     by_path = {row.path: row for row in rows}
     with open_output(
-        format, output, sys.stdout, list(by_path), existing=existing, num_captions=captions
+        format, output, sys.stdout, list(by_path), if_exists=existing, num_captions=captions
     ) as write:
         photos = [photo for photo in write.photos if isinstance(photo, Path)]
         for number, photo in enumerate(photos):
@@ -247,8 +247,8 @@ def test_a_caption_that_is_there_is_not_said_twice(existing: str, tmp_path: Path
 
 
 def test_coco_results_hold_one_caption_a_photo_and_no_two_photos_of_one_id(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--existing append cannot be"):
-        open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="append")
+    with pytest.raises(UserError, match="--existing append is not supported"):
+        open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg")], if_exists="append")
     with pytest.raises(UserError, match=r"'a\.jpg' and 'b/a\.png' would both be '\"a\"' in coco"):
         open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("b/a.png")])
 
@@ -290,7 +290,8 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
     cut = (tmp_path / "rows").read_bytes()[:-1]
     (tmp_path / "rows").write_bytes(cut)
     with pytest.raises(
-        UserError, match=r"ends with .*precious.*, which is no whole row and not of these photos"
+        UserError,
+        match=r"ends with .*precious.*, which is not a whole row or part of one of these photos",
     ):
         open_output(format, tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("c.jpg")])
     assert (tmp_path / "rows").read_bytes() == cut
@@ -299,7 +300,7 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "rows.overwrite.part").write_bytes(b"a download")
     with pytest.raises(UserError, match=r"rows\.overwrite\.part' "):
-        open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="overwrite")
+        open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], if_exists="overwrite")
     assert (tmp_path / "rows.overwrite.part").read_bytes() == b"a download"
 
 
@@ -312,7 +313,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     with (
         pytest.raises(KeyboardInterrupt),
         open_output(
-            "jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model"
+            "jsonl", tmp_path / "rows", sys.stdout, photos, if_exists="overwrite", made_by="a model"
         ) as write,
     ):
         write(row_of(photos[0], ["a dog"]))
@@ -321,14 +322,15 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     (part,) = before.keys() - {"rows"}
     existing, _, made_by = other.partition(" by ")
     with pytest.raises(
-        UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"
+        UserError,
+        match=rf"{part}' holds the partial results of a run with --existing overwrite .*, or delete",
     ):
         open_output(
             "jsonl",
             tmp_path / "rows",
             sys.stdout,
             photos,
-            existing=existing,
+            if_exists=existing,
             made_by=made_by or "a model",
         )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -339,7 +341,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
                 tmp_path / "rows",
                 sys.stdout,
                 photos,
-                existing="overwrite",
+                if_exists="overwrite",
                 made_by="a model",
             ).photos
         )
@@ -347,7 +349,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     )
     (tmp_path / part).unlink()
     with open_output(
-        "jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model"
+        "jsonl", tmp_path / "rows", sys.stdout, photos, if_exists="append", made_by="a model"
     ) as write:
         for photo in photos:
             write(row_of(photo, ["a cat"]))
@@ -390,15 +392,18 @@ def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(
     run(tmp_path / "rows", "jsonl", rows[:1])
     (tmp_path / ".rows.lock").touch()  # of a run that was killed
     photos = [row.path for row in rows]
-    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing) as first:
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, if_exists=existing) as first:
         wanted = list(first.photos)
         first(row_of(Path(wanted[0]), ["a cat"]))  # type: ignore[arg-type]
-        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing)
+        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, if_exists=existing)
         with pytest.raises(UserError, match=r"another run is writing '.*rows'"), second:
             pass
         for photo in wanted[1:]:
             first(row_of(Path(photo), ["a cat"]))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"another run has changed '.*rows' meanwhile"), second:
+    with (
+        pytest.raises(UserError, match=r"another run has changed '.*rows' in the meantime"),
+        second,
+    ):
         pass
     assert len(records(tmp_path / "rows", "jsonl")) == 4 and listed(tmp_path) == ["rows"]
 

@@ -221,8 +221,8 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(
     path = tmp_path / "rows"
     path.write_bytes(FOREIGN[kind])
     with (
-        pytest.raises(UserError, match=r"'.*rows' (exists and is no|ends with)"),
-        open_output(format, path, sys.stdout, [Path("a.jpg")], existing=existing),
+        pytest.raises(UserError, match=r"'.*rows' (exists and is not|ends with)"),
+        open_output(format, path, sys.stdout, [Path("a.jpg")], if_exists=existing),
     ):
         pytest.fail("an output was given")
     assert path.read_bytes() == FOREIGN[kind] and [*tmp_path.iterdir()] == [path]
@@ -234,7 +234,7 @@ def test_rows_of_another_format_are_refused(other: str, format: str, tmp_path: P
     if other == format:
         return
     text = written(other, ROWS, tmp_path / "rows")
-    with pytest.raises(UserError, match="is no"):
+    with pytest.raises(UserError, match="is not"):
         open_output(format, tmp_path / "rows", sys.stdout, [row.path for row in ROWS])
     assert (tmp_path / "rows").read_bytes().decode() == text
 

@@ -11,6 +11,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,7 @@ def test_photos_in_shards_that_were_done_before_a_stop_are_counted_as_skipped(
                 if number == stop - 1:
                     raise KeyboardInterrupt
                 (row,) = captions_of([picture.path])
+                row = replace(row, source=picture)
                 output(row)
         skipped.append(summary.skipped)
     assert skipped == [1, 2]  # the last one before the stop may be cut, and is done again
@@ -258,9 +260,9 @@ def test_shards_and_folders_that_do_not_fit_are_named_before_anything_is_done(
         ((shard,), "is a tar shard: add --format webdataset"),
         ((shard, photos, *out), "is a shard but others are photos"),
         ((shard, twin, *out), "would both become"),
-        ((shard, "--format", "webdataset", "--output", tmp_path), "lies in"),
+        ((shard, "--format", "webdataset", "--output", tmp_path), "is in"),
         ((shard, "--format", "webdataset", "--output", shard), "is a file"),
-        ((photos, *out, "--existing", "append"), "--existing append cannot be"),
+        ((photos, *out, "--existing", "append"), "--existing append is not supported"),
         (
             (photos, "--format", "webdataset", "--output", tmp_path / "more"),
             "was not made from photos here",
@@ -304,7 +306,7 @@ def test_a_shard_that_came_while_another_of_its_name_grew_is_not_replaced(
     photos: Path, tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(UserError, match=r"00000\.tar' is there already and is not replaced"),
+        pytest.raises(UserError, match=r"00000\.tar' exists already and is not replaced"),
         PhotoShards([], "skip", tmp_path) as write,
     ):
         write(captions_of([photos / "0.jpg"])[0])
@@ -369,6 +371,7 @@ def test_a_killed_run_over_shards_is_gone_on_with_and_ends_as_one_that_was_not(
                 if number == stop_after:
                     raise KeyboardInterrupt
                 (row,) = captions_of([picture.path])
+                row = replace(row, source=picture)
                 write(row)
 
     run(folder / "whole")
