@@ -15,7 +15,7 @@ from typing import Any
 from captioner.data.columns import IMAGE_FILES, read_csv
 from captioner.data.images import EXTENSIONS
 from captioner.data.text_files import problem, read_text
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from captioner.data.annotations import Dataset, Example, read_dataset
 from captioner.data.columns import IMAGE_FILES, column
 from captioner.data.text_files import read_text
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 

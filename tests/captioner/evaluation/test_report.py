@@ -16,7 +16,7 @@ from captioner.data.annotations import Dataset, Example
 from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Comparison, Report, judge
 from captioner.metrics.meteor_spice import java_scores, meteor
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 REFERENCES: dict[int | str, tuple[str, ...]] = {
