@@ -354,9 +354,21 @@ def test_a_captioner_trained_from_the_command_line_captions(
         == 16
     )
     done = subprocess.run(
-        [sys.executable, "-m", "captioner.cli", "caption", str(folder / "0.png"), "--model", str(tmp_path / "run"), "--backend", "torch"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "captioner.cli",
+            "caption",
+            str(folder / "0.png"),
+            "--model",
+            str(tmp_path / "run"),
+            "--backend",
+            "torch",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.startswith(f"{folder / '0.png'}\t")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 

@@ -263,10 +263,8 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     untrained: Path, tmp_path: Path
 ) -> None:
     photos, output = many_photos(tmp_path / "photos", 60), tmp_path / "rows.jsonl"
-    command = (
-        "ulimit -f 4; exec"
-        f" {shlex.join([sys.executable, '-m', 'captioner.cli', 'caption', str(photos), '--output', str(output)])}"
-    )
+    command = [sys.executable, "-m", "captioner.cli", "caption", str(photos)]
+    command += ["--output", str(output)]
     options = [
         "--format",
         "jsonl",
@@ -283,7 +281,7 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        ["bash", "-c", f"{command} {shlex.join(options)}"],
+        ["bash", "-c", f"ulimit -f 4; exec {shlex.join([*command, *options])}"],
         capture_output=True,
         text=True,
         env=environment,
@@ -293,7 +291,8 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     summary, stopped = done.stderr.splitlines()
     assert (
         stopped
-        == f"captioner: the file has reached its size limit ({output}); everything written before that is complete"
+        == f"captioner: the file has reached its size limit ({output}); everything written before"
+        " that is complete"
     )
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert summary.startswith(f"captioner: captioned {len(rows)}, skipped 0, failed 0; ")
@@ -352,9 +351,19 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(
 ) -> None:
     annotations, images = shapes(16, 4)
     settings = {
-        "encoder": "efficientnet-lite0", "embedding_size": 16, "hidden_size": 16, "attention_size": 8, "min_count": 1, "epochs": 5,
-        "batch_size": 4, "captions_per_photo": 3, "warmup_steps": 4, "max_length": 8, "mixed_precision": "no", "sampling_rate": 0.3,
-    }  # fmt: skip
+        "encoder": "efficientnet-lite0",
+        "embedding_size": 16,
+        "hidden_size": 16,
+        "attention_size": 8,
+        "min_count": 1,
+        "epochs": 5,
+        "batch_size": 4,
+        "captions_per_photo": 3,
+        "warmup_steps": 4,
+        "max_length": 8,
+        "mixed_precision": "no",
+        "sampling_rate": 0.3,
+    }
     (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     output, cache = tmp_path / "killed", tmp_path / "cache"
     arguments = (

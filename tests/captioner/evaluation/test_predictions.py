@@ -154,7 +154,7 @@ def test_captions_of_another_split_are_left_aside(tmp_path: Path) -> None:
     [
         (
             ROWS[1:],
-            "has no captions for 1 of 4 images, for example 1: use --split if it is of another split",
+            "has no captions for 1 of 4 images, for example 1: use --split if it is of another",
         ),
         ([], "has no captions for 4 of 4 images, for example 1, 2, 42"),
         (

@@ -101,18 +101,35 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
         ((), "give images, folders or globs, or --from-file"),
         (("PHOTOS", "--from-file", "list"), "and not both"),
         (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
-        (("PHOTOS", "--existing", "delete"), "unknown --existing 'delete': use skip, overwrite, append, prepend"),
+        (
+            ("PHOTOS", "--existing", "delete"),
+            "unknown --existing 'delete': use skip, overwrite, append, prepend",
+        ),
+        (("PHOTOS", "--runner", "spark"), "unknown --runner 'spark': use local or ray"),
         (("PHOTOS", "--engine", "spark"), "unknown --runner 'spark': use local or ray"),
+        (("PHOTOS", "--runner", "ray", "--embed"), "--embed and --fail-fast need --runner local"),
         (("PHOTOS", "--in-place"), "--in-place changes the photos themselves"),
         (("PHOTOS", "--embed"), "--embed needs --output with a folder for copies, or --in-place"),
-        (("PHOTOS", "--embed", "--in-place", "--output", "copies"), "--in-place changes the photos themselves"),
-        (("PHOTOS", "--embed", "--in-place", "--format", "csv"), "--embed writes into photos and cannot be combined with --format csv"),
-        (("PHOTOS", "--format", "sidecar", "--output", "rows"), "sidecars are written beside their photos"),
+        (
+            ("PHOTOS", "--embed", "--in-place", "--output", "copies"),
+            "--in-place changes the photos themselves",
+        ),
+        (
+            ("PHOTOS", "--embed", "--in-place", "--format", "csv"),
+            "--embed writes into photos and cannot be combined with --format csv",
+        ),
+        (
+            ("PHOTOS", "--format", "sidecar", "--output", "rows"),
+            "sidecars are written beside their photos",
+        ),
         (("PHOTOS", "--format", "parquet"), "a parquet file cannot go to standard output"),
         (("PHOTOS", "--format", "webdataset"), "tar shards go to a folder"),
-        (("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"), "--existing append is not supported"),
+        (
+            ("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"),
+            "--existing append is not supported",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_said_before_anything_is_done(
     arguments: tuple[str, ...],
     said: str,
@@ -192,7 +209,7 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
     assert (
         code == 2
-        and f"'{part}' holds the partial results of a run with --existing overwrite and other options"
+        and f"'{part}' holds the partial results of a run with --existing overwrite and other"
         in err
     )
 

@@ -323,7 +323,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     existing, _, made_by = other.partition(" by ")
     with pytest.raises(
         UserError,
-        match=rf"{part}' holds the partial results of a run with --existing overwrite .*, or delete",
+        match=rf"{part}' holds the partial results of a run with --existing overwrite .* delete",
     ):
         open_output(
             "jsonl",

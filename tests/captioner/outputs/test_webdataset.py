@@ -106,8 +106,11 @@ def test_shards_become_shards_of_the_same_names_with_captions(
     a = {sample["__key__"]: sample for sample in samples(tmp_path / "out" / "a.tar")}
     assert a["x/1"]["jpg"] == jpeg and a["x/1"]["cls"] == b"7" and a["x/1"]["txt"]
     assert json.loads(a["x/1"]["caption.json"]) | {"score": 0} == {
-        "path": f"{tmp_path}/a.tar/x/1.jpg", "caption": a["x/1"]["txt"].decode(), "status": "ok", "score": 0,
-    }  # fmt: skip
+        "path": f"{tmp_path}/a.tar/x/1.jpg",
+        "caption": a["x/1"]["txt"].decode(),
+        "status": "ok",
+        "score": 0,
+    }
     assert (
         a["x/3"]["jpg"] == b"nonsense"
         and "txt" not in a["x/3"]
