@@ -28,7 +28,7 @@ class Example:
     path: Path
     captions: tuple[str, ...]
     split: str  # train, val or test
-    image_id: int | str  # COCO's id where there is one, else the file's stem
+    image_id: int | str  # COCO's id if it has one, or else the file's stem
 
 
 @dataclass

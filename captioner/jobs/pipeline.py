@@ -101,8 +101,8 @@ def _results(
     results = []
     for photo, error in zip(batch, errors, strict=True):
         path, source = (photo.path, photo) if isinstance(photo, EncodedPicture) else (photo, None)
-        found = () if error is not None else tuple(next(coming))
-        results.append(CaptionResult(path, found, error, source))
+        own = () if error is not None else tuple(next(coming))
+        results.append(CaptionResult(path, own, error, source))
     return results
 
 

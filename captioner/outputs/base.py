@@ -55,7 +55,7 @@ def open_output(
 
     Args:
         output: a file; None or - is stdout, except for sidecars, which go beside their photos.
-        if_exists: what to do with captions that are there already; see
+        if_exists: what to do with captions that exist already; see
             `captioner.outputs.resumable_file.ResumableFile` and `Sidecars`.
         num_captions, made_by: see `captioner.outputs.resumable_file.ResumableFile`.
 

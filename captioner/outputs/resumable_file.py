@@ -70,7 +70,7 @@ def plan_resumption(
     lines_each: int = 1,
     published: PublishedForm | None = None,
 ) -> ResumePlan:
-    """Read the files that are there and work out what is still to do.
+    """Read the existing files and work out what is still to do.
 
     Args:
         growing: the file that rows are added to: the output itself, or a .part beside it.
@@ -152,8 +152,7 @@ class ResumableFile:
     - skip: leaves it; only the other photos are captioned. Rows of failures are taken out, and
       those photos tried again.
     - overwrite: the new row replaces the old one, unless the photo can no longer be read.
-    - append, prepend: the new captions come after or before the old ones; one that is there already
-      is not repeated.
+    - append, prepend: the new captions come after or before the old ones, and none is repeated.
 
     Rows of photos that are not asked for stay as they are. With skip, rows are added to the file
     itself. Otherwise the new file grows beside the old one as NAME.MODE.part (see `part_name`) and

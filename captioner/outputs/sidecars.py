@@ -17,7 +17,7 @@ from rnnkit.files import write_file
 class Sidecars:
     """A text file beside each photo, photo.txt for photo.jpg, with a line for each caption.
 
-    What `if_exists` does where there is a sidecar already: skip leaves photo and sidecar alone,
+    What `if_exists` does if there is a sidecar already: skip leaves photo and sidecar alone,
     overwrite replaces the sidecar, append and prepend add the lines that it does not have yet after
     or before its own. Each sidecar is written as a whole or not at all.
 

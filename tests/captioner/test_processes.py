@@ -152,9 +152,7 @@ def server() -> ForkServerContext:
 
 
 def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
-    """The command, which waits for its end after so many batches: on a busy machine its killer may
-    come late.
-    """
+    """The command, which waits to be killed after a number of batches: the killer may be late."""
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.stderr = err.open("w", encoding="utf-8")
     search, left = Captioner.caption_features, iter(range(batches))
@@ -208,8 +206,8 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     for _ in range(3):
         more = generator.randint(1, 9)
         enough = rows() + more
-        # Enough for so many rows of three a batch, though two photos are bad; in three runs never
-        # for all.
+        # Enough batches of three for these rows, though two photos are bad; in three runs never
+        # enough for all.
         process = server.Process(
             target=start_quietly, args=(arguments, tmp_path / "err", -(-more // 3) + 1)
         )

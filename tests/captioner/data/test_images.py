@@ -588,7 +588,7 @@ def test_no_file_stays_open(content: str, tmp_path: Path) -> None:
     ] == []
 
 
-def test_a_picture_of_ninety_megapixels_alarms_nobody(tmp_path: Path) -> None:
+def test_a_picture_of_ninety_megapixels_gives_no_warning(tmp_path: Path) -> None:
     (tmp_path / "wide.png").write_bytes(png_claiming(9500, 9500))
     code = (
         "from captioner.data.images import open_image\ntry: open_image('wide.png')\nexcept"

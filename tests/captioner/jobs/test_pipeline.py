@@ -132,7 +132,7 @@ class Stages:
     def wait_until_begun(self, stage: str, photos: int) -> None:
         with self.changed:
             assert self.changed.wait_for(lambda: self.begun[stage] >= photos, timeout=60), (
-                f"{stage} did not go on meanwhile"
+                f"{stage} did not continue in the meantime"
             )
 
     def prepare(self, photo: Path | bytes) -> np.ndarray:

@@ -66,7 +66,7 @@ def row(name: str, text: str | None) -> CaptionResult:
     )
 
 
-def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_stopped_run_leaves_no_parquet_file_and_is_resumed(tmp_path: Path) -> None:
     rows = [row(f"{number}\udce9.jpg", "a dog") for number in range(5)]
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "rows", rows, stop_after=3)

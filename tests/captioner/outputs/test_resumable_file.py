@@ -253,7 +253,7 @@ def test_coco_results_hold_one_caption_a_photo_and_no_two_photos_of_one_id(tmp_p
         open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("b/a.png")])
 
 
-def test_coco_results_of_others_are_gone_on_with(tmp_path: Path) -> None:
+def test_coco_results_written_by_others_are_continued(tmp_path: Path) -> None:
     results = [
         {"image_id": 1, "caption": "a dog", "extra": [1, 2]},
         {"image_id": "x", "caption": "a cat"},
@@ -362,7 +362,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights and modes are others there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(
+def test_a_rewritten_file_keeps_its_mode_and_a_link_to_it_stays_a_link(
     format: str, existing: str, tmp_path: Path
 ) -> None:
     if format == "parquet":
@@ -383,9 +383,8 @@ def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(
     assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
-def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(
+def test_two_runs_cannot_write_one_output_and_a_killed_run_blocks_no_other(
     existing: str, tmp_path: Path
 ) -> None:
     rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
@@ -408,7 +407,7 @@ def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(
     assert len(records(tmp_path / "rows", "jsonl")) == 4 and listed(tmp_path) == ["rows"]
 
 
-def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_part_of_another_output_blocks_no_run(tmp_path: Path) -> None:
     for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
         (tmp_path / name).touch()
     assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [
@@ -468,7 +467,7 @@ def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
         assert {record.captions[0].score for record in records(tmp_path / "rows", format)} == {-0.5}
 
 
-def test_a_long_file_is_gone_on_with_quickly(tmp_path: Path) -> None:
+def test_a_long_file_is_resumed_quickly(tmp_path: Path) -> None:
     rows = [
         row_of(Path(f"photos/{number:06}.jpg"), ["a dog runs through the snow"])
         for number in range(20_000)

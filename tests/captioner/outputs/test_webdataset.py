@@ -1,6 +1,4 @@
-"""Tar shards: made from photos, captioned from shards, read by webdataset itself, and gone on with
-after a kill.
-"""
+"""Tar shards: made from photos, captioned from shards, read by webdataset, resumed after a kill."""
 
 from __future__ import annotations
 
@@ -151,7 +149,6 @@ def test_texts_that_a_shard_has_are_replaced_or_added_to(
     assert samples(tmp_path / "out" / "b.tar")[0]["txt"].decode() == text.format(said)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
 def test_two_runs_cannot_write_shards_into_one_folder(photos: Path, tmp_path: Path) -> None:
     shard = make_shard(tmp_path / "a.tar", {"1.jpg": (photos / "0.jpg").read_bytes()})
     out = tmp_path / "out"
@@ -192,7 +189,7 @@ def test_a_damaged_shard_is_named_and_the_others_are_done(
     )
 
 
-def test_a_disk_that_fills_up_is_no_damage_of_the_shard_that_is_read(
+def test_a_disk_that_fills_up_is_not_damage_of_the_shard_that_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard, summary = make_shard(tmp_path / "a.tar", {"1.jpg": b"", "1.txt": b"my words"}), Summary()
@@ -321,7 +318,7 @@ def test_a_shard_that_came_while_another_of_its_name_grew_is_not_replaced(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_killed_run_over_photos_is_gone_on_with_and_no_photo_comes_twice(
+def test_a_killed_run_over_photos_is_resumed_and_no_photo_comes_twice(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SAMPLES", 3)
@@ -354,7 +351,7 @@ def test_a_killed_run_over_photos_is_gone_on_with_and_no_photo_comes_twice(
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_a_killed_run_over_shards_is_gone_on_with_and_ends_as_one_that_was_not(
+def test_a_killed_run_over_shards_is_resumed_and_ends_as_one_that_was_not(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("killed")
