@@ -1,9 +1,9 @@
 """Speed and memory of captioning folders, on the machine at hand.
 
-    python scripts/benchmarks/folders.py stages PHOTOS     each stage alone, in turn, and all at once
-    python scripts/benchmarks/folders.py memory PHOTOS     peak memory for 200 and for 20,000 photos
-    python scripts/benchmarks/folders.py scaling PHOTOS    the table of docs/scaling.md: one core,
-                                                           two cores, two Ray workers
+    python scripts/benchmarks/folders.py stages PHOTOS    each stage alone, in turn, and all at once
+    python scripts/benchmarks/folders.py memory PHOTOS    peak memory for 200 and for 20,000 photos
+    python scripts/benchmarks/folders.py scaling PHOTOS   the table of docs/scaling.md: one core,
+                                                          two cores, two Ray workers
 
 PHOTOS is a folder of photos; they are linked under new names until there are enough.
 """

@@ -99,7 +99,7 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
     ("arguments", "said"),
     [
         ((), "give images, folders or globs, or --from-file"),
-        (("PHOTOS", "--from-file", "list"), "and not both"),
+        (("PHOTOS", "--from-file", "list"), "but not both"),
         (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
         (
             ("PHOTOS", "--existing", "delete"),
@@ -194,7 +194,7 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     assert code == 1 and "captioned 2, skipped 0, failed 1" in summary
     assert where == f"captioner: partial results are in '{part}'; run the same command to continue"
     monkeypatch.setattr(
-        "captioner.jobs.pipeline.Captioner.caption_features",
+        "captioner.jobs.job.Captioner.caption_features",
         lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
     )
     code, _, err = caption(*command, "--existing", "overwrite")
