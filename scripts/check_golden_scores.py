@@ -19,7 +19,8 @@ from typing import Annotated, Any
 import typer
 
 from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.report import judge, read_references
+from captioner.evaluation.references import read_references
+from captioner.evaluation.report import judge
 from rnnkit.command_line import run_app
 from rnnkit.errors import SOME_FAILED, UserError
 

@@ -40,7 +40,7 @@ from linked_photos import link_photos
 from captioner import Captioner
 from captioner.data.images import open_image
 from captioner.evaluation.table import Table
-from captioner.jobs.pipeline import find_photos
+from captioner.jobs.find_photos import find_photos
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Preprocessing
 from captioner.network.vocabulary import START

@@ -1,10 +1,9 @@
 """Speed and memory of captioning folders, on the machine at hand.
 
-    python scripts/benchmarks/folders.py stages PHOTOS     decoding, encoder and search alone,
-                                                           one after another, and all at once
-    python scripts/benchmarks/folders.py memory PHOTOS     peak memory for 200 and 20,000 photos
-    python scripts/benchmarks/folders.py scaling PHOTOS    the table of docs/scaling.md: one core,
-                                                           two cores, two Ray workers
+    python scripts/benchmarks/folders.py stages PHOTOS    each stage alone, in turn, and all at once
+    python scripts/benchmarks/folders.py memory PHOTOS    peak memory for 200 and for 20,000 photos
+    python scripts/benchmarks/folders.py scaling PHOTOS   the table of docs/scaling.md: one core,
+                                                          two cores, two Ray workers
 
 PHOTOS is a folder of photos; they are linked under new names until there are enough.
 """
@@ -28,7 +27,8 @@ import typer
 from linked_photos import link_photos
 
 from captioner import Captioner, Decoding
-from captioner.jobs.pipeline import caption_photos, default_workers, find_photos
+from captioner.jobs.find_photos import find_photos
+from captioner.jobs.pipeline import caption_photos, default_workers
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 
@@ -45,8 +45,8 @@ def stages(
     repeats: Repeats = 5,
     backend: str = "auto",
 ) -> None:
-    """Photos a second of each stage alone and of the whole, in turn; and what the stages'
-    core-seconds would allow at best.
+    """Photos a second of each stage alone and of all together, and the best that the stages'
+    core-seconds would allow.
     """
     captioner, decoding = Captioner.load(backend=backend), Decoding()
     workers, cores = default_workers(), len(os.sched_getaffinity(0))
@@ -56,7 +56,7 @@ def stages(
         np.stack([captioner.prepare(path) for path in paths[start : start + batch_size]])
         for start in starts
     ]
-    features = [captioner.backend.encode(batch) for batch in pixels]
+    features = [captioner.encode(batch) for batch in pixels]
 
     def decode() -> None:
         with ThreadPoolExecutor(workers) as pool:
@@ -77,7 +77,7 @@ def stages(
 
     steps: dict[str, Callable[[], Any]] = {
         "decode and resize": decode,
-        "encoder": lambda: [captioner.backend.encode(batch) for batch in pixels],
+        "encoder": lambda: [captioner.encode(batch) for batch in pixels],
         "search": lambda: [captioner.caption_features(batch, decoding) for batch in features],
         "one after the other": one_after_the_other,
         "whole": whole,
@@ -156,14 +156,14 @@ def scaling(
     photos: Photos,
     few: int = 200,
     many: int = 1200,
-    ray: Annotated[bool, typer.Option(help="Ray's row too.")] = True,
+    ray: Annotated[bool, typer.Option(help="Also measure Ray.")] = True,
 ) -> None:
-    """Photos a second without start-up, which is taken off as the time of a shorter run, and
-    core-hours for a million photos.
+    """Photos a second without start-up, which is measured by a shorter run, and core-hours for a
+    million photos.
     """
     rows: list[tuple[str, int, Sequence[str]]] = [("one core", 1, []), ("two cores", 2, [])]
     if ray:
-        rows.append(("two Ray workers, a core each", 2, ["--engine", "ray", "--ray-actors", "2"]))
+        rows.append(("two Ray workers, a core each", 2, ["--runner", "ray", "--ray-actors", "2"]))
     available = sorted(os.sched_getaffinity(0))
     print("| on | photos/s | start-up, s | core-hours a million photos |\n|---|---|---|---|")
     for name, cores, options in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from captioner.jobs.pipeline import find_photos
+from captioner.jobs.find_photos import find_photos
 
 
 def link_photos(photos: Path, directory: Path, count: int) -> None:

@@ -123,7 +123,7 @@ def test_a_subset_is_scored_only_when_allowed_and_is_called_a_subset(
     rows = json.loads(files[1].read_text(encoding="utf-8"))
     (tmp_path / "some.json").write_text(json.dumps(rows[:20]), encoding="utf-8")
     (tmp_path / "others.json").write_text(json.dumps(rows[10:]), encoding="utf-8")
-    with pytest.raises(UserError, match=r"lacks 40 of 60 images.*--allow-missing"):
+    with pytest.raises(UserError, match=r"has no captions for 40 of 60 images.*--allow-missing"):
         evaluated(predictions=tmp_path / "some.json")
     assert "SUBSET, 20 of 60 images: 40 without a caption" in evaluated(
         predictions=tmp_path / "some.json", allow_missing=True
@@ -148,7 +148,7 @@ def test_a_bad_file_is_one_line_on_stderr_and_exit_code_two(
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         done.stderr.startswith("evaluate_bleu: ")
-        and "lacks 60 of 60 images" in done.stderr
+        and "has no captions for 60 of 60 images" in done.stderr
         and done.stderr.count("\n") == 1
     )
 
