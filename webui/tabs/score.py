@@ -15,7 +15,8 @@ import numpy as np
 
 from captioner.data.annotations import Example
 from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.report import NAMES, Report, choose_split, judge, read_references
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import NAMES, Report, judge
 from rnnkit.errors import UserError
 from webui.errors import in_words
 from webui.html import interval_bars, notice
