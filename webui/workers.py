@@ -236,5 +236,5 @@ def _warm_charlm(lm: CharLM, threads: int) -> SharedCharLM:
     # While the captioner searches it leaves PyTorch one thread, and a thread that begins meanwhile
     # would keep to that.
     torch.set_num_threads(threads)
-    lm.writer().likeliest(1)
+    lm.session([""]).likeliest(1)
     return SharedCharLM(lm)

@@ -21,7 +21,7 @@ import pytest
 import torch
 from gradio_client import Client
 
-from charlm.training.config import TrainingSettings
+from charlm.training.config import TrainingConfig
 from charlm.training.trainer import train
 from tests.charlm.conftest import VERSE
 
@@ -70,7 +70,7 @@ def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     can stop it.
     """
     folder = tmp_path_factory.mktemp("charlm") / "verse"
-    settings = TrainingSettings(
+    settings = TrainingConfig(
         hidden_size=512,
         num_layers=2,
         embedding_size=8,

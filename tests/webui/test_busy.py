@@ -25,7 +25,7 @@ from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
 from charlm.analysis.comparison_cells import untrained_cells
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from tests.webui.conftest import connect
 from webui import app, uploads
 from webui.tabs import write as write_tab

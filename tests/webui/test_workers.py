@@ -19,9 +19,9 @@ from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
 from charlm import CharLM
-from charlm.data import Vocabulary
 from charlm.network import Architecture, Network
-from charlm.sampling import Choice
+from charlm.sampling import SamplingParams
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 from webui import workers as models
 from webui.session_store import Kept
@@ -182,7 +182,7 @@ def lm() -> SharedCharLM:
 
 def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedCharLM) -> None:
     def text(seed: int) -> str:
-        return list(stream(lm, begin(lm, "abc", seed), 300, Choice(), ""))[-1]
+        return list(stream(lm, begin(lm, "abc", seed), 300, SamplingParams(), ""))[-1]
 
     alone = [text(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -193,22 +193,22 @@ def test_texts_of_many_visitors_at_once_are_each_what_they_are_alone(lm: SharedC
 def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_go(
     lm: SharedCharLM,
 ) -> None:
-    whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
+    whole = list(stream(lm, begin(lm, "a", 1), 2000, SamplingParams(), ""))[-1]
     draft, turn = begin(lm, "a", 1), Turn()
-    for _ in stream(lm, draft, 2000, Choice(), "", turn):
+    for _ in stream(lm, draft, 2000, SamplingParams(), "", turn):
         turn.stopped = True
-    stopped = draft.writer.text
+    stopped = draft.session.texts[0]
     assert 1 < len(stopped) < 2001
-    assert list(stream(lm, draft, 2001 - len(stopped), Choice(), ""))[-1] == whole
+    assert list(stream(lm, draft, 2001 - len(stopped), SamplingParams(), ""))[-1] == whole
 
 
 def test_a_stream_ends_silently_when_its_turn_is_over(lm: SharedCharLM) -> None:
-    whole = list(stream(lm, begin(lm, "a", 1), 2000, Choice(), ""))[-1]
+    whole = list(stream(lm, begin(lm, "a", 1), 2000, SamplingParams(), ""))[-1]
     draft, turn = begin(lm, "a", 1), Turn()
-    earlier = stream(lm, draft, 2000, Choice(), "", turn)
+    earlier = stream(lm, draft, 2000, SamplingParams(), "", turn)
     next(earlier)
     turn.over = True
-    later = stream(lm, draft, 2000 - len(draft.writer.written), Choice(), "")
+    later = stream(lm, draft, 2000 - len(draft.session.written[0]), SamplingParams(), "")
     assert list(earlier) == []
     assert list(later)[-1] == whole
 
@@ -233,7 +233,7 @@ def test_the_first_character_comes_at_once_and_the_rest_at_most_twenty_times_a_s
     clock = Clock()
     monkeypatch.setattr(write_tab, "time", clock)
     texts, times = [], [clock.now]
-    for text in stream(lm, begin(lm, "a", 1), 5000, Choice(), ""):
+    for text in stream(lm, begin(lm, "a", 1), 5000, SamplingParams(), ""):
         texts.append(text)
         times.append(clock.now)
     assert len(texts[0]) == 2 and times[1] - times[0] < 0.01

@@ -10,8 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from charlm.sampling import Choice
-from charlm.text_session import Writer
+from charlm.sampling import SamplingParams, TextSession
 from rnnkit.errors import UserError
 from webui.errors import in_words
 from webui.html import bars, notice, visible
@@ -29,7 +28,7 @@ EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
 class Draft:
     """A text in the making."""
 
-    writer: Writer
+    session: TextSession
     left_out: int = 0  # characters of the prompt that the model has never seen
 
 
@@ -51,10 +50,10 @@ class Desk:
     token: str = ""  # of the draft that Continue goes on with
 
 
-def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
+def choice_of(temperature: Any, top_k: Any, top_p: Any) -> SamplingParams:
     """Raises: UserError for a setting that is no number or out of range."""
     try:
-        return Choice(float(temperature), int(top_k), float(top_p))
+        return SamplingParams(float(temperature), int(top_k), float(top_p))
     except (TypeError, ValueError, OverflowError):
         raise UserError("temperature, top-k and top-p must be numbers") from None
 
@@ -82,15 +81,15 @@ def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
             f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}"
         )
     with shared.lock:
-        writer = shared.lm.writer(prompt, seed=seed, unknown="skip")
-    return Draft(writer, len(prompt) - len(writer.prompt))
+        session = shared.lm.session([prompt], seed=seed, unknown="skip")
+    return Draft(session, len(prompt) - len(session.prompts[0]))
 
 
 def stream(
     shared: SharedCharLM,
     draft: Draft,
     length: int,
-    choice: Choice,
+    params: SamplingParams,
     stop: Any,
     turn: Turn | None = None,
 ) -> Iterator[str]:
@@ -98,21 +97,19 @@ def stream(
     model's speed, and once at its end.
     """
     turn = turn or Turn()
-    pieces = draft.writer.write(
-        length, choice=choice, stop=stop if isinstance(stop, str) and stop else ()
-    )
-    text, told, ended = draft.writer.text, 0.0, False
+    steps = draft.session.write(length, params, stop if isinstance(stop, str) and stop else ())
+    text, told, ended = draft.session.texts[0], 0.0, False
     while not ended:
         with shared.lock:
             until = time.monotonic() + SECONDS_A_TURN
             while time.monotonic() < until:
                 if turn.stopped or turn.over:
                     return
-                piece = next(pieces, None)
-                if piece is None:
+                pieces = next(steps, None)
+                if pieces is None:
                     ended = True
                     break
-                text += piece
+                text += pieces[0]
                 if not told:
                     break  # the first character is shown at once
         wait = told + SECONDS_BETWEEN_YIELDS - time.monotonic()
@@ -218,26 +215,26 @@ def build(models: Models) -> None:
     ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
         characters = whole_number(length, "the length", 1, MAX_LENGTH)
-        choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
+        params, before = choice_of(temperature, top_k, top_p), len(draft.session.written[0])
         yield working(True)
-        for shown in stream(shared, draft, characters, choice, stop, turn):
+        for shown in stream(shared, draft, characters, params, stop, turn):
             yield {text: shown}
         if turn.over:
             yield nothing
         else:
             if turn.stopped:
                 said = {
-                    text: draft.writer.text,
+                    text: draft.session.texts[0],
                     line: notice("Stopped. Continue goes on from here."),
                 }
             else:
-                said = {line: _line(shared, len(draft.writer.written) - before, draft)}
+                said = {line: _line(shared, len(draft.session.written[0]) - before, draft)}
             yield working(False) | after(draft) | said
 
     def after(draft: Draft) -> dict[Any, Any]:
         rows = [
             (visible(character), probability)
-            for character, probability in draft.writer.likeliest(10)
+            for character, probability in draft.session.likeliest(10)
         ]
         return {likeliest: bars(rows, label="Likeliest next characters")}
 
@@ -303,10 +300,10 @@ def build(models: Models) -> None:
 
 def _line(shared: SharedCharLM, characters: int, draft: Draft) -> str:
     model = shared.lm.network.architecture
-    why = ", ended at the stop text" if draft.writer.stopped else ""
+    why = ", ended at the stop text" if draft.session.stopped[0] else ""
     size = f"{model.num_layers} x {model.hidden_size} units"
     said = (
-        f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.writer.seed}"
+        f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.session.seed}"
         f" · {characters} characters{why}"
     )
     if draft.left_out:

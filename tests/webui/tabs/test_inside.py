@@ -13,7 +13,7 @@ import pytest
 from charlm import CharLM
 from charlm.analysis.comparison_cells import untrained_cells
 from charlm.analysis.insight import gradient_flow
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 from webui.tabs import inside as inside_tab
 from webui.tabs.inside import WORDS, _gradient
