@@ -101,16 +101,22 @@ def circle(graph: Graph) -> list[str]:
 # --- this repository ------------------------------------------------------------------------------
 
 
-def test_imports_run_from_the_page_and_the_scripts_over_the_networks_to_what_they_share() -> None:
-    assert forbidden_imports(import_graph(ROOT)) == []
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return import_graph(ROOT)
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
-    assert circle(import_graph(ROOT)) == []
+def test_imports_run_from_the_page_and_the_scripts_over_the_networks_to_what_they_share(
+    graph: Graph,
+) -> None:
+    assert forbidden_imports(graph) == []
 
 
-def test_the_walk_finds_imports_that_are_known_to_be_there() -> None:
-    graph = import_graph(ROOT)
+def test_no_files_import_each_other_in_a_circle(graph: Graph) -> None:
+    assert circle(graph) == []
+
+
+def test_the_walk_finds_imports_that_are_known_to_be_there(graph: Graph) -> None:
     assert {"captioner.captioner", "captioner.types"} <= graph["captioner"]
     assert "captioner.cli" in graph and "tests.test_architecture" in graph
     assert "rnnkit" in graph["tests.test_architecture"]
