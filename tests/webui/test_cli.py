@@ -42,7 +42,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ),
         (
             ["--host", "192.0.2.1"],
-            "192.0.2.1 is no address of this machine: choose another with --host",
+            "192.0.2.1 is not an address of this machine: choose another with --host",
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
     open_ = serve("--charlm", str(small_charlm), "--host", "0.0.0.0")
     log = (open_.connections.parent / "log").read_text()
     assert (
-        "warning: everybody who reaches 0.0.0.0 can use this page" in log
+        "warning: anyone who can reach 0.0.0.0 can use this page" in log
         and "--auth USER:PASSWORD" in log
     )
     _end(open_)

@@ -26,7 +26,8 @@ STOP_AT_ONCE = """() => {
 # Asks for another text once one is written, and keeps which of the two the box showed.
 SUBMIT_MEANWHILE = """() => {
   window.seen = [];
-  const box = document.querySelector('#text textarea'), prompt = document.querySelector('#prompt textarea');
+  const box = document.querySelector('#text textarea');
+  const prompt = document.querySelector('#prompt textarea');
   setInterval(() => {
     const start = box.value.slice(0, 8);
     if (!start || start === window.seen.at(-1)) return;
@@ -34,7 +35,8 @@ SUBMIT_MEANWHILE = """() => {
     if (window.seen.length > 1) return;
     prompt.value = 'And who will';
     prompt.dispatchEvent(new Event('input', {bubbles: true}));
-    const enter = new KeyboardEvent('keypress', {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true});
+    const keys = {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true};
+    const enter = new KeyboardEvent('keypress', keys);
     setTimeout(() => prompt.dispatchEvent(enter), 50);
   }, 2);
 }"""
@@ -79,7 +81,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(
     assert len(caption.split()) >= 3
     page.locator(".sentence li").nth(1).wait_for(state="attached")
     assert page.locator(".sentence li").count() == 2
-    assert re.fullmatch(r"(< )?[\d.]+ %", page.locator(".sentence li .number").first.inner_text())
+    assert re.fullmatch(r"(< )?[\d.]+%", page.locator(".sentence li .number").first.inner_text())
     words = page.locator(".chip").all_inner_texts()
     assert " ".join(words[1:]).lower() == caption.lower()
     assert re.search(
@@ -129,7 +131,7 @@ def test_an_example_fills_everything_on_a_click_and_clearing_empties_it(visit: V
     page.get_by_role("button", name="Example photo: a lion").click()
     assert len(page.locator(".sentence .caption").inner_text().split()) >= 3
     page.get_by_role("button", name="Remove Image").click()
-    shown(page, "Drop a photo on the left")
+    shown(page, "or pick an example: its caption appears here")
 
 
 def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
@@ -148,7 +150,7 @@ def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
     assert found[0] == found[2] != found[1]
 
 
-def test_a_file_that_is_no_photo_is_refused_in_a_sentence_and_the_page_goes_on(
+def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_works(
     visit: Visit, tower: Path, tmp_path: Path
 ) -> None:
     page = visit()
@@ -206,7 +208,7 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     assert records["zoo/lion.jpg"]["caption"] == "the king of the zoo"
     assert records["zoo/broken.jpg"]["status"] == "error"
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download sidecar ZIP").click()
+        page.get_by_role("button", name="Download ZIP of text files").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert sorted(archive.namelist()) == ["paris/tower.txt", "zoo/lion.txt"]
 
@@ -246,7 +248,7 @@ def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
     page.get_by_label("Seed").last.fill("3")
     page.evaluate(STOP_AT_ONCE)
     page.get_by_role("button", name="Write", exact=True).click()
-    shown(page, "Stopped. Continue goes on from here.")
+    shown(page, "Stopped. Continue picks up from here.")
     page.wait_for_function(STANDS_STILL)
     stopped = page.locator("#text textarea").input_value()
     assert 0 < len(stopped) < 5000
@@ -294,8 +296,13 @@ def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
     first, seed = text_has(page, len("The rain") + 60), page.get_by_label("Seed").last.input_value()
     assert first.startswith("The rain")
     page.get_by_role("button", name="Again").click()
-    page.wait_for_function("(first) => document.querySelector('#text textarea').value.length === first.length && "
-                           "document.querySelector('#text textarea').value !== first", arg=first)  # fmt: skip
+    page.wait_for_function(
+        """(first) => {
+          const text = document.querySelector('#text textarea').value;
+          return text.length === first.length && text !== first;
+        }""",
+        arg=first,
+    )
     assert page.locator("#text textarea").input_value().startswith("The rain")
     assert page.get_by_label("Prompt").input_value() == "The rain"
     assert page.get_by_label("Seed").last.input_value() != seed
@@ -303,9 +310,7 @@ def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
 
 def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Visit) -> None:
     page = visit(tab="Inside")
-    page.get_by_label("A text of yours").fill(
-        "The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>."
-    )
+    page.get_by_label("Your text").fill("The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>.")
     page.get_by_role("button", name="Look inside").click()
     shown(page, "nats a character")
     page.locator("#surprise span[style]").nth(10).wait_for()
@@ -347,7 +352,7 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
 
 def test_a_text_of_two_characters_is_looked_into(visit: Visit) -> None:
     page = visit(tab="Inside")
-    page.get_by_label("A text of yours").fill("is")
+    page.get_by_label("Your text").fill("is")
     page.get_by_role("button", name="Look inside").click()
     shown(page, "2 characters.")
     page.locator("#connectivity [data-index='1'].marked").wait_for()
@@ -361,7 +366,7 @@ def test_what_cannot_be_written_leaves_nothing_to_go_on_with(visit: Visit) -> No
     )  # the page may write it there a little later
     page.get_by_label("Seed").last.fill("")
     page.get_by_role("button", name="Write", exact=True).click()
-    shown(page, "The seed must be a number")
+    shown(page, "The seed must be a whole number")
     page.locator("button:enabled", has_text="Again").wait_for()
     assert page.get_by_role("button", name="Continue").is_disabled()
 
