@@ -111,7 +111,8 @@ def build(models: Models) -> None:
             for _ in caption_entries(worker, entries, decoding):
                 if run.stopped:
                     break
-                if time.monotonic() - last_update > SECONDS_BETWEEN_UPDATES:
+                late = time.monotonic() - last_update > SECONDS_BETWEEN_UPDATES
+                if late and not all(entry.done for entry in entries):
                     last_update = time.monotonic()
                     yield _progressed(entries, thumbnails, started)
             update = _progressed(entries, thumbnails, started) | _finished(entries)
