@@ -17,14 +17,9 @@ from torch import Tensor
 from captioner.backends.base import Writer, choose_engine
 from captioner.data.images import Source, open_image
 from captioner.decoding.beam_search import Hypothesis, beam_search, sample
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.network.encoder import (
-    Encoder,
-    Preprocessing,
-    StoredEncoder,
-    create_encoder,
-    encoder_config,
-)
+from captioner.network.encoder import Encoder, LazyEncoder, Preprocessing, encoder_config
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from captioner.types import Caption, Decoding
 from rnnkit.checkpoint import (
@@ -47,7 +42,7 @@ class Captioner:
 
     def __init__(
         self,
-        encoder: Encoder | StoredEncoder,
+        encoder: Encoder | LazyEncoder,
         decoder: Decoder,
         vocabulary: Vocabulary,
         *,
@@ -123,7 +118,7 @@ class Captioner:
             )
             return encoder
 
-        encoder = StoredEncoder(name, preprocessing, build)
+        encoder = LazyEncoder(name, preprocessing, build)
         info = {
             key: value
             for key, value in config.items()

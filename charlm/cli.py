@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from charlm.training.config import SETTINGS, TrainingSettings  # the settings are the flags
+from charlm.training.config import TrainingSettings  # the settings are the flags
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError
-from rnnkit.settings import settings_from, with_flags
+from rnnkit.settings import with_flags
 
 if TYPE_CHECKING:
     from charlm.data import UnknownPolicy
@@ -67,10 +67,10 @@ def train(
     from charlm.data import read_text
     from charlm.training.trainer import train as run_training
     from rnnkit.devices import resolve_device
+    from rnnkit.runs import RunFolder, run_settings
 
-    if resume and config is None and (output / SETTINGS).exists():
-        config = output / SETTINGS
-    settings = settings_from(TrainingSettings, config, flags)
+    run = RunFolder(output, "charlm")
+    settings = run_settings(TrainingSettings, run, config, flags, resume=resume)
     text = "".join(read_text(path) for path in corpus)
     finished = run_training(
         text,

@@ -1,6 +1,4 @@
-"""A run folder: metrics.jsonl, the figure drawn from it, and one file from which training goes on
-exactly.
-"""
+"""A run folder: settings, metrics.jsonl and its figure, and the state that a run resumes from."""
 
 from __future__ import annotations
 
@@ -14,58 +12,85 @@ from safetensors import SafetensorError, safe_open
 
 from rnnkit.checkpoint import CONFIG, WEIGHTS, write_tensors
 from rnnkit.errors import UserError
+from rnnkit.files import replace_file, write_file
+from rnnkit.settings import Settings, Values, resumed_settings, settings_from
 
 METRICS, FIGURE, STATE = "metrics.jsonl", "metrics.png", "state.safetensors"
+SETTINGS = "settings.json"
+# Where the states of version 0.1 have their settings; they do not name their program.
+_FORMER_KEYS = {"captioner": "config", "charlm": "settings"}
 
 
 class RunFolder:
     """The folder of one training run.
 
-    The state is a single safetensors file (its JSON part in the header), replaced by a rename:
-    after a kill at any moment either the old or the new one is there, whole.
+    The state is a single safetensors file, with its JSON part in the header, which is replaced as a
+    whole: after a crash at any moment there is either the old one or the new one.
+
+    Args:
+        program: whose run it is; the run of another program is refused.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, program: str) -> None:
+        self.path, self.program = path, program
 
-    def start(self, *, resume: bool) -> bool:
-        """Make the folder ready; True if there is a state to go on from.
+    def start(self, settings: Mapping[str, Any], *, resume: bool) -> bool:
+        """Prepare the folder; True if there is a state to resume from.
 
-        Raises: UserError if the folder holds a run already and resume was not asked for, or
-            something other than a run.
+        Args:
+            settings: of the run, as JSON values; a new run keeps them in settings.json.
+
+        Raises: UserError if the folder holds a run and `resume` is False, or something that is not
+            a run.
         """
         if resume:
-            if not self.path.is_dir():
-                raise UserError(f"nothing to resume: there is no run at '{self.path}'")
+            self._check_resumable()
             if (self.path / STATE).exists():
                 return True
-            # A folder with records or a model that no run made is not for this one to empty.
-            if not all(
-                isinstance(record, dict) and "step" in record for record in self.records()
-            ) or (not self.records() and self._holds_checkpoint()):
-                raise UserError(
-                    f"nothing to resume: '{self.path}' holds something other than a run; choose"
-                    " another --output"
-                )
-            (self.path / METRICS).unlink(
-                missing_ok=True
-            )  # records from before the first state are made again
-            return False
-        if (self.path / STATE).exists() or (self.path / METRICS).exists():
+            (self.path / METRICS).unlink(missing_ok=True)  # from before the first state
+        elif (self.path / STATE).exists() or (self.path / METRICS).exists():
             raise UserError(
-                f"'{self.path}' holds a run already: add --resume to continue it, or choose another"
-                " --output"
+                f"'{self.path}' already holds a run",
+                hint="add --resume to continue it, or choose another --output",
             )
-        if self._holds_checkpoint():
+        elif self._holds_checkpoint():
             raise UserError(
-                f"'{self.path}' holds a checkpoint, which training would overwrite: choose another"
-                " --output"
+                f"'{self.path}' holds a checkpoint, which training would overwrite",
+                hint="choose another --output",
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        write_file(self.path / SETTINGS, (json.dumps(dict(settings), indent=1) + "\n").encode())
         return False
+
+    def _check_resumable(self) -> None:
+        if not self.path.is_dir():
+            raise UserError(f"nothing to resume: there is no run in '{self.path}'")
+        records = self.records()
+        # Records or a model that no run has made are not ours to delete.
+        is_run = all(isinstance(record, dict) and "step" in record for record in records)
+        if (self.path / STATE).exists() or (is_run and (records or not self._holds_checkpoint())):
+            return
+        raise UserError(
+            f"nothing to resume: '{self.path}' holds something that is not a run",
+            hint="choose another --output",
+        )
 
     def _holds_checkpoint(self) -> bool:
         return (self.path / CONFIG).exists() or (self.path / WEIGHTS).exists()
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings that the run was started with; None if the folder does not say.
+
+        Raises: UserError if the state is damaged or belongs to another program.
+        """
+        if (self.path / STATE).exists():
+            settings = self._read_state(with_tensors=False)[1]["settings"]
+        else:
+            try:
+                settings = json.loads((self.path / SETTINGS).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                return None
+        return settings if isinstance(settings, dict) else None
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
@@ -73,7 +98,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def records(self) -> list[dict[str, Any]]:
-        """All records of metrics.jsonl; a last line cut short by a crash is left out."""
+        """All records of metrics.jsonl, without a last line that a crash has cut short."""
         if not (self.path / METRICS).exists():
             return []
         records = []
@@ -85,49 +110,68 @@ class RunFolder:
         return records
 
     def forget_after(self, step: int) -> None:
-        """Drop records later than the state that training goes on from, so that none is written
-        twice.
-        """
+        """Drop the records that are later than the state, whose steps are about to be repeated."""
         kept = [record for record in self.records() if record.get("step", 0) <= step]
-        part = self.path / f"{METRICS}.part"
-        part.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        part.replace(self.path / METRICS)
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        write_file(self.path / METRICS, lines.encode())
 
-    def save_state(self, tensors: Mapping[str, torch.Tensor], info: Mapping[str, Any]) -> None:
-        """Write the state; info is JSON."""
-        part = self.path / f"{STATE}.part"
+    def save_state(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        settings: Mapping[str, Any],
+        info: Mapping[str, Any],
+    ) -> None:
+        """Write the state; settings and info are JSON values."""
         stored = {
             name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
         }
-        write_tensors(part, stored, {"info": json.dumps(info)})
-        part.replace(self.path / STATE)
+        header = {**info, "program": self.program, "settings": dict(settings)}
+        with replace_file(self.path / STATE) as temporary:
+            write_tensors(temporary, stored, {"info": json.dumps(header)})
 
-    def load_state(self, settings: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """Read what `save_state` wrote.
+    def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What `save_state` wrote: the tensors and the info, with the settings in `info["settings"]`.
 
-        Args:
-            settings: what the info calls its settings, which tells one network's run from the
-                other's.
-
-        Raises: UserError if the state is damaged, or of the other network.
+        Raises: UserError if the state is damaged or belongs to another program.
         """
+        return self._read_state(with_tensors=True)
+
+    def _read_state(self, *, with_tensors: bool) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        path = self.path / STATE
         try:
-            with safe_open(self.path / STATE, framework="pt", device="cpu") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            with safe_open(path, framework="pt", device="cpu") as file:
+                names = list(file.keys()) if with_tensors else []
+                tensors = {name: file.get_tensor(name) for name in names}
                 info = json.loads((file.metadata() or {})["info"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise UserError(
-                f"'{self.path / STATE}' is damaged ({error}): start the run again in another folder"
+                f"'{path}' is damaged ({error})", hint="start the run again in another folder"
             ) from None
-        if not isinstance(info, dict) or settings not in info:
+        former = _FORMER_KEYS.get(self.program, "")
+        if isinstance(info, dict) and "program" not in info and former in info:
+            info = {**info, "program": self.program, "settings": info[former]}
+        if not isinstance(info, dict) or info.get("program") != self.program:
             raise UserError(
-                f"'{self.path}' holds a run of another program: choose another --output"
+                f"'{self.path}' holds a run of another program", hint="choose another --output"
             )
         return tensors, info
 
     def draw(self, panels: Iterable[tuple[str, Iterable[str]]]) -> None:
         """Draw metrics.png: one panel a (label, names of metrics), each metric over its step."""
         draw_curves(self.records(), panels, self.path / FIGURE)
+
+
+def run_settings(
+    kind: type[Settings], run: RunFolder, config: Path | None, flags: Values, *, resume: bool
+) -> Settings:
+    """The settings of a run from its command line: its own where it is resumed.
+
+    Raises: UserError as `rnnkit.settings.settings_from` and `resumed_settings` do.
+    """
+    stored = run.settings() if resume else None
+    if stored is None:
+        return settings_from(kind, config, flags)
+    return resumed_settings(kind, stored, config, flags, run.path)
 
 
 def draw_curves(
@@ -155,9 +199,8 @@ def draw_curves(
         axes.grid(alpha=0.3)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
-    part = path.with_name(f"{path.name}.part")
-    figure.savefig(part, dpi=100, format="png")
-    part.replace(path)
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")
 
 
 def optimizer_tensors(

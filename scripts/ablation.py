@@ -191,7 +191,10 @@ def run_variants(
     finally:
         for process in running.values():
             process.terminate()
-    return {name: RunFolder(_folder(output, name)).records() for name in names}
+    return {
+        name: RunFolder(_folder(output, name), command[0].removesuffix(".cli")).records()
+        for name in names
+    }
 
 
 def _start(

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from captioner.evaluation.report import read_references
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 

@@ -25,7 +25,7 @@ from captioner import Captioner, Decoding
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import ImageError
 from captioner.evaluation.report import judge
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from captioner.network.vocabulary import repeatable_words
 from rnnkit.command_line import run_app
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captioner.network.decoder import Decoder, Memory, State
-from captioner.network.encoder import Encoder, StoredEncoder
+from captioner.network.encoder import Encoder, LazyEncoder
 from rnnkit.checkpoint import weights_hash
 from rnnkit.errors import UserError
 
@@ -48,7 +48,7 @@ class Engine(Protocol):
 
 def choose_engine(
     backend: str,
-    encoder: Encoder | StoredEncoder,
+    encoder: Encoder | LazyEncoder,
     device: torch.device,
     *,
     trained: int = 0,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from captioner.backends.base import EncoderPart, Writer
 from captioner.network.decoder import Decoder, Memory, State
-from captioner.network.encoder import Encoder, StoredEncoder, encoder_config
+from captioner.network.encoder import Encoder, LazyEncoder, encoder_config
 from rnnkit.cache import cache_folder
 from rnnkit.openvino import CORE, openvino
 
@@ -37,7 +37,7 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, encoder: Encoder | StoredEncoder, trained: int, weights: str) -> None:
+    def __init__(self, encoder: Encoder | LazyEncoder, trained: int, weights: str) -> None:
         self._weights = weights
         size = encoder.preprocessing.size
         example = torch.zeros(2, size, size, 3, dtype=torch.uint8)

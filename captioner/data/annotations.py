@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.images import EXTENSIONS
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.annotations import Example, image_id
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 IDS = ("image_id", "id", "cocoid")

@@ -13,9 +13,11 @@ from typing import Any
 
 from captioner.data.annotations import Dataset, Example, read_dataset
 from captioner.evaluation.table import Table
+from captioner.metrics.bleu import nltk_bleu
 from captioner.metrics.bootstrap import paired_p_value
 from captioner.metrics.meteor_spice import java_scores
-from captioner.metrics.scores import Scores, nltk_bleu, score_captions, tokenize
+from captioner.metrics.scores import Scores, score_captions
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 NAMES = {

@@ -1,9 +1,7 @@
-"""The bootstrap over images: how far a score would move with other photos, and whether two
-captioners truly differ.
+"""The bootstrap over images: how much a score depends on the photos, and whether two differ.
 
-Images are drawn with replacement, as many as there are, and every draw is scored as a corpus of its
-own (Efron 1979; Bisani and Ney 2004 for corpus scores). The weights of CIDEr-D's words stay those
-of the whole set.
+Each draw takes as many images as there are, with replacement, and is scored as a corpus of its own
+(Efron 1979; Bisani & Ney 2004 for corpus scores). CIDEr-D keeps the word weights of the whole set.
 """
 
 from __future__ import annotations
@@ -16,13 +14,15 @@ import numpy as np
 def resample(
     score: Callable[[np.ndarray], dict[str, float]], images: int, count: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Scores of so many draws of the images; the same seed draws the same images, so that two
-    captioners can be compared.
+    """Scores of random draws of the images.
 
     Args:
-        score: takes indices of images (images,), repeats among them, and gives metrics by name.
+        score: takes indices of images (images,), possibly with repeats, and returns metrics by
+            name.
+        count: how many draws.
+        seed: the same seed draws the same images, so that two captioners can be compared.
 
-    Returns: for each metric (count,); nothing for a count of 0.
+    Returns: (count,) for each metric; nothing for a count of 0.
     """
     generator = np.random.default_rng(seed)
     drawn = [score(generator.integers(0, images, images)) for _ in range(count)]
@@ -32,7 +32,7 @@ def resample(
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval, by percentiles."""
+    """The 95% interval, by percentiles."""
     low, high = np.percentile(drawn, (2.5, 97.5))
     return float(low), float(high)
 
@@ -40,7 +40,7 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
 def paired_p_value(difference: float, drawn: np.ndarray) -> float:
     """How often chance alone would make two captioners differ by as much, in either direction.
 
-    Koehn's (2004) paired bootstrap in its two-sided form (Riezler and Maxwell 2005): the
+    Koehn's (2004) paired bootstrap in its two-sided form (Riezler & Maxwell 2005): the
     differences on the same draws of images, shifted to a mean of 0, are what equal captioners would
     show.
 
@@ -50,6 +50,6 @@ def paired_p_value(difference: float, drawn: np.ndarray) -> float:
 
     Returns: from 1 / (count + 1) to 1.
     """
-    slack = 1e-12  # equal differences that rounding parts
+    slack = 1e-12  # differences that only rounding makes unequal
     as_far = np.abs(drawn - difference) >= abs(difference) - slack
     return float((as_far.sum() + 1) / (len(drawn) + 1))

@@ -1,6 +1,4 @@
-"""METEOR and SPICE, which exist only as Java programs: run through pycocoevalcap where all they
-need is installed, never approximated.
-"""
+"""METEOR and SPICE, which exist only as Java programs: run by pycocoevalcap, never approximated."""
 
 from __future__ import annotations
 
@@ -18,8 +16,9 @@ import numpy as np
 _LOCALE = "-Duser.language=en -Duser.country=US"
 
 
-Captions = dict[int, list[str]]  # image -> its captions, tokens joined by spaces
-Corpus = Callable[[np.ndarray], float]  # indices of images, repeats among them -> their score
+Captions = dict[int, list[str]]  # by image, tokens joined by spaces
+# Indices of images, possibly with repeats -> their score as a corpus.
+Corpus = Callable[[np.ndarray], float]
 
 
 def java_scores(
@@ -27,8 +26,8 @@ def java_scores(
 ) -> tuple[dict[str, Corpus], dict[str, str]]:
     """METEOR and SPICE of tokenised captions, as fractions.
 
-    Returns: for each metric a function that scores any choice of the images; and for each that
-        could not run the reason.
+    Returns: for each metric a function that scores any choice of the images; and the reason for
+        each metric that could not run.
     """
     missing = _missing()
     scores: dict[str, Corpus] = {}
@@ -41,7 +40,7 @@ def java_scores(
         results = {index: [" ".join(tokens)] for index, tokens in enumerate(predictions)}
         try:
             scores[name] = run(groups, results)
-        except Exception as error:  # a Java program that died, in any of its ways
+        except Exception as error:  # a Java program can die in many ways
             missing[name] = (
                 "its Java program failed"
                 f" ({' '.join(str(error).split())[:100] or type(error).__name__})"
@@ -50,8 +49,9 @@ def java_scores(
 
 
 def _meteor(references: Captions, predictions: Captions) -> Corpus:
-    """METEOR of a corpus comes from sums over its images of what Java counted in each (Denkowski
-    and Lavie 2014, section 3).
+    """METEOR of a corpus, from the sums of what Java counted in each image.
+
+    Denkowski & Lavie 2014, section 3.
     """
     kind: Any = importlib.import_module("pycocoevalcap.meteor.meteor").Meteor
     rows: list[list[float]] = []
@@ -64,9 +64,8 @@ def _meteor(references: Captions, predictions: Captions) -> Corpus:
 
     whole, _ = Counting().compute_score(references, predictions)
     counts = np.array(rows)  # (images, 23)
-    counts[(counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1), CHUNKS] = (
-        0  # whole captions are not fragmented
-    )
+    identical = (counts[:, CHUNKS] == 1) & (counts[:, :2] == counts[:, COVERED]).all(axis=1)
+    counts[identical, CHUNKS] = 0  # a caption that is its reference is not fragmented
     if abs(meteor(counts.sum(axis=0)) - whole) > 1e-6:
         raise ValueError("its counts do not give its score")
     return lambda images: meteor(counts[images].sum(axis=0))
@@ -84,13 +83,11 @@ def meteor(counts: np.ndarray) -> float:
     """
     alpha, beta, gamma, delta = 0.85, 0.2, 0.6, 0.75
     words, function_words = counts[0:2], counts[2:4]
-    matchers = counts[4:20].reshape(
-        4, 2, 2
-    )  # matcher, content or function words, prediction or reference
+    # (4, 2, 2): matcher, content or function words, prediction or reference
+    matchers = counts[4:20].reshape(4, 2, 2)
     matched = np.einsum("m,mkp->kp", (1, 0.6, 0.8, 0.6), matchers)
-    weighed = (
-        delta * (words - function_words) + (1 - delta) * function_words
-    )  # prediction, reference
+    # (2,): prediction, reference
+    weighed = delta * (words - function_words) + (1 - delta) * function_words
     precision, recall = (delta * matched[0] + (1 - delta) * matched[1]) / np.maximum(weighed, 1e-9)
     if not precision or not recall:
         return 0.0
@@ -110,7 +107,7 @@ def _missing() -> dict[str, str]:
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
         return dict.fromkeys(
-            ("meteor", "spice"), "needs the extra: pip install show-and-spell[metrics]"
+            ("meteor", "spice"), 'needs the extra: pip install "show-and-spell[metrics]"'
         )
     if shutil.which("java") is None:
         return dict.fromkeys(("meteor", "spice"), "needs Java, which is not installed")
@@ -119,7 +116,7 @@ def _missing() -> dict[str, str]:
         os.environ["JAVA_TOOL_OPTIONS"] = f"{options} {_LOCALE}".strip()
     package = Path(next(iter(found.submodule_search_locations)))
     if not list((package / "spice" / "lib").glob("stanford-corenlp-*.jar")):
-        # pycocoevalcap would fetch 385 MB at this point; this program downloads nothing by itself.
+        # pycocoevalcap would fetch 385 MB at this point; nothing is downloaded unless the user asks.
         return {
             "spice": (
                 "needs Stanford CoreNLP in pycocoevalcap/spice/lib (python -m"

@@ -1,6 +1,4 @@
-"""N-grams of many captions as arrays: numbered, counted, and those of predictions matched with
-those of their references.
-"""
+"""N-grams of many captions as arrays: numbered, counted, and matched with the references'."""
 
 from __future__ import annotations
 
@@ -14,16 +12,13 @@ import numpy as np
 Tokens = Sequence[str]
 
 ORDERS = 4
-_NUMBERS = (
-    2**31
-)  # more than there can be n-grams of one order, so that a pair of numbers fits into one integer
+# More than there can be n-grams of one order, so that two numbers fit into one integer.
+_NUMBERS = 2**31
 
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """The n-grams of one order in some captions: a row for each n-gram of each caption, by caption,
-    then n-gram.
-    """
+    """The n-grams of one order in some captions: a row for each, sorted by caption, then n-gram."""
 
     caption: np.ndarray  # (rows,) index of the caption
     ngram: np.ndarray  # (rows,) number of the n-gram
@@ -33,8 +28,8 @@ class NgramCounts:
 class NgramIndex:
     """Numbers for the words, and for the n-grams of two to four words, of some captions.
 
-    The pair of (n - 1)-grams with which an n-gram begins and ends tells it from any other, so that
-    its number is the place of that pair in the sorted list of all pairs.
+    An n-gram is identified by the pair of (n - 1)-grams that it begins and ends with; its number is
+    the place of that pair in the sorted list of all pairs.
 
     Args:
         captions: tokenised captions whose n-grams get the numbers from 0 to sizes[n - 1].
@@ -45,9 +40,8 @@ class NgramIndex:
         self._words = {
             word: number for number, word in enumerate(dict.fromkeys(chain.from_iterable(captions)))
         }
-        self._pairs: list[
-            np.ndarray
-        ] = []  # of n = 2..4, sorted; the last one is greater than any pair
+        # For n = 2..4, sorted; the last element is greater than any pair.
+        self._pairs: list[np.ndarray] = []
         caption, number = self._word_numbers(captions)
         for _ in range(1, ORDERS):
             caption, pair = _neighbours(caption, number)
@@ -69,15 +63,13 @@ class NgramIndex:
         for known in self._pairs:
             caption, pair = _neighbours(caption, number)
             number = np.searchsorted(known, pair)
-            strange = known[number] != pair
-            number[strange] = len(known) + np.unique(pair[strange], return_inverse=True)[1]
+            unknown = known[number] != pair
+            number[unknown] = len(known) + np.unique(pair[unknown], return_inverse=True)[1]
             counted.append(count_pairs(caption, number))
-        return [_parted(counts, [len(group) for group in groups]) for counts in counted]
+        return [_split_groups(counts, [len(group) for group in groups]) for counts in counted]
 
     def _word_numbers(self, captions: Sequence[Tokens]) -> tuple[np.ndarray, np.ndarray]:
-        """For each word of the captions, one after the other: the caption's index, the word's
-        number.
-        """
+        """The caption's index and the word's number, for each word of all captions in a row."""
         numbers = defaultdict(count(len(self._words)).__next__, self._words)
         caption = np.repeat(np.arange(len(captions)), [len(tokens) for tokens in captions])
         return caption, np.fromiter(
@@ -87,8 +79,8 @@ class NgramIndex:
         )
 
 
-def _parted(counts: NgramCounts, sizes: Sequence[int]) -> tuple[NgramCounts, ...]:
-    """The rows of the first so many captions, of the next so many, and so on."""
+def _split_groups(counts: NgramCounts, sizes: Sequence[int]) -> tuple[NgramCounts, ...]:
+    """The rows of consecutive groups of captions, whose sizes are given."""
     parts, start = [], 0
     for size in sizes:
         rows = slice(*np.searchsorted(counts.caption, (start, start + size)))
@@ -105,13 +97,13 @@ def count_pairs(caption: np.ndarray, ngram: np.ndarray) -> NgramCounts:
     return NgramCounts(pairs // _NUMBERS, pairs % _NUMBERS, counts)
 
 
-def matched(
+def shared_ngrams(
     predictions: NgramCounts, references: NgramCounts, image: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The n-grams that a reference shares with its image's prediction.
 
     Args:
-        predictions: of one caption an image.
+        predictions: of one caption for each image.
         image: (references,) index of the image of each reference.
 
     Returns: rows of the predictions and rows of the references, pair by pair.
@@ -125,8 +117,16 @@ def matched(
 
 
 def _neighbours(caption: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """From all (n - 1)-grams in the order of the text: the caption and the pair of (n - 1)-grams of
-    each n-gram.
+    """Of each n-gram: its caption, and the pair of (n - 1)-grams that it begins and ends with.
+
+    Args:
+        caption, number: of all (n - 1)-grams, in the order of the text.
     """
     together = caption[:-1] == caption[1:]
     return caption[:-1][together], number[:-1][together] * _NUMBERS + number[1:][together]
+
+
+def flatten(references: Sequence[Sequence[Tokens]]) -> tuple[list[Tokens], np.ndarray]:
+    """All references in one list, and the index of each one's image, (references,)."""
+    sizes = [len(group) for group in references]
+    return list(chain.from_iterable(references)), np.repeat(np.arange(len(references)), sizes)

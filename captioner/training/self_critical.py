@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from captioner.metrics.cider import CiderD
 from captioner.metrics.ngrams import Tokens
-from captioner.metrics.scores import CiderD
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 
 _END = "<end>"

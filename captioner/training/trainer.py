@@ -39,9 +39,11 @@ from captioner.captioner import (
 )
 from captioner.data.annotations import Dataset, Example
 from captioner.decoding.beam_search import sample
-from captioner.metrics.scores import score_captions, tokenize
+from captioner.metrics.scores import score_captions
+from captioner.metrics.tokenizer import tokenize
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import Encoder, create_encoder
+from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, repeatable_words
 from captioner.training.batches import Photos, epoch_batches
 from captioner.training.config import TrainingConfig
@@ -160,7 +162,7 @@ def train(
             replace(dataset, name=f"{dataset.name}-{number}")
             for number, dataset in enumerate(datasets, 1)
         ]
-    run = RunFolder(output)
+    run = RunFolder(output, "captioner")
     accelerator = _accelerator(device, config)
     if config.batch_size < accelerator.num_processes:
         raise UserError(
@@ -169,7 +171,7 @@ def train(
         )
     resuming = False
     if accelerator.is_main_process:
-        resuming = run.start(resume=resume)
+        resuming = run.start(asdict(config), resume=resume)
         if resume and not resuming:  # killed in its first epoch, perhaps after that was logged
             run.forget_after(0)
     accelerator.wait_for_everyone()
@@ -227,13 +229,13 @@ class _Trainer:
     ) -> None:
         self.run, self.config, self.accelerator, self.datasets = run, config, accelerator, datasets
         self.state, self.progress = (
-            run.load_state("config") if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
+            run.load_state() if resuming else ({}, {"epoch": 0, "step": 0, "best": None})
         )
-        if resuming and self.progress["config"] != asdict(config):
+        if resuming and self.progress["settings"] != asdict(config):
             changed = [
                 name
                 for name, value in asdict(config).items()
-                if self.progress["config"].get(name) != value
+                if self.progress["settings"].get(name) != value
             ]
             raise UserError(
                 f"'{run.path}' was started with other settings ({', '.join(changed)}): resume with"
@@ -698,5 +700,8 @@ class _Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()} | {
             f"average.{k}": v for k, v in self.average.state_dict().items()
         }
-        info = {**self.progress, "config": asdict(self.config), "data_hash": self.data_hash}
-        self.run.save_state(tensors | optimizer_tensors(self.optimizer), info)
+        self.run.save_state(
+            tensors | optimizer_tensors(self.optimizer),
+            asdict(self.config),
+            {**self.progress, "data_hash": self.data_hash},
+        )

@@ -11,8 +11,6 @@ from charlm.network import Architecture, Dropout
 from rnnkit.errors import UserError
 from rnnkit.settings import setting
 
-SETTINGS = "settings.json"  # in a run's folder: what it was started with
-
 
 @dataclass(frozen=True)
 class TrainingSettings:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import random
 import signal
@@ -28,7 +27,7 @@ from charlm.data import Vocabulary, streams
 from charlm.evaluation import score_stream, score_windows
 from charlm.model import CharLM
 from charlm.network import Network
-from charlm.training.config import SETTINGS, TrainingSettings, learning_rate
+from charlm.training.config import TrainingSettings, learning_rate
 from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
 from rnnkit.checkpoint import WEIGHTS
@@ -62,13 +61,11 @@ def train(
         longer a number.
     """
     console = console or Console(stderr=True, quiet=True)
-    run = RunFolder(folder)
+    run = RunFolder(folder, "charlm")
     trainer = Trainer(text, run, settings, device, console)
     with trainer.accelerator.main_process_first():
-        if trainer.accelerator.is_main_process and not run.start(resume=resume):
-            (folder / SETTINGS).write_text(
-                json.dumps(dataclasses.asdict(settings), indent=1) + "\n", encoding="utf-8"
-            )
+        if trainer.accelerator.is_main_process:
+            run.start(dataclasses.asdict(settings), resume=resume)
     if (folder / STATE).exists():
         trainer.restore()
     finished = trainer.run_to_end()
@@ -317,11 +314,8 @@ class Trainer:
             }
             self.run.save_state(
                 tensors,
-                info
-                | {
-                    "settings": dataclasses.asdict(self.settings),
-                    "corpus_hash": self.corpus_hash,
-                },
+                dataclasses.asdict(self.settings),
+                info | {"corpus_hash": self.corpus_hash},
             )
         self.saved_at = time.monotonic()
 
@@ -333,7 +327,7 @@ class Trainer:
 
         Raises: UserError if the settings or the text are not those of the run.
         """
-        tensors, info = self.run.load_state("settings")
+        tensors, info = self.run.load_state()
         own = dataclasses.asdict(self.settings)
         before = info["settings"]
         changed = [

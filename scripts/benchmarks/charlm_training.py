@@ -54,7 +54,11 @@ def benchmark(
     text = "".join(chr(32 + index * index % 65) for index in range(settings.batch_size * length))
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            text, RunFolder(Path(folder)), settings, resolve_device(device), Console(quiet=True)
+            text,
+            RunFolder(Path(folder), "charlm"),
+            settings,
+            resolve_device(device),
+            Console(quiet=True),
         )
         inputs = (
             trainer.ids[: settings.batch_size * length]

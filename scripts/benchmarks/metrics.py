@@ -18,7 +18,8 @@ from typing import Annotated
 import typer
 
 from captioner.evaluation.report import read_references
-from captioner.metrics.scores import score_captions, tokenize
+from captioner.metrics.scores import score_captions
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from captioner.captioner import save_captioner
 from captioner.cli import main
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import create_encoder
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 
 

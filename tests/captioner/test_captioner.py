@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from captioner import Caption, Captioner, ImageError
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import create_encoder
 from captioner.network.vocabulary import SPECIAL, Vocabulary
 from rnnkit.errors import UserError
 

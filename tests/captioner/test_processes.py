@@ -25,8 +25,8 @@ import captioner
 from captioner.captioner import Captioner, save_captioner
 from captioner.cli import main
 from captioner.data.annotations import read_dataset
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import create_encoder
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 from captioner.training.config import TrainingConfig
 from captioner.training.trainer import train

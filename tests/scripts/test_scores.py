@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import captioner
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 SCRIPTS = Path(captioner.__file__).parents[1] / "scripts"

@@ -20,8 +20,9 @@ from captioner import Captioner
 from captioner.backends.base import TorchEngine
 from captioner.backends.openvino_backend import OpenVinoDecoder, OpenVinoEngine
 from captioner.decoding.beam_search import map_tree
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.network.encoder import Encoder, create_encoder
+from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 
 KINDS: list[dict[str, Any]] = [{}, {"adaptive": True}, {"tied": False}]

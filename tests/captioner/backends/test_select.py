@@ -17,8 +17,9 @@ import torch
 from captioner.backends.base import TorchEngine, choose_engine
 from captioner.backends.openvino_backend import OpenVinoEngine
 from captioner.data.images import open_image
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import Encoder, create_encoder
+from captioner.network.encoder import Encoder
 from rnnkit.errors import UserError
 
 CPU = torch.device("cpu")

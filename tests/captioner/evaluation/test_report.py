@@ -15,7 +15,7 @@ import pytest
 from captioner.data.annotations import Dataset, Example
 from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
 from captioner.metrics.meteor_spice import java_scores, meteor
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
 REFERENCES: dict[int | str, tuple[str, ...]] = {

@@ -150,7 +150,10 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def all_rows(
-    captioner: Captioner, photos: Sequence[Path | EncodedPicture], batch_size: int = 3, **options: int
+    captioner: Captioner,
+    photos: Sequence[Path | EncodedPicture],
+    batch_size: int = 3,
+    **options: int,
 ) -> list[CaptionResult]:
     decoding = Decoding(max_length=5)
     return [

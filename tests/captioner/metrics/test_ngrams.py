@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.metrics.ngrams import ORDERS, NgramIndex, matched
+from captioner.metrics.ngrams import ORDERS, NgramIndex, shared_ngrams
 
 Caption = list[str]
 drawn_captions = st.lists(st.lists(st.sampled_from("abcd"), max_size=9), max_size=6)
@@ -61,7 +61,7 @@ def test_a_prediction_shares_with_its_references_what_dictionaries_share(
     counted = NgramIndex(data.draw(drawn_captions)).count(predictions, references)
     assert len(counted) == ORDERS
     for order, (ours, theirs) in enumerate(counted, start=1):
-        row, other = matched(ours, theirs, image)
+        row, other = shared_ngrams(ours, theirs, image)
         found = Counter(
             zip(
                 theirs.caption[other].tolist(),

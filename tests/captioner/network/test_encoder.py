@@ -21,13 +21,8 @@ from torch import Tensor
 
 import captioner
 from captioner.data.images import open_image
-from captioner.network.encoder import (
-    INPUT_SIZES,
-    Encoder,
-    Preprocessing,
-    create_encoder,
-    encoder_config,
-)
+from captioner.network.backbones import INPUT_SIZES, create_encoder
+from captioner.network.encoder import Encoder, Preprocessing, encoder_config
 from rnnkit.errors import UserError
 
 LITE = {
@@ -368,7 +363,7 @@ def nowhere(*_, **__):
 
 socket.getaddrinfo = socket.socket.connect = nowhere
 
-from captioner.network.encoder import create_encoder
+from captioner.network.backbones import create_encoder
 from rnnkit.errors import UserError
 
 for name in ("timm:resnet18", "torchvision:resnet18"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from captioner.network.vocabulary import (
     END,
     PAD,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from captioner.data.annotations import Example
-from captioner.metrics.scores import tokenize
+from captioner.metrics.tokenizer import tokenize
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from captioner.training.batches import Photos, _ahead, epoch_batches

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from captioner.data.images import open_image
-from captioner.network.encoder import Encoder, create_encoder
+from captioner.network.backbones import create_encoder
+from captioner.network.encoder import Encoder
 from captioner.training import feature_cache as features
 from captioner.training.feature_cache import PhotoRows, decoded, photo_views
 from rnnkit.errors import UserError

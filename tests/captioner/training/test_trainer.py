@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from captioner import Captioner
 from captioner.data.annotations import read_dataset
+from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.encoder import create_encoder
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
@@ -194,10 +194,10 @@ def test_a_run_whose_state_does_not_name_its_data_is_resumed(
 ) -> None:
     files = shapes(8, 4)
     run(files, tmp_path / "run", replace(SMALL, epochs=1))
-    folder = RunFolder(tmp_path / "run")
-    tensors, info = folder.load_state("config")
+    folder = RunFolder(tmp_path / "run", "captioner")
+    tensors, info = folder.load_state()
     del info["data_hash"]
-    folder.save_state(tensors, info)
+    folder.save_state(tensors, info["settings"], info)
     run(files, tmp_path / "run", replace(SMALL, epochs=1), resume=True)
 
 

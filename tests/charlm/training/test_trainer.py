@@ -82,7 +82,11 @@ def test_a_run_starts_from_a_checkpoint_and_adds_the_characters_that_it_lacks(
         tiny_settings, init=str(trained), hidden_size=tiny_settings.hidden_size + 1
     )
     trainer = Trainer(
-        verse + "1234567890" * 5, RunFolder(tmp_path / "run"), settings, CPU, Console(quiet=True)
+        verse + "1234567890" * 5,
+        RunFolder(tmp_path / "run", "charlm"),
+        settings,
+        CPU,
+        Console(quiet=True),
     )
     before, after = CharLM.load(trained), trainer.model()
     known = len(before.vocabulary)
@@ -182,7 +186,7 @@ def test_the_average_of_weights_is_the_weights_themselves_without_a_decay(
 
 
 def make_trainer(verse: str, folder: Path, settings: TrainingSettings) -> Trainer:
-    return Trainer(verse, RunFolder(folder), settings, CPU, Console(quiet=True))
+    return Trainer(verse, RunFolder(folder, "charlm"), settings, CPU, Console(quiet=True))
 
 
 def test_teachers_are_listened_to(
@@ -356,7 +360,7 @@ def test_a_time_limit_without_an_end_shortens_nothing(
 ) -> None:
     trainer = Trainer(
         verse,
-        RunFolder(tmp_path),
+        RunFolder(tmp_path, "charlm"),
         dataclasses.replace(tiny_settings, max_minutes=math.inf),
         CPU,
         Console(quiet=True),
@@ -370,7 +374,7 @@ def test_a_time_limit_without_an_end_shortens_nothing(
 def test_a_loss_that_is_no_number_says_that_the_best_is_kept_only_where_it_is(
     kept: bool, tmp_path: Path, verse: str, tiny_settings: TrainingSettings
 ) -> None:
-    trainer = Trainer(verse, RunFolder(tmp_path), tiny_settings, CPU, Console(quiet=True))
+    trainer = Trainer(verse, RunFolder(tmp_path, "charlm"), tiny_settings, CPU, Console(quiet=True))
     if kept:
         trainer._keep({})
     trainer.unreported = [torch.tensor([math.nan, 1.0])]
