@@ -105,13 +105,13 @@ def test_twenty_visitors_at_once_each_get_their_own_caption(
     assert len(set(expected)) > 10  # else a mix-up could not be seen
     clients = [connect(server.address) for _ in photos]
     with ThreadPoolExecutor(len(photos)) as pool:
-        found = list(
+        answers = list(
             pool.map(
                 lambda pair: pair[0].predict(handle_file(pair[1]), api_name="/caption"),
                 zip(clients, photos, strict=True),
             )
         )
-    assert found == expected
+    assert answers == expected
 
 
 def test_caption_many_gives_a_row_for_each_photo_and_a_file(
@@ -213,7 +213,7 @@ def test_only_the_four_endpoints_are_documented(server: Server, client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"beam_size": 1000}, "beam-size must be from 1 to 100"),
         ({"sample": True, "temperature": 0}, "Temperature must be from 0.01"),
@@ -222,9 +222,9 @@ def test_only_the_four_endpoints_are_documented(server: Server, client: Client) 
     ],
 )
 def test_settings_out_of_range_are_refused_in_a_sentence(
-    client: Client, tower: Path, arguments: dict[str, Any], said: str
+    client: Client, tower: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(Exception, match=f"(?i){said}"):
+    with pytest.raises(Exception, match=f"(?i){message}"):
         client.predict(handle_file(tower), api_name="/caption", **arguments)
 
 

@@ -109,7 +109,7 @@ def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(
     assert len(visitors) == 5
 
 
-def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(
+def test_a_full_queue_is_reported_in_words_and_those_who_wait_are_answered(
     address: str, blocked: Blocked, tower: Path
 ) -> None:
     clients = [connect(address) for _ in range(45)]
@@ -137,10 +137,9 @@ def test_a_full_queue_is_a_sentence_in_the_browser(
     page = visit(address=address)
     client = connect(address)
     jobs = []
+    # Ten looks in a row, because events on their way into the model are in the queue too.
     waiting = 0
-    while (
-        waiting < 10
-    ):  # looks in a row, for events on their way into the model are in the queue too
+    while waiting < 10:
         status = urllib.request.urlopen(f"{address}/gradio_api/queue/status", timeout=20).read()
         waiting = waiting + 1 if json.loads(status)["queue_size"] else 0
         if not waiting:
@@ -173,9 +172,8 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
     _, file = client.predict([handle_file(tower)], api_name="/caption_many")
     assert "a sentence" in Path(file).read_text(encoding="utf-8")
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
-    sent |= {
-        Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})
-    }  # what an edit of the table writes
+    # What an edit of the table writes:
+    sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}
     assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
     for _ in range(1200):
         if not any(path.exists() for path in sent):
@@ -241,7 +239,7 @@ def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
         page.wait_for_timeout(20)
     page.get_by_label("number input for Length").fill("40")
     page.get_by_role("button", name="Continue").click()
-    page.get_by_text("40 characters").wait_for()  # and what comes now comes after whatever it said
+    page.get_by_text("40 characters").wait_for()  # whatever the first had to say came before
     assert page.evaluate("window.seen") == ["And who "]
     assert len(page.locator("#text textarea").input_value()) == len("And who will") + 140
 
@@ -285,8 +283,8 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
         ("call/v2/caption", {"photograph": 1}),
         ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
     ):
-        status, said = answer(path, body)
-        assert status == 400 and "does not fit what the page takes" in said, path
+        status, text = answer(path, body)
+        assert status == 400 and "does not fit what the page takes" in text, path
     assert "unexpected_error" in answer("queue/data?session_hash=unknown")[1]
     assert urllib.request.urlopen(address, timeout=60).status == 200
     assert "Traceback" not in "".join(capfd.readouterr())

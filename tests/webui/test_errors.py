@@ -13,7 +13,7 @@ from webui.uploads import temporary_folder
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "shown"),
     [
         (UserError("there is no file"), "There is no file."),
         (UserError("dog.jpg is too large"), "dog.jpg is too large."),
@@ -28,9 +28,9 @@ from webui.uploads import temporary_folder
     ],
 )
 def test_an_error_is_a_sentence_without_the_servers_paths_and_the_commands_advice(
-    error: UserError, said: str
+    error: UserError, shown: str
 ) -> None:
-    assert sentence(error) == said
+    assert sentence(error) == shown
 
 
 def test_a_handlers_errors_are_shown_whatever_they_are_and_names_are_not_html() -> None:

@@ -66,7 +66,7 @@ def shown(page: Any, text: str) -> None:
 
 
 def text_has(page: Any, length: int) -> str:
-    """The text of Write, as soon as it has so many characters."""
+    """The text of Write, as soon as it has reached a length."""
     page.wait_for_function(
         "(length) => document.querySelector('#text textarea').value.length === length", arg=length
     )
@@ -110,9 +110,8 @@ def test_choosing_a_word_darkens_what_was_not_looked_at_and_another_word_looks_e
             pictures[-1] = photo.screenshot()
     assert len(set(pictures)) == 3
     frame, image = photo.bounding_box(), page.locator("#photo img").bounding_box()
-    assert all(
-        abs(frame[side] - image[side]) <= 2 for side in frame
-    )  # the overlay lies on the photo exactly
+    # The overlay covers the photo exactly.
+    assert all(abs(frame[side] - image[side]) <= 2 for side in frame)
 
 
 def test_words_can_be_chosen_with_the_arrow_keys(visit: Visit, tower: Path) -> None:
@@ -141,13 +140,13 @@ def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
     drop(page, tower)
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Sampling").check()
-    found = []
-    for seed in ("7", "8", "7"):  # another one between, for the two lines may be the same
+    results = []
+    for seed in ("7", "8", "7"):  # another one in between, because two lines may be the same
         page.get_by_label("Seed").first.fill(seed)
         page.get_by_role("button", name="Caption again").click()
         shown(page, f"seed {seed} ")
-        found.append(page.locator(".sentence").inner_text().split("efficientnet")[0])
-    assert found[0] == found[2] != found[1]
+        results.append(page.locator(".sentence").inner_text().split("efficientnet")[0])
+    assert results[0] == results[2] != results[1]
 
 
 def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_works(
@@ -182,9 +181,8 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     page.get_by_role("button", name="Caption them").click()
     shown(page, "4 of 4 photos")
     shown(page, "2 could not be used")
-    page.locator("#gallery img").nth(
-        1
-    ).wait_for()  # the parts of the page draw themselves one after another
+    # The parts of the page are drawn one after another.
+    page.locator("#gallery img").nth(1).wait_for()
     assert page.locator("#gallery img").count() == 2
     rows = page.locator("#table .virtual-row")
     rows.filter(has_text="broken.jpg").wait_for()
@@ -225,9 +223,8 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(
     shown(page, "many.zip")
     page.get_by_role("button", name="Caption them").click()
     page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
-    assert page.get_by_role(
-        "button", name="Download CSV"
-    ).is_disabled()  # there is no file yet, or one of an earlier run
+    # There is no file yet, or one of an earlier run.
+    assert page.get_by_role("button", name="Download CSV").is_disabled()
     page.get_by_role("button", name="Stop", exact=True).click()
     shown(page, "Stopped.")
     page.locator("button:enabled", has_text="Download CSV").wait_for()
@@ -237,12 +234,11 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(
     assert 0 < done < 150
     page.get_by_role("button", name="Caption them").wait_for()
     page.wait_for_timeout(1500)
-    assert (
-        f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
-    )  # it has stopped
+    # It has stopped.
+    assert f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
 
 
-def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
+def test_text_streams_stops_and_continues_where_it_stopped(visit: Visit) -> None:
     page = visit(tab="Write")
     page.get_by_label("number input for Length").fill("5000")
     page.get_by_label("Seed").last.fill("3")
@@ -329,9 +325,9 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
         "() => document.querySelector('#position input[type=number]').value === '9'"
     )
     title = page.locator("#surprise [data-index='9']").get_attribute("title")
-    assert (
-        "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title
-    )  # for those who cannot point
+    assert "likeliest were" in title
+    # For those who cannot point:
+    assert page.locator("#connectivity .fine").inner_text() == title
     page.get_by_label("range slider for Character").press("ArrowRight")
     page.locator("#connectivity [data-index='10'].marked").wait_for()
     assert page.locator("#connectivity .fine").inner_text() == page.locator(
@@ -359,11 +355,10 @@ def test_a_text_of_two_characters_is_looked_into(visit: Visit) -> None:
     page.locator("#gradient svg polyline").nth(2).wait_for(state="attached")
 
 
-def test_what_cannot_be_written_leaves_nothing_to_go_on_with(visit: Visit) -> None:
+def test_what_cannot_be_written_leaves_nothing_to_continue(visit: Visit) -> None:
     page = visit(tab="Write")
-    page.wait_for_function(
-        "document.querySelector('#seed input')?.value === '1'"
-    )  # the page may write it there a little later
+    # The page may write its first seed there a little late.
+    page.wait_for_function("document.querySelector('#seed input')?.value === '1'")
     page.get_by_label("Seed").last.fill("")
     page.get_by_role("button", name="Write", exact=True).click()
     shown(page, "The seed must be a whole number")

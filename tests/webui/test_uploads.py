@@ -24,8 +24,10 @@ def own(request: pytest.FixtureRequest) -> Path:
 
 
 def names_and_reasons(path: Path, folder: Path) -> dict[str, str | bytes]:
-    found = unpack(Upload(path.name, path), folder, Budget())
-    return {name: where if isinstance(where, str) else where.read_bytes() for name, where in found}
+    members = unpack(Upload(path.name, path), folder, Budget())
+    return {
+        name: where if isinstance(where, str) else where.read_bytes() for name, where in members
+    }
 
 
 def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
@@ -104,10 +106,12 @@ def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_wi
         archive.writestr(".DS_Store", b"clutter")
         archive.writestr(".", b"clutter")
         archive.writestr("deep/", b"")
-    found = names_and_reasons(path, folder)
-    assert found.pop("deep/photo.jpg") == b"one"
-    assert "link" in str(found.pop("link.jpg"))
-    assert len(found) == 5 and all("outside" in str(reason) for reason in found.values()), found
+    members = names_and_reasons(path, folder)
+    assert members.pop("deep/photo.jpg") == b"one"
+    assert "link" in str(members.pop("link.jpg"))
+    assert len(members) == 5 and all("outside" in str(reason) for reason in members.values()), (
+        members
+    )
     assert [file.name for file in folder.iterdir()] == ["0.jpg"]
 
 
@@ -117,11 +121,11 @@ def test_a_bomb_in_a_zip_stays_in_it(tmp_path: Path) -> None:
         archive.writestr("tight.jpg", bytes(15 * 2**20))
         archive.writestr("large.jpg", bytes(21 * 2**20))
         archive.writestr("good.jpg", b"good")
-    found = names_and_reasons(path, tmp_path)
-    assert "suspiciously" in str(found["tight.jpg"]) and "21 MB is more than the limit" in str(
-        found["large.jpg"]
+    members = names_and_reasons(path, tmp_path)
+    assert "suspiciously" in str(members["tight.jpg"]) and "21 MB is more than the limit" in str(
+        members["large.jpg"]
     )
-    assert found["good.jpg"] == b"good"
+    assert members["good.jpg"] == b"good"
 
 
 def test_sizes_that_lie_are_found_out_while_reading(
@@ -192,8 +196,8 @@ def test_a_damaged_zip_is_refused_in_a_sentence_and_a_damaged_member_is_a_row(
         archive.writestr("b.jpg", b"fine")
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"abcdefgh" * 50, b"abcdefgX" * 50))
-    found = names_and_reasons(path, tmp_path)
-    assert "damaged in the ZIP" in str(found["a.jpg"]) and found["b.jpg"] == b"fine"
+    members = names_and_reasons(path, tmp_path)
+    assert "damaged in the ZIP" in str(members["a.jpg"]) and members["b.jpg"] == b"fine"
     path.write_bytes(whole[:60])
     with pytest.raises(UserError, match="cannot be read as a ZIP"):
         names_and_reasons(path, tmp_path)

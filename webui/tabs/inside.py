@@ -280,9 +280,9 @@ def _gradient(models: Models, text: str, clip_norm: float) -> str:
 def _panels(cells: Mapping[str, CharLM], text: str, clip_norm: float) -> str:
     panels, notes = {}, {}
     for cell, flow in gradient_flows(cells, text, clip_norm):
-        norms, clipped = (
-            np.sqrt((each**2).sum(axis=(0, 1)))[::-1] for each in (flow.norms, flow.clipped)
-        )  # (steps,)
+        # Over layers and parts, (steps,), the last step first.
+        norms = np.sqrt((flow.norms**2).sum(axis=(0, 1)))[::-1]
+        clipped = np.sqrt((flow.clipped**2).sum(axis=(0, 1)))[::-1]
         name, total = cell.upper(), f"Gradient of all weights: {flow.weight_norm:.2g}"
         if flow.weight_norm > clip_norm:
             panels[name] = [("dashed", norms), ("solid", clipped)]
