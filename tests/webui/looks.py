@@ -1,4 +1,4 @@
-"""What the tests ask of the page as it is drawn: contrast for every text, a name for each control."""
+"""What the tests ask of the page as drawn: contrast for every text, a name for every control."""
 
 from __future__ import annotations
 
