@@ -26,6 +26,30 @@ class Draft:
     writer: Writer
     left_out: int = 0  # characters of the prompt that the model has never seen
 
+    @property
+    def text(self) -> str:
+        """The prompt and what was written."""
+        return self.writer.text
+
+    @property
+    def written(self) -> int:
+        """How many characters were written."""
+        return len(self.writer.written)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the stop text ended what was written last."""
+        return self.writer.stopped
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of its random numbers."""
+        return self.writer.seed
+
+    def likeliest(self, k: int) -> list[tuple[str, float]]:
+        """The k likeliest next characters and their probabilities."""
+        return self.writer.likeliest(k)
+
 
 @dataclass(eq=False)
 class Turn:
@@ -87,7 +111,7 @@ def write(
     turn = turn or Turn()
     stops = stop if isinstance(stop, str) and stop else ()
     pieces = draft.writer.write(characters, choice=choice, stop=stops)
-    text, last_yield, ended = draft.writer.text, 0.0, False
+    text, last_yield, ended = draft.text, 0.0, False
     while not ended:
         with worker.lock:
             until = time.monotonic() + SECONDS_A_TURN

@@ -130,7 +130,7 @@ def build(models: Models) -> None:
         turn: Turn, draft: Draft, worker: TextWorker, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
-        before = len(draft.writer.written)
+        before = draft.written
         growing = writing.write(
             worker,
             draft,
@@ -148,9 +148,9 @@ def build(models: Models) -> None:
             yield nothing
             return
         if turn.stopped:
-            end = {text: draft.writer.text, line: notice("Stopped. Continue picks up from here.")}
+            end = {text: draft.text, line: notice("Stopped. Continue picks up from here.")}
         else:
-            end = {line: _line(worker, len(draft.writer.written) - before, draft)}
+            end = {line: _line(worker, draft.written - before, draft)}
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
     @in_words
@@ -215,7 +215,7 @@ def build(models: Models) -> None:
 
 def _likeliest(draft: Draft) -> str:
     rows = [
-        (visible(character), probability) for character, probability in draft.writer.likeliest(10)
+        (visible(character), probability) for character, probability in draft.likeliest(10)
     ]
     return bars(rows, label="Likeliest next characters")
 
@@ -226,8 +226,8 @@ def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
     parts = [
         f"{model.cell.upper()}, {model.num_layers} x {model.hidden_size} units",
         worker.lm.device.type.upper(),
-        f"seed {draft.writer.seed}",
-        f"{characters} characters" + (", ended at the stop text" if draft.writer.stopped else ""),
+        f"seed {draft.seed}",
+        f"{characters} characters" + (", ended at the stop text" if draft.stopped else ""),
     ]
     if draft.left_out:
         parts.append(f"skipped {draft.left_out} characters of the prompt that the model never saw")

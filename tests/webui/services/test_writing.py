@@ -40,7 +40,7 @@ def test_after_stop_no_character_is_written_and_going_on_gives_the_text_of_one_g
     draft, turn = begin(lm, "a", 1), Turn()
     for _ in write(lm, draft, length=2000, turn=turn):
         turn.stopped = True
-    stopped = draft.writer.text
+    stopped = draft.text
     assert 1 < len(stopped) < 2001
     assert list(write(lm, draft, length=2001 - len(stopped)))[-1] == whole
 
@@ -51,7 +51,7 @@ def test_a_stream_ends_silently_when_its_turn_is_over(lm: TextWorker) -> None:
     earlier = write(lm, draft, length=2000, turn=turn)
     next(earlier)
     turn.over = True
-    later = write(lm, draft, length=2000 - len(draft.writer.written))
+    later = write(lm, draft, length=2000 - draft.written)
     assert list(earlier) == []
     assert list(later)[-1] == whole
 
