@@ -214,9 +214,7 @@ def build(models: Models) -> None:
 
 
 def _likeliest(draft: Draft) -> str:
-    rows = [
-        (visible(character), probability) for character, probability in draft.likeliest(10)
-    ]
+    rows = [(visible(character), probability) for character, probability in draft.likeliest(10)]
     return bars(rows, label="Likeliest next characters")
 
 

@@ -151,9 +151,8 @@ def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(
 
 def test_a_run_that_is_stopped_leaves_the_other_photos_alone(tmp_path: Path) -> None:
     entries = gather(data_urls([f"{number}.jpg" for number in range(400)]), tmp_path)
-    captioning = caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding())
-    next(captioning)
-    captioning.close()
+    for _ in caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()):
+        break
     assert [entry.done for entry in entries] == [True] + [False] * 399
 
 
