@@ -70,6 +70,7 @@ def served(
         "GRADIO_EXAMPLES_CACHE",
         "GRADIO_ANALYTICS_ENABLED",
         "HF_HUB_OFFLINE",
+        "GRADIO_ANALYTICS_CACHE_FREQUENCY",
     ):
         monkeypatch.setenv(name, "")  # so that they are as before afterwards
     uploads.prepare_gradio()
