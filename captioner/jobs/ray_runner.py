@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from captioner.captioner import KIND, VERSION, Captioner
+from captioner.captioner import Captioner
+from captioner.checkpoint import KIND, VERSION
 from captioner.jobs.pipeline import Photos, caption_photos
 from captioner.outputs.base import write_whole
 from captioner.outputs.resumable_file import check_writable, read_rows

@@ -53,7 +53,7 @@ def stages(
         np.stack([captioner.prepare(path) for path in paths[start : start + batch_size]])
         for start in starts
     ]
-    features = [captioner.engine.run(batch) for batch in pixels]
+    features = [captioner.backend.encode(batch) for batch in pixels]
 
     def decode() -> None:
         with ThreadPoolExecutor(workers) as pool:
@@ -74,7 +74,7 @@ def stages(
 
     steps: dict[str, Callable[[], Any]] = {
         "decode and resize": decode,
-        "encoder": lambda: [captioner.engine.run(batch) for batch in pixels],
+        "encoder": lambda: [captioner.backend.encode(batch) for batch in pixels],
         "search": lambda: [captioner.caption_features(batch, decoding) for batch in features],
         "one after the other": one_after_the_other,
         "whole": whole,
@@ -92,7 +92,7 @@ def stages(
     alone = list(steps)[:3]
     slowest = min(alone, key=lambda name: statistics.median(rates[name]))
     print(
-        f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.engine.name}; medians"
+        f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.backend.name}; medians"
         f" of {repeats}\n"
     )
     print("| stage | photos/s | core-milliseconds a photo |\n|---|---|---|")
