@@ -9,7 +9,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from webui import api
-from webui.errors import misfit, shown
+from webui.errors import misfit, page_error
 from webui.gradio_compat import answer_misfits, close_fetching, end_connections
 from webui.middleware import RequestFilter
 from webui.tabs import caption, inside, many_photos, score, write
@@ -50,7 +50,7 @@ def build(models: Models) -> gr.Blocks:
                 inside.build(models)
             with gr.Tab("Score", id="score"):
                 score.build()
-    answer_misfits(page, lambda error: shown(misfit(error)))
+    answer_misfits(page, lambda error: page_error(misfit(error)))
     page.queue(max_size=WAITING, default_concurrency_limit=16)
     return page
 

@@ -55,11 +55,13 @@ def _in_words() -> Iterator[None]:
     except gr.Error:
         raise
     except UserError as error:
-        raise shown(sentence(error)) from None
+        raise page_error(sentence(error)) from None
     except Exception as error:
         logger.exception("a handler failed")
         kind = type(error).__name__
-        raise shown(f"Something unexpected went wrong ({kind}); the page still works.") from None
+        raise page_error(
+            f"Something unexpected went wrong ({kind}); the page still works."
+        ) from None
 
 
 def misfit(error: Exception) -> str:
@@ -72,7 +74,7 @@ def misfit(error: Exception) -> str:
     return f"This request does not fit what the page takes ({reason}); see its API page."
 
 
-def shown(text: str) -> gr.Error:
+def page_error(text: str) -> gr.Error:
     """A sentence as an error on the page. Gradio takes it for HTML, and a file's name may be
     anything, so it is escaped.
     """

@@ -42,10 +42,10 @@ class RequestFilter:
         """Answer a request that is refused; pass on any other."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif (refused := _refused(scope)) is not None:
-            await refused(scope, receive, send)
+        elif (refusal := _refusal(scope)) is not None:
+            await refusal(scope, receive, send)
         elif scope["method"] == "POST":
-            await self._pass_on(scope, _bounded(receive, _limit(scope["path"])), _friendly(send))
+            await self._pass_on(scope, _bound(receive, _limit(scope["path"])), _friendly(send))
         else:
             await self._pass_on(scope, receive, send)
 
@@ -63,12 +63,12 @@ class RequestFilter:
         except ClientDisconnect:
             pass
         except Exception as error:
-            sentence = misfit(error)
+            answer = misfit(error)
             if not answered:
-                await _answer(400, sentence)(scope, receive, send)
+                await _answer(400, answer)(scope, receive, send)
 
 
-def _refused(scope: Scope) -> JSONResponse | None:
+def _refusal(scope: Scope) -> JSONResponse | None:
     path = scope["path"]
     if path.startswith(CLOSED):
         return _answer(404, "This page has no such route.")
@@ -91,7 +91,7 @@ def _limit(path: str) -> int:
     return MAX_UPLOAD if path.startswith(f"{API}/upload") else MAX_BODY
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
+def _bound(receive: Receive, limit: int) -> Receive:
     """Cut off a body that is too long; whatever parses it then finds it damaged."""
     left = limit
 

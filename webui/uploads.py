@@ -108,7 +108,7 @@ def remove_old_folders(age: float) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def received(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
+def receive(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
     """The file that a client sent, which need not have come from the page's own form.
 
     Args:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
-WAIT = 0.01  # seconds that a photo waits for others to share its batch
+WAIT = 0.01  # seconds without another photo, after which a batch begins
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
@@ -54,8 +53,8 @@ class _Job:
 class CaptionWorker:
     """A captioner that many threads may ask: one thread runs it, a batch at a time.
 
-    A batch is the photo that has waited the longest and, a moment later, all others that wait for
-    the same settings.
+    A batch begins when no photo has come for 10 ms, or when it is full. It takes the photo that has
+    waited the longest and those that wait for the same settings.
     """
 
     def __init__(self, captioner: Captioner) -> None:
@@ -97,8 +96,8 @@ class CaptionWorker:
     def _next_batch(self) -> list[_Job]:
         with self._arrived:
             self._arrived.wait_for(lambda: self._waiting)
-        time.sleep(WAIT)
-        with self._arrived:
+            while len(self._waiting) < PHOTOS_AT_ONCE and self._arrived.wait(WAIT):
+                pass  # another one came
             first = self._waiting[0]
             batch = [job for job in self._waiting if job.fits(first)][:PHOTOS_AT_ONCE]
             self._waiting = [job for job in self._waiting if job not in batch]

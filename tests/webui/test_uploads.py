@@ -12,7 +12,7 @@ import pytest
 
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.uploads import Budget, Upload, received, temporary_folder, unpack
+from webui.uploads import Budget, Upload, receive, temporary_folder, unpack
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def names_and_reasons(path: Path, folder: Path) -> dict[str, str | bytes]:
 
 
 def test_an_upload_is_found_under_its_own_name(own: Path) -> None:
-    upload = received({"path": str(own), "orig_name": "dog\n.jpg"})
+    upload = receive({"path": str(own), "orig_name": "dog\n.jpg"})
     assert (upload.name, upload.source, upload.size) == ("dog .jpg", own, 16)
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "山", "\U0001f436"])
 def test_a_long_name_keeps_its_end_and_leaves_room_for_a_number(letter: str, own: Path) -> None:
-    name = received({"path": str(own), "orig_name": letter * 300 + ".jpg"}).name
+    name = receive({"path": str(own), "orig_name": letter * 300 + ".jpg"}).name
     assert name.endswith(letter + ".jpg") and 140 < len(name.encode()) <= 150
 
 
@@ -46,7 +46,7 @@ def test_a_long_name_keeps_its_end_and_leaves_room_for_a_number(letter: str, own
 )
 def test_what_is_not_a_file_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"there is no file|was not uploaded"):
-        received(value)
+        receive(value)
 
 
 def test_no_path_leads_out_of_the_folder_of_uploads(own: Path, tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_no_path_leads_out_of_the_folder_of_uploads(own: Path, tmp_path: Path) -
         __file__,
     ):
         with pytest.raises(UserError, match="was not uploaded to this page"):
-            received({"path": path})
+            receive({"path": path})
     link.unlink()
 
 
@@ -71,23 +71,23 @@ def test_no_path_leads_out_of_the_folder_of_uploads(own: Path, tmp_path: Path) -
 def test_addresses_are_refused(url: str) -> None:
     for value in ({"path": url}, {"url": url}, url):
         with pytest.raises(UserError, match="addresses are not fetched"):
-            received(value)
+            receive(value)
 
 
 def test_a_data_url_is_decoded_within_the_limit() -> None:
-    assert received("data:image/png;base64," + base64.b64encode(b"abc").decode()).source == b"abc"
+    assert receive("data:image/png;base64," + base64.b64encode(b"abc").decode()).source == b"abc"
     with pytest.raises(UserError, match="larger than the limit"):
-        received("data:image/png;base64," + "A" * 4000, limit=1000)
+        receive("data:image/png;base64," + "A" * 4000, limit=1000)
     for damaged in ("data:image/png;base64,a", "data:,abc", "data:image/png;base64,***"):
         with pytest.raises(UserError, match="data URL"):
-            received(damaged)
+            receive(damaged)
 
 
 def test_a_file_over_the_limit_is_refused_with_both_sizes(own: Path) -> None:
     with own.open("wb") as file:
         file.truncate(21 * 2**20)
     with pytest.raises(UserError, match="has 21 MB, more than the limit of 20 MB"):
-        received({"path": str(own)})
+        receive({"path": str(own)})
 
 
 def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_with_their_reason(

@@ -7,7 +7,7 @@ from typing import Any
 from captioner import Caption, Decoding, ImageError
 from rnnkit.errors import UserError
 from webui.client_values import real_number, whole_number
-from webui.uploads import received
+from webui.uploads import receive
 from webui.workers import CaptionWorker
 
 
@@ -44,7 +44,7 @@ def caption_photo(
 
     Raises: UserError naming the photo and why it cannot be used.
     """
-    upload = received(photo)
+    upload = receive(photo)
     try:
         return worker.caption(upload.source, decoding, attention=attention)
     except ImageError as error:

@@ -22,7 +22,7 @@ from webui.uploads import (
     Budget,
     Upload,
     is_zip,
-    received,
+    receive,
     unpack,
 )
 from webui.workers import CaptionWorker, decoding_turn
@@ -129,14 +129,14 @@ def thumbnail(entry: Entry, folder: Path) -> str | None:
 
 
 def _entries_of(value: Any, folder: Path, budget: Budget) -> list[Entry]:
-    upload = received(value, limit=MAX_FILE)
+    upload = receive(value, limit=MAX_FILE)
     if is_zip(upload):
         members = unpack(upload, Path(tempfile.mkdtemp(dir=folder)), budget)
         return [
             Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where))
             for name, where in members
         ]
-    received(value, limit=MAX_PHOTO)
+    receive(value, limit=MAX_PHOTO)
     budget.photos -= 1
     return [Entry(upload.name, _on_disk(upload, folder))]
 

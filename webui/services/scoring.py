@@ -11,7 +11,7 @@ from captioner.data.annotations import Example
 from captioner.evaluation.predictions import read_predictions
 from captioner.evaluation.report import Report, choose_split, judge, read_references
 from rnnkit.errors import UserError
-from webui.uploads import MAX_FILE, received
+from webui.uploads import MAX_FILE, receive
 
 SPLITS = ("automatic", "test", "val", "train", "all")
 
@@ -42,7 +42,7 @@ def score_files(
     split = split or "automatic"
     if split not in SPLITS:
         raise UserError(f"the split must be one of {', '.join(SPLITS)}")
-    uploads = [received(value, limit=MAX_FILE) for value in (references, predictions)]
+    uploads = [receive(value, limit=MAX_FILE) for value in (references, predictions)]
     if any(isinstance(upload.source, bytes) for upload in uploads):
         raise UserError("references and predictions must be uploaded as files")
     references_file, predictions_file = (Path(str(upload.source)) for upload in uploads)

@@ -77,11 +77,11 @@ def build(models: Models) -> None:
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
         try:
-            return captioned(photo, *settings) if photo is not None else EMPTY
+            return draw_captions(photo, *settings) if photo is not None else EMPTY
         except UserError as error:  # in place of the caption, which is another photo's
             return notice(sentence(error), kind="problem")
 
-    def captioned(photo: Any, *settings: Any) -> str:
+    def draw_captions(photo: Any, *settings: Any) -> str:
         started = time.perf_counter()
         worker, decoding = models.captioner.get(), chosen_decoding(*settings)
         if decoding.sample and decoding.seed is None:

@@ -152,7 +152,7 @@ def build(models: Models) -> None:
         return gr.update(value=where), connect(known, guesses, where)
 
     @in_words
-    def clipped(known: Any, clip: Any, clip_norm: Any) -> Any:
+    def redraw_gradient(known: Any, clip: Any, clip_norm: Any) -> Any:
         if not isinstance(known, str) or len(known) < 2:
             return gr.skip()
         return _gradient(models, known, clip_norm_of(clip, clip_norm))
@@ -183,7 +183,7 @@ def build(models: Models) -> None:
     # One event for both, so that what is asked for last is also what is drawn last.
     gr.on(
         [clip.input, clip_norm.release],
-        clipped,
+        redraw_gradient,
         [read, clip, clip_norm],
         gradient,
         trigger_mode="always_last",

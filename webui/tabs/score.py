@@ -55,7 +55,7 @@ def build() -> None:
 
     @in_words
     def score(references: Any, predictions: Any, split: Any, allow_missing: Any) -> str:
-        return _drawn(score_files(references, predictions, split, allow_missing))
+        return _draw(score_files(references, predictions, split, allow_missing))
 
     button.click(
         score,
@@ -69,7 +69,7 @@ def build() -> None:
     )
 
 
-def _drawn(scored: Scored) -> str:
+def _draw(scored: Scored) -> str:
     report, scores = scored.report, scored.report.scores
     rows = []
     for name, value in scores.values.items():

@@ -126,7 +126,7 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def written(
+    def stream(
         turn: Turn, draft: Draft, worker: TextWorker, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
@@ -163,11 +163,11 @@ def build(models: Models) -> None:
             yield nothing
             return
         desk.token = drafts.keep(draft)
-        yield from written(turn, draft, worker, *settings)
+        yield from stream(turn, draft, worker, *settings)
 
     @in_words
     def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from written(desk.take(), drafts.get(desk.token), models.charlm.get(), *settings)
+        yield from stream(desk.take(), drafts.get(desk.token), models.charlm.get(), *settings)
 
     def failed(desk: Desk) -> dict[Any, Any]:
         return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
