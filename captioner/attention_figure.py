@@ -10,12 +10,11 @@ from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captioner.outputs.base import write_whole
 from captioner.types import Caption
+from rnnkit.files import write_file
 
-FORMATS = frozenset(
-    f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes()
-)  # told by the ending of a file's name
+# The endings of the files that matplotlib can write.
+FIGURE_FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())
 
 
 def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> Image.Image:
@@ -23,7 +22,7 @@ def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> 
 
     Args:
         weights: attention of one word (rows, columns).
-        floor: brightness that is left where it did not look at all.
+        floor: brightness of places where it did not look at all.
     """
     scaled = weights / max(float(weights.max()), 1e-9)
     mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(
@@ -38,7 +37,7 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
 
     Args:
         caption: made with attention=True.
-        path: its ending says the format.
+        path: its ending decides the format.
     """
     assert caption.attention is not None
     photo = photo.copy()
@@ -53,7 +52,7 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
     rows = -(-len(panels) // columns)
     height = 2.6 * photo.height / photo.width + 0.35
     figure = Figure(figsize=(2.6 * columns, height * rows + 0.5), layout="constrained")
-    figure.suptitle(caption.text, parse_math=False)  # dollar signs are no formulas
+    figure.suptitle(caption.text, parse_math=False)  # dollar signs do not enclose formulas
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.set_axis_off()
         if panels:
@@ -62,4 +61,4 @@ def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns:
             axes.set_title(word, fontsize=10, parse_math=False)
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100, format=path.suffix[1:].lower())
-    write_whole(path, drawn.getvalue())
+    write_file(path, drawn.getvalue())

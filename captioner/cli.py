@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,18 +15,20 @@ import typer
 from captioner.captioner import Captioner
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import open_image
+from captioner.evaluation.caption_split import captions_by_id, describe_decoding, locate_photos
 from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
-from captioner.jobs.job import FolderJob, run_job
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import Comparison, Report, judge
+from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
-from captioner.jobs.progress import tell, with_progress
+from captioner.jobs.progress import print_status, with_progress
 from captioner.outputs.base import FORMAT_NAMES
 from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
 from rnnkit.command_line import run_app
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
-from rnnkit.runs import STATE
-from rnnkit.settings import settings_from, with_flags
+from rnnkit.runs import STATE, RunFolder, run_settings
+from rnnkit.settings import with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -34,10 +37,11 @@ Model = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Backend = Annotated[str, typer.Option(help="What runs the networks: auto, torch or openvino.")]
-BeamSize = Annotated[int, typer.Option(help="Sentences kept while searching; 1 is greedy.")]
-MaxLength = Annotated[int, typer.Option(help="Longest caption in words.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
+
+SEARCH = ("beam_size", "max_length")
+DECODING = (*SEARCH, "num_captions", "sample", "temperature", "top_p", "seed")
 
 REFERENCES = (
     "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line per"
@@ -63,7 +67,7 @@ Split = Annotated[
 AllowMissing = Annotated[
     bool,
     typer.Option(
-        "--allow-missing", help="Score the images that have a caption, and say how many have none."
+        "--allow-missing", help="Score the images that have a caption, and count those without."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -86,6 +90,7 @@ def about() -> None:
 
 
 @app.command("caption")
+@with_flags(Decoding, only=DECODING, panel="Decoding")
 def caption_command(
     paths: Annotated[
         list[str] | None,
@@ -111,8 +116,7 @@ def caption_command(
         str,
         typer.Option(
             help=(
-                "What to do with captions that are there already: skip | overwrite | append |"
-                " prepend."
+                "What to do with captions that exist already: skip | overwrite | append | prepend."
             )
         ),
     ] = "skip",
@@ -128,37 +132,19 @@ def caption_command(
         bool, typer.Option("--fail-fast", help="Stop at the first photo that fails.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Only print what would be done.")
     ] = False,
-    beam_size: BeamSize = 3,
-    num_captions: Annotated[int, typer.Option(help="Candidates for each photo, best first.")] = 1,
-    max_length: MaxLength = 20,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Draw words at random instead of searching.")
-    ] = False,
-    temperature: Annotated[
-        float, typer.Option(help="Below 1 makes likely words likelier; with --sample.")
-    ] = 1.0,
-    top_p: Annotated[
-        float,
-        typer.Option(
-            help=(
-                "Draw only from the likeliest words whose probabilities sum to this; with --sample."
-            )
-        ),
-    ] = 1.0,
-    seed: Annotated[
-        int | None, typer.Option(help="The same seed draws the same sentences; with --sample.")
-    ] = None,
     batch_size: BatchSize = 32,
     workers: Workers = default_workers(),
     device: Device = "auto",
     backend: Backend = "auto",
     model: Model = None,
-    engine: Annotated[
+    runner: Annotated[
         str,
         typer.Option(
-            help="local, or ray for a cluster, which writes shards (--format jsonl or parquet)."
+            "--runner",
+            "--engine",
+            help="local, or ray for a cluster, which writes shards (--format jsonl or parquet).",
         ),
     ] = "local",
     ray_actors: Annotated[
@@ -167,38 +153,30 @@ def caption_command(
             min=1, help="Captioners on the cluster; one for each GPU or core if not given."
         ),
     ] = None,
+    **decoding: Any,
 ) -> None:
     """Write a sentence about each photo, one line per photo: path<TAB>caption.
 
     If a run is stopped, the same command continues it. Photos that failed are tried again.
     """
-    decoding = Decoding(
-        beam_size=beam_size,
-        num_captions=num_captions,
-        max_length=max_length,
-        sample=sample,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-    )
-    job = FolderJob(
+    job = CaptionJob(
         paths=tuple(paths or ()),
         from_file=from_file,
         recursive=recursive,
         format=format,
         output=output,
-        existing=existing,
+        if_exists=existing,
         embed=embed,
         in_place=in_place,
         fail_fast=fail_fast,
         dry_run=dry_run,
-        decoding=decoding,
+        decoding=settings_from(Decoding, None, decoding),
         batch_size=batch_size,
         workers=workers,
         device=device,
         backend=backend,
         model=model,
-        engine=engine,
+        runner=runner,
         ray_actors=ray_actors,
     )
     if not run_job(job):
@@ -206,6 +184,7 @@ def caption_command(
 
 
 @app.command("evaluate")
+@with_flags(Decoding, only=SEARCH, panel="Decoding")
 def evaluate_command(
     annotations: Annotated[Path, typer.Option(help=REFERENCES)],
     predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
@@ -222,13 +201,12 @@ def evaluate_command(
     bootstrap: Bootstrap = 1000,
     seed: BootstrapSeed = 0,
     java: Java = True,
-    beam_size: BeamSize = 3,
-    max_length: MaxLength = 20,
     batch_size: BatchSize = 32,
     workers: Workers = default_workers(),
     device: Device = "auto",
     backend: Backend = "auto",
     model: Model = None,
+    **decoding: Any,
 ) -> None:
     """Score captions with BLEU-1 to 4, ROUGE-L and CIDEr-D, and with METEOR and SPICE where Java
     and the metrics extra are installed.
@@ -239,11 +217,11 @@ def evaluate_command(
             " judge)"
         )
     if as_json + markdown + latex > 1:
-        raise UserError("give one of --json, --markdown and --latex")
+        raise UserError("give only one of --json, --markdown and --latex")
     dataset = read_references(annotations) if images is None else read_dataset(annotations, None)
     examples, chosen = choose_split(dataset, split)
     if images is not None:
-        examples = _with_photos(examples, images, allow_missing=allow_missing)
+        examples = locate_photos(examples, images, allow_missing=allow_missing)
 
     def read(file: Path) -> dict[str, str]:
         return read_predictions(
@@ -251,115 +229,94 @@ def evaluate_command(
         )
 
     rivals = read(compare) if compare is not None else None
-    failed = False
     if predictions is not None:
-        captions, decoding = read(predictions), str(predictions)
+        captions, description, failed = read(predictions), str(predictions), False
     else:
         captioner = Captioner.load(model, device=device, backend=backend)
-        choice = Decoding(beam_size=beam_size, max_length=max_length)
-        captions = _caption_examples(
-            captioner, examples, choice, batch_size=batch_size, workers=workers
-        )
-        decoding, failed = _described(captioner, choice), len(captions) < len(examples)
-    kept = [
-        e
-        for e in examples
-        if str(e.image_id) in captions and (rivals is None or str(e.image_id) in rivals)
-    ]
+        choice = settings_from(Decoding, None, decoding)
+        captions = _caption_examples(captioner, examples, choice, batch_size, workers)
+        description, failed = _describe(captioner, choice), len(captions) < len(examples)
+    both = captions.keys() if rivals is None else captions.keys() & rivals.keys()
+    judged = [example for example in examples if str(example.image_id) in both]
 
-    def judged(found: dict[str, str], decoding: str) -> Report:
-        missing = len(examples) - len(kept)
-        about = {"data": str(annotations), "split": chosen, "decoding": decoding}
+    def report_on(captions: dict[str, str], description: str) -> Report:
         return judge(
-            found, kept, **about, missing=missing, bootstrap=bootstrap, seed=seed, java=java
+            captions,
+            judged,
+            data=str(annotations),
+            split=chosen,
+            decoding=description,
+            missing=len(examples) - len(judged),
+            bootstrap=bootstrap,
+            seed=seed,
+            java=java,
         )
 
-    alone = judged(captions, decoding)
-    report = alone if rivals is None else Comparison(alone, judged(rivals, str(compare)))
-    table = report.table()
-    shown = table.markdown() if markdown else table.latex() if latex else table.text()
-    print(json.dumps(report.as_json(), indent=1) if as_json else shown)
+    alone = report_on(captions, description)
+    report = alone if rivals is None else Comparison(alone, report_on(rivals, str(compare)))
+    if as_json:
+        print(json.dumps(report.as_json(), indent=1))
+    elif markdown:
+        print(report.table().markdown())
+    elif latex:
+        print(report.table().latex())
+    else:
+        print(report.table().text())
     if failed:
         raise typer.Exit(SOME_FAILED)
-
-
-def _with_photos(
-    examples: Sequence[Example], images: Path, *, allow_missing: bool
-) -> list[Example]:
-    """The examples with their photos' paths in a folder.
-
-    Raises: UserError naming photos that are not there, unless that is allowed.
-    """
-    found = [replace(example, path=images / example.path) for example in examples]
-    absent = [str(example.path) for example in found if not example.path.is_file()]
-    if absent and not allow_missing:
-        few = ", ".join(absent[:3])
-        raise UserError(
-            f"{len(absent)} of {len(found)} photos are not there, for example {few}:"
-            " --allow-missing scores the others"
-        )
-    return found
 
 
 def _caption_examples(
     captioner: Captioner,
     examples: Sequence[Example],
-    choice: Decoding,
-    *,
+    decoding: Decoding,
     batch_size: int,
     workers: int,
 ) -> dict[str, str]:
     """Captions by image id; a photo that cannot be used has none and is named on stderr."""
     photos = [example.path for example in examples]
-    batches = with_progress(
-        caption_photos(captioner, photos, choice, batch_size=batch_size, workers=workers),
-        len(photos),
-    )
-    rows = [row for batch in batches for row in batch]
-    for row in rows:
-        if row.error is not None:
-            tell(f"{row.path}: {row.error} (left out of the scores)")
-    return {
-        str(example.image_id): row.captions[0].text
-        for example, row in zip(examples, rows, strict=True)
-        if row.error is None
-    }
+    batches = caption_photos(captioner, photos, decoding, batch_size=batch_size, workers=workers)
+    results = list(chain.from_iterable(with_progress(batches, len(photos))))
+    for result in results:
+        if result.error is not None:
+            print_status(f"{result.path}: {result.error} (left out of the scores)")
+    return captions_by_id(examples, results)
 
 
-def _described(captioner: Captioner, choice: Decoding) -> str:
-    """How captions were made, for the report."""
-    said = (
-        f"beam {choice.beam_size}, at most {choice.max_length} words, length penalty"
-        f" {captioner.length_penalty:g}"
+def _describe(captioner: Captioner, decoding: Decoding) -> str:
+    repeatable = captioner.info.get("decoding", {}).get("repeatable")
+    return describe_decoding(
+        decoding, length_penalty=captioner.length_penalty, no_repeats=repeatable is not None
     )
-    if captioner.info.get("decoding", {}).get("repeatable") is not None:
-        said += ", no word twice but those that people repeat"
-    return said
 
 
 @app.command("explain")
+@with_flags(Decoding, only=SEARCH, panel="Decoding")
 def explain_command(
     photo: Annotated[Path, typer.Argument(help="The photo.")],
     output: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")],
-    beam_size: BeamSize = 3,
-    max_length: MaxLength = 20,
     device: Device = "auto",
     backend: Backend = "auto",
     model: Model = None,
+    **decoding: Any,
 ) -> None:
     """Draw where the network looked while it wrote each word."""
-    from captioner.attention_figure import (
-        FORMATS,
-        draw_attention,
-    )  # matplotlib takes a second to import
+    # matplotlib takes a second to import.
+    from captioner.attention_figure import FIGURE_FORMATS, draw_attention
+
+    choice = settings_from(Decoding, None, decoding)
 
     image = open_image(photo)
     if output.exists() and output.samefile(photo):
         raise UserError(f"--output '{output}' is the photo itself: give the figure another name")
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg")
+    if output.suffix.lower() not in FIGURE_FORMATS:
+        raise UserError(
+            f"--output '{output}' is not a known kind of figure: use .png, .pdf or .svg"
+        )
     captioner = Captioner.load(model, device=device, backend=backend)
-    caption = captioner.caption(image, beam_size=beam_size, max_length=max_length, attention=True)
+    caption = captioner.caption(
+        image, beam_size=choice.beam_size, max_length=choice.max_length, attention=True
+    )
     try:
         draw_attention(image, caption, output)
     except (OSError, ValueError) as error:
@@ -378,9 +335,11 @@ def train_command(
     output: Annotated[
         Path, typer.Option(help="Run folder: checkpoint, metrics.jsonl, metrics.png.")
     ],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")
+    ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="JSON file with settings; flags win over it.")
+        Path | None, typer.Option(help="JSON file with settings; flags override it.")
     ] = None,
     device: Device = "auto",
     cache: Annotated[
@@ -397,21 +356,21 @@ def train_command(
             f"{len(annotations)} --annotations but {len(images)} --images: give one folder of"
             " photos for each file of captions"
         )
-    settings = settings_from(TrainingConfig, config, flags)
+    run = RunFolder(output, "captioner")
+    settings = run_settings(TrainingConfig, run, config, flags, resume=resume)
     datasets = [
         read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)
     ]
     try:
         best = train(datasets, output, settings, device=device, resume=resume, cache=cache)
     except KeyboardInterrupt:
-        saved = (
-            f"the last whole epoch is saved in {output}"
-            if (output / STATE).exists()
-            else "no epoch was whole yet"
-        )
-        tell(f"interrupted; {saved}: continue with the same command and --resume")
-        raise typer.Exit(INTERRUPTED) from None
-    if best:  # of several processes only the first knows
+        if (output / STATE).exists():
+            saved = f"the last complete epoch is saved in {output}"
+        else:
+            saved = "no epoch was complete yet"
+        print_status(f"interrupted; {saved}: run the same command with --resume to continue")
+        sys.exit(INTERRUPTED)
+    if best:  # only in the first of several processes
         scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"
         print(f"best: epoch {best['epoch']}, {scores}; the checkpoint is in {output}")
 

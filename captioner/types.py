@@ -88,17 +88,22 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class CaptionResult:
-    """What became of one photo: its captions, best first, or the reason why it has none."""
-
-    path: Path
-    captions: tuple[Caption, ...] = ()
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class EncodedPicture:
     """An encoded picture that is not in a file of its own, and what results call it."""
 
     path: Path
     data: bytes
+
+
+@dataclass(frozen=True)
+class CaptionResult:
+    """What became of one photo: its captions, best first, or the reason why it has none.
+
+    Attributes:
+        source: the picture that was captioned, where it did not come from a file.
+    """
+
+    path: Path
+    captions: tuple[Caption, ...] = ()
+    error: str | None = None
+    source: EncodedPicture | None = field(default=None, compare=False, repr=False)

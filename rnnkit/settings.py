@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -144,10 +144,11 @@ def _given(kind: type, config: Path | None, flags: Values) -> Values:
     for name, value in values.items():
         if name not in hints:
             raise UserError(f"unknown setting '{name}'; there are: {', '.join(hints)}")
-        if hints[name] is float and type(value) is int:
+        kinds = get_args(hints[name]) or (hints[name],)  # more than one if it may be None
+        if float in kinds and type(value) is int:
             values[name] = float(value)
-        elif type(value) is not hints[name]:
-            raise UserError(f"setting '{name}' must be {hints[name].__name__}, not {value!r}")
+        elif type(value) not in kinds:
+            raise UserError(f"setting '{name}' must be {kinds[0].__name__}, not {value!r}")
     return values
 
 
@@ -174,8 +175,14 @@ def _renamed(kind: type, values: Mapping[str, Any]) -> Values:
     return renamed
 
 
-def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_flags(
+    kind: type, *, only: Collection[str] = (), panel: str = "Settings"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a typer command one flag for each field of a settings dataclass.
+
+    Args:
+        only: the names of the fields that get flags; all of them if not given.
+        panel: the heading of the flags in the command's help.
 
     The command takes them as `**flags`, None where a flag was not given:
 
@@ -190,13 +197,15 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
         parameters = inspect.signature(command, eval_str=True).parameters.values()
         own = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
         for field in dataclasses.fields(kind):
+            if only and field.name not in only:
+                continue
             kind_or_none: Any = hints[field.name] | None
             own.append(
                 inspect.Parameter(
                     field.name,
                     inspect.Parameter.KEYWORD_ONLY,
                     default=None,
-                    annotation=Annotated[kind_or_none, _option(field)],
+                    annotation=Annotated[kind_or_none, _option(field, panel)],
                 )
             )
         command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
@@ -206,14 +215,15 @@ def with_flags(kind: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return decorate
 
 
-def _option(field: dataclasses.Field[Any]) -> Any:
+def _option(field: dataclasses.Field[Any], panel: str) -> Any:
     """The flag of a field; its former name is a second name of it."""
     former = field.metadata["formerly"]
     names = [f"--{_flag(field.name)}", f"--{_flag(former)}"] if former else []
     # The default is in parentheses because rich takes brackets for markup and leaves them out.
-    shown = "none" if field.default == "" else field.default
-    help = f"{field.metadata['help']} (default: {shown})"
-    return typer.Option(*names, help=help, show_default=False, rich_help_panel="Settings")
+    help = field.metadata["help"]
+    if field.default is not None:
+        help = f"{help} (default: {_shown(field.default)})"
+    return typer.Option(*names, help=help, show_default=False, rich_help_panel=panel)
 
 
 def _flag(name: str) -> str:

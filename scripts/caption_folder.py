@@ -1,4 +1,4 @@
-"""Caption a folder of photos: the same as `captioner caption`, for those who run scripts.
+"""Caption a folder of photos: the same as `captioner caption`, for those who prefer scripts.
 
 python scripts/caption_folder.py photos/ --format jsonl --output captions.jsonl
 python scripts/caption_folder.py --help

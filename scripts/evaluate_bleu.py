@@ -1,8 +1,9 @@
-"""Scores captions against references: `captioner evaluate` for those who run scripts.
+"""Scores captions against references: `captioner evaluate` for those who prefer scripts.
 
-    python scripts/evaluate_bleu.py REFERENCES PREDICTIONS [--compare OTHER] [--json | --markdown | --latex]
+    python scripts/evaluate_bleu.py REFERENCES PREDICTIONS [--compare OTHER]
+        [--json | --markdown | --latex]
 
-docs/scores.md says which files are read and what the numbers mean.
+docs/scores.md describes which files are read and what the numbers mean.
 """
 
 from __future__ import annotations

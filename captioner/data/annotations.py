@@ -1,12 +1,9 @@
-"""Captioned photos from any of the field's formats: Karpathy's JSON, COCO annotations, Flickr8k's
-token file, a CSV, sidecars.
-"""
+"""Reads captioned photos: Karpathy's and COCO's JSON, Flickr8k's token file, CSV, sidecars."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import logging
 import re
@@ -15,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from captioner.data.columns import IMAGE_FILES, read_csv
 from captioner.data.images import EXTENSIONS
+from captioner.data.text_files import problem, read_text
 from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
@@ -29,7 +28,7 @@ class Example:
     path: Path
     captions: tuple[str, ...]
     split: str  # train, val or test
-    image_id: int | str  # COCO's id where there is one, else the file's stem
+    image_id: int | str  # COCO's id if it has one, or else the file's stem
 
 
 @dataclass
@@ -39,9 +38,7 @@ class Dataset:
     name: str
     examples: list[Example]
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (file or row, reason)
-    has_splits: bool = (
-        False  # the file names splits; otherwise photos for validation were chosen by hash
-    )
+    has_splits: bool = False  # otherwise photos for validation were chosen by hash
 
     def split(self, name: str) -> list[Example]:
         """The examples of one split."""
@@ -49,8 +46,9 @@ class Dataset:
 
 
 def image_id(path: Path) -> int | str:
-    """COCO's id of a photo: the file's stem, an integer where it is one; COCO_val2014_000000000042
-    gives 42.
+    """COCO's id of a photo: the file's stem, as an integer if it is one.
+
+    COCO_val2014_000000000042.jpg gives 42.
     """
     number = re.fullmatch(r"(?:COCO_\w+?_)?([0-9]+)", path.stem)
     return int(number[1]) if number else path.stem
@@ -59,19 +57,18 @@ def image_id(path: Path) -> int | str:
 def read_dataset(
     annotations: Path, images: Path | None, *, validation_fraction: float = 0.1
 ) -> Dataset:
-    """Read captions in whichever format the file is in; a folder is read as photos with .txt
-    sidecars.
+    """Read captions in whichever format they are; a folder is read as photos with sidecars.
 
     Rows with a missing photo or without a caption are skipped, counted and named. Karpathy's
-    "restval" counts as training. Where a format knows no splits, a photo is for validation by a
-    hash of its name, the same on every run.
+    "restval" counts as training. If a format has no splits, a hash of a photo's name decides
+    whether it is for validation, the same on every run.
 
     Args:
-        images: the folder of the photos; None to read captions only (then no photo is looked for).
-        validation_fraction: share of photos held out where the format has no splits.
+        images: the folder of the photos; None to read captions only, and look for no photo.
+        validation_fraction: share of photos held out if the format has no splits.
 
-    Raises: UserError if the file cannot be read, its format is not known, it lists a photo twice
-        and not alike, or nothing in it is usable.
+    Raises: UserError if the file cannot be read, its format is unknown, it lists a photo twice
+        with different captions, or nothing in it is usable.
     """
     where = annotations.resolve()
     dataset = Dataset(
@@ -100,7 +97,7 @@ def read_dataset(
             "; ".join(f"{name}: {reason}" for name, reason in dataset.skipped[:3])
             or "it lists no photos"
         )
-        raise UserError(f"nothing in '{annotations}' is usable ({reasons}); check --images")
+        raise UserError(f"nothing in '{annotations}' is usable ({reasons})", hint="check --images")
     if dataset.skipped:
         shown = ", ".join(f"{name} ({reason})" for name, reason in dataset.skipped[:5])
         logger.warning(
@@ -121,14 +118,7 @@ _SPLITS = {"restval": "train", "dev": "val", "valid": "val", "validation": "val"
 def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
     if annotations.is_dir():
         return dict(_sidecars(annotations))
-    try:
-        text = annotations.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"no annotations at '{annotations}'") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"'{annotations}' is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"'{annotations}' cannot be read ({error.strerror})") from None
+    text = read_text(annotations, "annotations")
     try:
         if text.lstrip()[:1] in ("{", "["):
             return _json_groups(json.loads(text), annotations, skipped)
@@ -139,10 +129,10 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
             return _csv_groups(text, skipped)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
         raise UserError(
-            f"'{annotations}' is damaged or not in a known format ({type(error).__name__}: {error})"
+            f"'{annotations}' is damaged or not in a known format ({problem(error)})"
         ) from None
     raise UserError(
-        f"'{annotations}' is in no known format: use Karpathy's or COCO's JSON, Flickr8k's token"
+        f"'{annotations}' is not in a known format: use Karpathy's or COCO's JSON, Flickr8k's token"
         " file, or a CSV with image,caption"
     )
 
@@ -180,7 +170,7 @@ def _coco_groups(data: Mapping[str, Any], annotations: Path, skipped: Skipped) -
     for image in data["images"]:
         number, name = image["id"], image.get("file_name", f"{image['id']}.jpg")
         if not isinstance(name, str):
-            raise TypeError(f"the file_name of image {number} must be text, not {name!r}")
+            raise ValueError(f"the file_name of image {number} must be text, not {name!r}")
         if names.setdefault(number, name) != name:
             raise UserError(
                 f"'{annotations}' gives image {number} two files, '{names[number]}' and '{name}':"
@@ -212,40 +202,14 @@ def _token_groups(text: str, skipped: Skipped) -> Groups:
 
 
 def _csv_groups(text: str, skipped: Skipped) -> Groups:
-    first = text.partition("\n")[0]
-    mark = "|" if first.count("|") > first.count(",") else ","
-    # Files with bars write quotation marks as they are; with commas they enclose captions that hold
-    # a comma.
-    quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if mark == "|" else {}
-    rows = csv.reader(io.StringIO(text), delimiter=mark, **quotes)
-    header = [cell.strip().lower() for cell in next(rows)]
-    image = next(
-        (
-            index
-            for index, cell in enumerate(header)
-            if cell in ("image", "image_name", "filename", "file_name", "path")
-        ),
-        None,
-    )
-    caption = next(
-        (index for index, cell in enumerate(header) if cell in ("caption", "comment", "text")), None
-    )
-    if image is None or caption is None:
-        raise ValueError(f"the first line must name the columns image and caption, not {first!r}")
     groups: Groups = {}
-    for row in rows:
-        if len(row) > len(header) == caption + 1:
-            row = [
-                *row[:caption],
-                mark.join(row[caption:]),
-            ]  # a caption with commas that nobody enclosed
-        name = row[image].strip() if len(row) > image else ""
+    for row in read_csv(text, IMAGE_FILES):
+        name = (row.image or "").strip()
         if name:
-            groups.setdefault(name, ([], "", image_id(Path(name))))[0].append(
-                row[caption] if len(row) > caption else ""
-            )
-        elif row:
-            skipped.append((f"line {rows.line_num}", "names no photo"))
+            captions, _, _ = groups.setdefault(name, ([], "", image_id(Path(name))))
+            captions.append(row.caption or "")
+        else:
+            skipped.append((f"line {row.line}", "names no photo"))
     return groups
 
 

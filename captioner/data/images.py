@@ -1,6 +1,4 @@
-"""The one door for every picture: any file, upload or bytes in, an upright RGB picture out, or one
-line that says why not.
-"""
+"""Opens every picture: any file, upload or bytes in, an upright RGB picture or a reason out."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from rnnkit.errors import UserError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
@@ -32,7 +30,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 # Our own cap is checked before anything is decoded; Pillow's warning at 89 megapixels would only
 # alarm.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# A photo whose EXIF is damaged is captioned as it lies.
+# A photo whose EXIF is damaged is captioned as it is stored.
 warnings.filterwarnings("ignore", message="Corrupt EXIF data", module=r"PIL\.")
 
 
@@ -40,9 +38,8 @@ class ImageError(UserError):
     """A picture that cannot be used: its name and the reason, in one line."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(
-            " ".join(f"{name}: {reason}".splitlines())
-        )  # a file's name may hold line breaks
+        # A file's name may hold line breaks.
+        super().__init__(" ".join(f"{name}: {reason}".splitlines()))
         self.name, self.reason = name, reason
 
 
@@ -55,7 +52,7 @@ def open_image(
 ) -> Image.Image:
     """Open a picture safely.
 
-    The format is told by content, never by name. EXIF orientation is applied, transparency is
+    The format is recognised by content, never by name. EXIF orientation is applied, transparency is
     composited on white, deeper than 8 bits is scaled to 8, an animation gives its first frame.
 
     Args:
@@ -69,7 +66,7 @@ def open_image(
     Returns: a Pillow picture of mode RGB.
     Raises: ImageError naming the picture and the reason.
     """
-    # Asked for square, so that a photo lying on its side by EXIF comes out large enough either way.
+    # A square, so that a photo that EXIF turns comes out large enough either way.
     side = max(size) if size is not None else None
     with _checked(source, max_pixels, name) as image:
         if image is source:
@@ -95,8 +92,8 @@ def pixel_count(source: Source) -> int:
 
 @contextmanager
 def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Image.Image]:
-    """The picture, not yet decoded and not too large; whatever goes wrong with it meanwhile becomes
-    an ImageError.
+    """The picture, not yet decoded and not too large; whatever goes wrong in the block becomes an
+    ImageError.
     """
     max_pixels = min(max_pixels, _PILLOWS_LIMIT)
     name = name or (os.fspath(source) if isinstance(source, str | os.PathLike) else "picture")
@@ -121,9 +118,7 @@ def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Imag
 
 @contextmanager
 def _opened(source: Source, name: str) -> Iterator[Image.Image]:
-    """The picture, not yet decoded; a file that was opened here is closed afterwards. What the
-    caller opened stays the caller's.
-    """
+    """The picture, not yet decoded. Afterwards a file is closed if it was opened here."""
     if isinstance(source, Image.Image):
         yield source
         return
@@ -146,7 +141,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             raise ImageError(name, known.get(type(error), error.strerror or str(error))) from None
         if not head:
             raise ImageError(name, "the file is empty")
-        formats: tuple[str, ...] = FORMATS
+        formats: tuple[str, ...] = IMAGE_FORMATS
         if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
             _register_heic(name)
             formats = ("HEIF",)
@@ -154,7 +149,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             image = stack.enter_context(Image.open(file, formats=formats))
         except UnidentifiedImageError:
             raise ImageError(
-                name, f"not a picture of a known format ({', '.join(FORMATS)}, HEIC)"
+                name, f"not a picture of a known format ({', '.join(IMAGE_FORMATS)}, HEIC)"
             ) from None
         yield image
 
@@ -170,12 +165,12 @@ def _register_heic(name: str) -> None:
 
 
 def _rgb_by_tiles(image: Image.Image, side: int | None) -> Image.Image:
-    """The upright picture in RGB, shrunk where a side is given, with little more memory than the
+    """The upright picture in RGB, shrunk if a side is given, with little more memory than the
     decoded one and the result.
 
-    The whole at once would take many times as much. A tile is shrunk after it was laid on white, so
-    no colour hidden in transparency comes through, and by whole pixels, as Pillow's `resize` itself
-    begins with reducing_gap=3.
+    Converting it all at once would take many times as much. A tile is composited on white before it
+    is shrunk, so that no colour hidden by transparency shows, and is shrunk by a whole factor, as
+    Pillow's `resize` does with reducing_gap=3.
     """
     factor = max(1, min(image.size) // (3 * side)) if side is not None else 1
     step = max(1, _TILE // factor) * factor
@@ -201,8 +196,10 @@ def _tiles(image: Image.Image, step: int) -> Iterator[tuple[int, int, Image.Imag
 
 
 def _rgb(image: Image.Image, limits: tuple[float, float] | None = None) -> Image.Image:
-    """The picture in RGB on white; limits are the values that become black and white in a deep one,
-    else its own.
+    """The picture in RGB on white.
+
+    Args:
+        limits: the values of a deep picture that become black and white; None for its own.
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -236,9 +233,7 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 
 def _eight_bits(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Grey of 16 or 32 bits, or floating point, to 8 bits by scaling: Pillow's own conversion clips
-    at 255.
-    """
+    """Deep grey scaled to 8 bits; Pillow's own conversion clips at 255."""
     grey = _grey(image)
     scaled = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
     return Image.fromarray(np.rint(scaled * 255).astype(np.uint8))

@@ -1,11 +1,8 @@
-"""Captions to judge, read from a file: COCO results, jsonl, csv, tsv or plain text, each matched
-with its image.
-"""
+"""Reads captions to judge from COCO results, jsonl, csv, tsv or plain text."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from captioner.data.annotations import Example, image_id
+from captioner.data.columns import CAPTIONS, IMAGE_FILES, IMAGE_IDS, STATUS, column, read_csv
+from captioner.data.text_files import problem, read_text
 from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
 
-IDS = ("image_id", "id", "cocoid")
-FILES = ("path", "file", "file_name", "filename", "image", "image_name", "photo")
-CAPTIONS = ("caption", "text", "prediction")
+IMAGES = IMAGE_IDS + IMAGE_FILES
 
 
 @dataclass(frozen=True)
 class _Prediction:
     image: str  # an id, a file's path, or for plain text the number of the line
     caption: str | None  # None where captioning failed
-    place: str  # where in the file it stands
+    place: str  # where in the file it is
 
 
 def read_predictions(
@@ -42,8 +39,8 @@ def read_predictions(
     by its order.
 
     Args:
-        others: images that are not judged, of which there may be captions too (other splits).
-        allow_missing: an image may lack a caption.
+        others: images that are not judged and may have captions too (other splits).
+        allow_missing: an image may have no caption.
 
     Raises: UserError for a file in none of these formats; images with two captions; captions that
         are empty, or of images that are not in the references; images without a caption.
@@ -53,34 +50,36 @@ def read_predictions(
     judged = {str(example.image_id) for example in examples}
     captions: dict[str, str] = {}
     places: dict[str, str] = {}
-    strange: list[str] = []
+    unknown: list[str] = []
     failed: set[str] = set()
     for prediction in predictions:
         image = ids.find(prediction.image)
         if image is None:
-            strange.append(f"'{prediction.image}' ({prediction.place})")
+            unknown.append(f"'{prediction.image}' ({prediction.place})")
         elif prediction.caption is None:
             failed.add(image)
         elif image in places:
             raise UserError(
                 f"'{path}' has two captions for image {image} ({places[image]} and"
-                f" {prediction.place}): keep one"
+                f" {prediction.place})",
+                hint="keep one",
             )
         else:
             places[image] = prediction.place
             if image in judged:
                 captions[image] = prediction.caption
-    if strange:
-        few = ", ".join(strange[:3])
+    if unknown:
+        few = ", ".join(unknown[:3])
         raise UserError(
-            f"'{path}' has captions of images that are not in the references ({len(strange)}), for"
+            f"'{path}' has captions of images that are not in the references ({len(unknown)}), for"
             f" example {few}"
         )
     empty = [image for image, caption in captions.items() if not tokenize(caption)]
     if empty:
         raise UserError(
             f"'{path}' has captions without a word ({len(empty)}), for example of image {empty[0]}"
-            f" ({places[empty[0]]}): correct them, or take them out and use --allow-missing"
+            f" ({places[empty[0]]})",
+            hint="correct them, or take them out and use --allow-missing",
         )
     missing = [
         str(example.image_id) for example in examples if str(example.image_id) not in captions
@@ -89,9 +88,9 @@ def read_predictions(
         marked = len(failed.intersection(missing))
         why = f" ({marked} marked as failed)" if marked else ""
         raise UserError(
-            f"'{path}' lacks {len(missing)} of {len(examples)} images, for example"
-            f" {', '.join(missing[:3])}{why}: if it is not of another split, --allow-missing scores"
-            " the images that it has"
+            f"'{path}' has no captions for {len(missing)} of {len(examples)} images, for example"
+            f" {', '.join(missing[:3])}{why}",
+            hint="use --split if it is of another split, or --allow-missing to score the rest",
         )
     return {
         str(example.image_id): captions[str(example.image_id)]
@@ -107,7 +106,7 @@ class _Images:
         self._ids = {str(example.image_id) for example in examples}
         self._names: dict[str, str | None] = {}
         for example in examples:
-            # A name that two images have, in two folders, tells nothing.
+            # A name that two images have, in two folders, identifies neither.
             name, number = example.path.name, str(example.image_id)
             self._names[name] = number if self._names.get(name, number) == number else None
 
@@ -118,36 +117,25 @@ class _Images:
 
 
 def _read(path: Path, examples: Sequence[Example]) -> list[_Prediction]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"no predictions at '{path}'") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"'{path}' is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"'{path}' cannot be read ({error.strerror})") from None
+    text = read_text(path, "predictions")
     kind = _format(path, text)
     if kind == "text":
         return _text(path, text, examples)
     try:
         return list(_READERS[kind](text))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise UserError(
-            f"'{path}' is no {_NAMES[kind]} ({type(error).__name__}: {error})"
-        ) from None
+        raise UserError(f"'{path}' is not {_NAMES[kind]} ({problem(error)})") from None
 
 
 def _format(path: Path, text: str) -> str:
-    """By what stands in the file; a name's ending only says what it should have been."""
+    """The format of the text; the ending of the name decides only where the text does not."""
     first = text.lstrip().partition("\n")[0]
     if first.startswith("["):
         return "coco"
     if first.startswith("{"):
         return "coco" if path.suffix.lower() == ".json" else "jsonl"
-    if (
-        _column(first.split(","), CAPTIONS) is not None
-        and _column(first.split(","), IDS + FILES) is not None
-    ):
+    cells = first.split(",")
+    if column(cells, CAPTIONS) is not None and column(cells, IMAGES) is not None:
         return "csv"
     if "\t" in first:
         return "tsv"
@@ -165,32 +153,20 @@ def _jsonl(text: str) -> Iterator[_Prediction]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             record = json.loads(line)
-            image = next((record[key] for key in IDS + FILES if key in record), None)
+            image = next((record[key] for key in IMAGES if key in record), None)
             if image is None:
-                raise ValueError(
-                    f"line {number} names no image: {' or '.join(IDS[:1] + FILES[:1])} is needed"
-                )
-            failed = record.get("status", "ok") != "ok"
+                raise ValueError(f"line {number} names no image: it needs image_id or path")
+            failed = record.get(STATUS, "ok") != "ok"
             caption = next((record[key] for key in CAPTIONS if key in record), None)
             yield _Prediction(str(image), None if failed else _caption(caption), f"line {number}")
 
 
 def _csv(text: str) -> Iterator[_Prediction]:
-    rows = csv.reader(io.StringIO(text))
-    header = next(rows, [])
-    image, caption, status = (
-        _column(header, IDS + FILES),
-        _column(header, CAPTIONS),
-        _column(header, ("status",)),
-    )
-    if image is None or caption is None:
-        raise ValueError("the first line must name the columns path (or image_id) and caption")
-    for row in rows:
-        if row:
-            failed = status is not None and len(row) > status and row[status] not in ("", "ok")
-            if len(row) <= max(image, caption):
-                raise ValueError(f"line {rows.line_num} has {len(row)} of {len(header)} columns")
-            yield _Prediction(row[image], None if failed else row[caption], f"line {rows.line_num}")
+    for row in read_csv(text, IMAGES):
+        if row.image is None or row.caption is None:
+            raise ValueError(f"line {row.line} has no image or no caption")
+        failed = row.status not in ("", "ok")
+        yield _Prediction(row.image, None if failed else row.caption, f"line {row.line}")
 
 
 def _tsv(text: str) -> Iterator[_Prediction]:
@@ -198,7 +174,7 @@ def _tsv(text: str) -> Iterator[_Prediction]:
         image, tab, caption = line.rstrip("\r").partition("\t")
         if not tab and line.strip():
             raise ValueError(f"line {number} has no tab between photo and caption")
-        heading = number == 1 and image in IDS + FILES and caption in CAPTIONS
+        heading = number == 1 and image in IMAGES and caption in CAPTIONS
         if tab and not heading:
             yield _Prediction(image, caption, f"line {number}")
 
@@ -208,7 +184,7 @@ def _text(path: Path, text: str, examples: Sequence[Example]) -> list[_Predictio
     if len(lines) != len(examples):
         raise UserError(
             f"'{path}' has {len(lines)} lines for {len(examples)} images: plain text needs a"
-            " caption a line, in their order"
+            " caption on each line, in the images' order"
         )
     return [
         _Prediction(str(example.image_id), line, f"line {number}")
@@ -216,21 +192,16 @@ def _text(path: Path, text: str, examples: Sequence[Example]) -> list[_Predictio
     ]
 
 
-def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    cells = [cell.strip().strip('"').lower() for cell in header]
-    return next((cells.index(name) for name in names if name in cells), None)
-
-
 def _caption(caption: Any) -> str:
     if not isinstance(caption, str):
-        raise TypeError(f"a caption must be text, not {caption!r}")
+        raise ValueError(f"a caption must be text, not {caption!r}")
     return caption
 
 
 _READERS = {"coco": _coco, "jsonl": _jsonl, "csv": _csv, "tsv": _tsv}
 _NAMES = {
-    "coco": 'COCO results file, [{"image_id", "caption"}, ...]',
-    "jsonl": 'jsonl, {"path", "caption"} a line',
+    "coco": 'a COCO results file, [{"image_id", "caption"}, ...]',
+    "jsonl": 'jsonl with {"path", "caption"} on each line',
     "csv": "csv with the columns path and caption",
-    "tsv": "tsv, path<TAB>caption a line",
+    "tsv": "tsv with path<TAB>caption on each line",
 }

@@ -1,17 +1,13 @@
-"""Judging captions of a data set: matched to references, scored, compared with another captioner's
-and shown.
-"""
+"""Scores of captions, alone or beside another captioner's, and how they are shown."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from captioner.data.annotations import Dataset, Example, read_dataset
+from captioner.data.annotations import Example
 from captioner.evaluation.table import Table
 from captioner.metrics.bleu import nltk_bleu
 from captioner.metrics.bootstrap import paired_p_value
@@ -26,85 +22,6 @@ NAMES = {
 }  # fmt: skip
 TOKENISER = "PTB-like, lower case, coco-caption's 17 punctuation tokens dropped"
 TEST = "paired bootstrap over images, two-sided"
-
-
-# --- references -----------------------------------------------------------------------------------
-
-
-def read_references(path: Path) -> Dataset:
-    """What `read_dataset` reads, and plain text: a line an image, with tabs between its references;
-    the id is the line's number.
-
-    Raises: UserError as `read_dataset` does, or naming a line of plain text without a reference.
-    """
-    lines = _plain_lines(path)
-    if lines is None:
-        return read_dataset(path, None)
-    examples = []
-    for number, line in enumerate(lines, start=1):
-        captions = tuple(
-            " ".join(caption.split()) for caption in line.split("\t") if tokenize(caption)
-        )
-        if not captions:
-            raise UserError(
-                f"line {number} of '{path}' has no reference: a line is an image, tabs stand"
-                " between its references"
-            )
-        examples.append(Example(Path(str(number)), captions, "test", number))
-    return Dataset(path.stem, examples)
-
-
-def _plain_lines(path: Path) -> list[str] | None:
-    """The lines of a file of plain text; None for any other file or folder, and for one that cannot
-    be read.
-    """
-    try:
-        text = (
-            ""
-            if path.suffix.lower() in (".json", ".csv", ".tsv")
-            else path.read_text(encoding="utf-8-sig")
-        )
-    except (OSError, UnicodeDecodeError):
-        return None
-    first = text.partition("\n")[0]
-    cells = {cell.strip().lower() for cell in re.split(r"[,|]", first)}
-    token_file = re.match(r"[^\t]+#\d+\t", first)
-    if (
-        not text.strip()
-        or text.lstrip()[0] in "[{"
-        or token_file
-        or cells & {"image", "image_name", "filename", "file_name", "path"}
-    ):
-        return None
-    return text.removesuffix("\n").split("\n")
-
-
-def choose_split(dataset: Dataset, split: str | None) -> tuple[list[Example], str]:
-    """The examples to judge on.
-
-    Args:
-        split: train, val, test or all; None takes test where the file names splits, else
-            everything.
-
-    Raises: UserError if the split has no examples.
-    """
-    chosen = split or ("test" if dataset.has_splits else "all")
-    examples = (
-        dataset.examples if chosen == "all" else dataset.split(chosen) if dataset.has_splits else []
-    )
-    if not examples:
-        counts = ", ".join(
-            f"{name} {len(dataset.split(name))}"
-            for name in ("train", "val", "test")
-            if dataset.split(name)
-        )
-        known = (
-            f"it has {counts}"
-            if dataset.has_splits
-            else "its format names no splits: use --split all"
-        )
-        raise UserError(f"'{dataset.name}' has no split '{chosen}' ({known})")
-    return examples, chosen
 
 
 # --- one captioner --------------------------------------------------------------------------------
@@ -160,7 +77,7 @@ class Report:
 
     @property
     def heading(self) -> str:
-        """What was judged, and that it is a subset where it is one."""
+        """What was judged, and whether it is only a subset."""
         images = f"{self.scores.images} images"
         if self.missing:
             images = (
@@ -197,7 +114,7 @@ def judge(
     """Score captions, by image id, against the examples' references.
 
     Args:
-        missing: images of the split that the examples lack, for the report.
+        missing: images of the split that are not among the examples, for the report.
         bootstrap: resamples of the images for the intervals, 0 for none.
         java: add METEOR and SPICE where they can run.
 
@@ -206,15 +123,15 @@ def judge(
     ids = Counter(str(example.image_id) for example in examples)
     if len(ids) < len(examples):
         raise UserError(
-            f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}: captions are matched"
-            " by id"
+            f"two photos in '{data}' have the id {ids.most_common(1)[0][0]}, by which captions are"
+            " matched"
         )
     predictions = [tokenize(captions[str(example.image_id)]) for example in examples]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
         raise UserError(
             f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have"
-            " them, so it needs at least two"
+            " them, and needs at least two"
         )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)

@@ -1,4 +1,4 @@
-"""A table with a few words above and below it, as plain text, Markdown or LaTeX."""
+"""A table with lines of text above and below it, as plain text, Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
 })  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Table:
-    """What is shown: rows of cells under columns, the first column to the left, the others to the
-    right.
+    """Rows of cells under columns, with lines of text above and below.
 
-    A column in which no row has anything is not shown.
+    The first column is aligned left, the others right. Columns without any content are left out.
     """
 
     above: Sequence[str]
@@ -48,7 +48,7 @@ class Table:
         )
 
     def latex(self) -> str:
-        """A tabular (of the package booktabs); the words above and below become comments."""
+        """A tabular (of the package booktabs); the text above and below becomes comments."""
         grid = self._grid()
         head, *rows = [" & ".join(cell.translate(_LATEX) for cell in row) + r" \\" for row in grid]
         begin = rf"\begin{{tabular}}{{l{'r' * (len(grid[0]) - 1)}}}"

@@ -1,6 +1,4 @@
-"""What a long run says on stderr: a bar with rate and time left on a terminal, a line every half
-minute elsewhere, a summary.
-"""
+"""What a long run prints on stderr: progress, failures as they happen, and a summary."""
 
 from __future__ import annotations
 
@@ -27,14 +25,13 @@ class Summary:
     started: float = field(default_factory=time.monotonic)
 
     def count(self, path: Path, error: str | None) -> None:
-        """One more photo that was captioned, or failed for this reason and is named at once."""
+        """Count a photo: captioned, or failed for this reason, which is printed at once."""
         if error is None:
             self.captioned += 1
         else:
-            tell(f"{path}: {error}")
-            self.failed[error.partition(" (")[0]] += (
-                1  # what stands in brackets is the photo's own affair
-            )
+            print_status(f"{path}: {error}")
+            # Without the details of this photo, which are in parentheses.
+            self.failed[error.partition(" (")[0]] += 1
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
@@ -50,22 +47,24 @@ class Summary:
 def with_progress(
     batches: Iterator[list[CaptionResult]], total: int | None
 ) -> Generator[list[CaptionResult], None, None]:
-    """The same batches, with a bar on a terminal and a line every half minute elsewhere; total None
-    is not known.
+    """The same batches, with a bar on a terminal and a line every half minute elsewhere.
+
+    Args:
+        total: the number of photos, if it is known.
     """
     console = Console(stderr=True)
     if not console.is_terminal or total == 1:
 
         def say(done: int, rate: float) -> None:
             if total is None:
-                tell(f"{done} photos, {rate:.1f} a second")
+                print_status(f"{done} photos, {rate:.1f} a second")
             else:
-                tell(
+                print_status(
                     f"{done} of {total} photos, {rate:.1f} a second,"
                     f" {duration((total - done) / rate)} left"
                 )
 
-        yield from _reporting(batches, say, every=30)
+        yield from _report(batches, say, every=30)
         return
     columns = (
         TextColumn("captioning"),
@@ -76,15 +75,15 @@ def with_progress(
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=total, rate="")
-        yield from _reporting(
+        yield from _report(
             batches,
             lambda done, rate: progress.update(task, completed=done, rate=f"{rate:.0f} photos/s"),
             every=0.2,
         )
 
 
-def tell(message: str) -> None:
-    """One line on stderr."""
+def print_status(message: str) -> None:
+    """Print one line on stderr."""
     print(f"captioner: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
@@ -93,22 +92,24 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = int(seconds // 60)
-    return (
-        f"{minutes} min {seconds % 60:.0f} s"
-        if minutes < 60
-        else f"{minutes // 60} h {minutes % 60} min"
-    )
+    if minutes < 60:
+        return f"{minutes} min {seconds % 60:.0f} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _reporting(
-    batches: Iterator[list[CaptionResult]], report: Callable[[int, float], object], *, every: float
+def _report(
+    batches: Iterator[list[CaptionResult]],
+    report: Callable[[int, float], object],
+    *,
+    every: float,
 ) -> Iterator[list[CaptionResult]]:
-    """The same batches; report(photos done, photos a second) is called every so many seconds."""
-    started = told = time.monotonic()
+    """Pass the batches on; call report(photos done, photos a second) every `every` seconds."""
+    started = reported = time.monotonic()
     done = 0
     for rows in batches:
         yield rows
         done += len(rows)
-        if time.monotonic() - told >= every:
-            told = time.monotonic()
-            report(done, done / (told - started))
+        now = time.monotonic()
+        if now - reported >= every:
+            reported = now
+            report(done, done / (now - started))

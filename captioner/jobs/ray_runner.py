@@ -1,6 +1,4 @@
-"""Photos captioned by a Ray cluster, for which the extra `ray` is needed: shards of rows in a
-folder, none lost with a worker.
-"""
+"""Photos captioned by a Ray cluster: shards of rows in a folder. Needs the extra `ray`."""
 
 from __future__ import annotations
 
@@ -9,22 +7,24 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from captioner.captioner import Captioner
 from captioner.checkpoint import KIND, VERSION
-from captioner.jobs.pipeline import Photos, caption_photos
-from captioner.outputs.base import write_whole
+from captioner.data.path_list import PathList
+from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows
-from captioner.outputs.text_formats import FORMATS, Format, Record
+from captioner.outputs.text_formats import ROW_FORMATS, Format, Record
 from captioner.types import CaptionResult, Decoding
 from rnnkit.checkpoint import read_config
 from rnnkit.errors import UserError
+from rnnkit.files import replace_file
 
-# Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are made
-# good without a word.
+# Read when Ray is imported and when it starts: nothing is sent anywhere, and lost workers are
+# restarted silently.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 try:
@@ -33,34 +33,33 @@ try:
     import ray.data
     import ray.exceptions
 except ImportError:
-    raise UserError('--engine ray needs Ray: pip install "show-and-spell[ray]"') from None
+    raise UserError('--runner ray needs Ray: pip install "show-and-spell[ray]"') from None
 
-LARGEST_SHARD = 1000  # photos; what a lost worker has to do again
+LARGEST_SHARD = 1000  # photos, which are captioned again if a worker is lost
 
 
 class ShardFolder:
-    """A folder with shards of rows, each whole or not there; `photos` are those that have no
-    captions in one yet.
+    """A folder with shards of rows; `photos` are those without captions in any of them.
 
     Rows of failures are taken out, and those photos tried again.
 
-    Raises: UserError for another format than jsonl and parquet, a folder that cannot be written, or
+    Raises: UserError for a format other than jsonl and parquet, a folder that cannot be written, or
         one with other files of that kind.
     """
 
     def __init__(
-        self, folder: Path | None, format: str, photos: Sequence[Path], existing: str = "skip"
+        self, folder: Path | None, format: str, photos: Sequence[Path], if_exists: str = "skip"
     ) -> None:
         if format not in ("jsonl", "parquet"):
             raise UserError(
-                f"--engine ray writes jsonl or parquet, not {format}: add --format jsonl"
+                f"--runner ray writes jsonl or parquet, not {format}: add --format jsonl"
             )
         if folder is None or (folder.exists() and not folder.is_dir()):
-            raise UserError("--engine ray writes many files: give --output a folder")
-        if existing != "skip":
+            raise UserError("--runner ray writes many files: give --output a folder")
+        if if_exists != "skip":
             raise UserError(
-                f"shards are only added to, so --existing {existing} cannot be: choose another"
-                " --output"
+                f"--existing {if_exists} is not supported with --runner ray, which only adds"
+                " shards: choose another --output"
             )
         check_writable(folder / "shard" if folder.exists() else folder)
         self.folder, self.format = folder, format
@@ -74,12 +73,12 @@ class ShardFolder:
                     self._failed.setdefault(shard, set()).add(record.key)
                 elif record.key in wanted:
                     done.add(record.key)
-        self.photos: Sequence[Path] = Photos(
+        self.photos: Sequence[Path] = PathList(
             str(photo) for photo in photos if key(photo) not in done
         )
 
     def mend(self) -> None:
-        """Make the folder, and take out the rows of photos that are tried again."""
+        """Make the folder, and take out the rows of photos that will be tried again."""
         self.folder.mkdir(exist_ok=True)
         for shard, keys in self._failed.items():
             rows = [record.data for record in self._read(shard) if record.key not in keys]
@@ -90,25 +89,22 @@ class ShardFolder:
 
     def _read(self, shard: Path) -> Iterator[Record]:
         if self.format == "jsonl":
-            return read_rows(shard, FORMATS["jsonl"], set())
+            return read_rows(shard, ROW_FORMATS["jsonl"], frozenset())
         from captioner.outputs.parquet import read_parquet
 
         return read_parquet(shard)
 
 
 def write_shard(path: Path, rows: Sequence[bytes], format: str) -> None:
-    """Write rows, which are lines of jsonl, as a shard that is there whole or not at all."""
-    if format == "jsonl":
-        write_whole(path, b"".join(rows))
-        return
-    from captioner.outputs.parquet import write_parquet
+    """Write rows, which are lines of jsonl, as a whole shard or none."""
+    # The worker that repeats a lost one's shard clears away what that one left.
+    with replace_file(path, only_writer=True) as temporary:
+        if format == "jsonl":
+            temporary.write_bytes(b"".join(rows))
+        else:
+            from captioner.outputs.parquet import write_parquet
 
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write_parquet(part, (json.loads(row) for row in rows))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+            write_parquet(temporary, (json.loads(row) for row in rows))
 
 
 def caption_with_ray(
@@ -126,21 +122,20 @@ def caption_with_ray(
     captions.
 
     Ray Data hands lists of photos to actors, each of which holds a Captioner, opens the photos and
-    writes the shard. All machines must see photos, output and model under the same paths. The shard
-    of an actor that is lost is done again by another, under the same name.
+    writes the shard. All machines must see photos, output and model under the same paths. If an
+    actor is lost, another one repeats its shard under the same name.
 
     Args:
-        device: on cuda, or auto where the cluster has GPUs, each actor takes a GPU, else a CPU
+        device: with cuda, or auto if the cluster has GPUs, each actor takes a GPU, otherwise a CPU
             core.
         workers: threads of each actor that decode photos.
-        actors: how many captioners; None takes as many as the cluster has GPUs or cores.
+        actors: the number of captioners; None for one for each GPU or core of the cluster.
 
-    Raises: UserError if the checkpoint cannot be used, or the workers cannot go on.
+    Raises: UserError if the checkpoint cannot be used, or the cluster fails.
     """
     if model is not None:
-        read_config(
-            model, kind=KIND, version=VERSION
-        )  # one error here instead of one from each worker
+        # One error here instead of one from each worker.
+        read_config(model, kind=KIND, version=VERSION)
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -148,10 +143,10 @@ def caption_with_ray(
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        found = ray.cluster_resources()
-        on_gpu = device.startswith("cuda") or (device == "auto" and found.get("GPU", 0) >= 1)
-        count = actors or max(1, int(found.get("GPU" if on_gpu else "CPU", 1)))
-        # Small folders are shared out too.
+        resources = ray.cluster_resources()
+        on_gpu = device.startswith("cuda") or (device == "auto" and resources.get("GPU", 0) >= 1)
+        count = actors or max(1, int(resources.get("GPU" if on_gpu else "CPU", 1)))
+        # Small folders are divided too.
         size = max(1, min(LARGEST_SHARD, -(-len(shards.photos) // (4 * count))))
         names = [os.fsencode(str(photo)) for photo in shards.photos]
         lists = [names[start : start + size] for start in range(0, len(names), size)]
@@ -187,8 +182,8 @@ def caption_with_ray(
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise UserError(
-            f"the cluster gave up ({reason}); the shards that are done are whole: the same command"
-            " goes on"
+            f"the cluster failed ({reason}); finished shards are complete: run the same command to"
+            " continue"
         ) from None
     finally:
         if started_here:
@@ -212,29 +207,29 @@ class CaptionActor:
         workers: int,
     ) -> None:
         self._folder, self._format, self._here = Path(folder), format, Path(here)
-        self._decoding, self._options = (
-            Decoding(**decoding),
-            {"batch_size": batch_size, "workers": workers},
-        )
+        self._decoding = Decoding(**decoding)
+        self._batch_size, self._workers = batch_size, workers
         self._captioner = Captioner.load(model, device=device, backend=backend)
 
     def __call__(self, photos: Any) -> Any:
-        """A table with the column path, of photos; the same with the column error, when their shard
-        is written.
+        """Write the shard of a table of photos with the column path; returns it with the column
+        error.
         """
         names = photos["path"].to_pylist()
         paths = [Path(os.fsdecode(name)) for name in names]
-        places = (self._here / path for path in paths)
-        found = [
-            row
-            for batch in caption_photos(self._captioner, places, self._decoding, **self._options)
-            for row in batch
-        ]
+        batches = caption_photos(
+            self._captioner,
+            (self._here / path for path in paths),
+            self._decoding,
+            batch_size=self._batch_size,
+            workers=self._workers,
+        )
+        # With the paths as they were given.
         rows = [
-            CaptionResult(path, row.captions, row.error)
-            for path, row in zip(paths, found, strict=True)
+            replace(row, path=path)
+            for path, row in zip(paths, chain.from_iterable(batches), strict=True)
         ]
-        # Named after its photos, so that one that is done twice is there once.
+        # Named after its photos, so that a shard that is done twice exists once.
         name = hashlib.sha256(b"\0".join(names)).hexdigest()[:20]
         encode = _rows_of(self._format).encode
         write_shard(
@@ -247,7 +242,7 @@ class CaptionActor:
 def _rows_of(format: str) -> Format:
     """The lines that shards of a format are made from."""
     if format == "jsonl":
-        return FORMATS["jsonl"]
+        return ROW_FORMATS["jsonl"]
     from captioner.outputs.parquet import JOURNAL
 
     return JOURNAL

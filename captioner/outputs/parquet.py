@@ -1,17 +1,14 @@
-"""A parquet file of rows, for which the extra `parquet` is needed: they grow beside it as jsonl and
-are turned into it at the end.
-"""
+"""Parquet files of rows, which grow beside the output as jsonl. Needs the extra `parquet`."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from captioner.outputs.resumable_file import RowFile, read_rows
+from captioner.outputs.resumable_file import ResumableFile, read_rows
 from captioner.outputs.text_formats import Format, Jsonl, Record, json_row, read_json_row
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
@@ -24,7 +21,7 @@ except ImportError:
 
 ROWS_AT_ONCE = 10_000
 _CAPTION = pyarrow.struct([("caption", pyarrow.string()), ("score", pyarrow.float64())])
-# The columns are the fields of a jsonl row; those that a row lacks are null.
+# The columns are the fields of a jsonl row; those that a row does not have are null.
 SCHEMA = pyarrow.schema(
     [
         ("path", pyarrow.string()),
@@ -38,7 +35,7 @@ SCHEMA = pyarrow.schema(
 
 
 class Journal(Jsonl):
-    """jsonl with names as parquet can hold them: text that is UTF-8."""
+    """The growing rows: jsonl with names in UTF-8, the only text that parquet can hold."""
 
     def key(self, path: Path) -> str:
         return Format.key(self, path)
@@ -53,55 +50,44 @@ class Journal(Jsonl):
 JOURNAL = Journal()
 
 
-class ParquetFile(RowFile):
-    """See `RowFile`. A parquet file cannot grow, so the new one is always made from a .part, and
-    that is jsonl.
+class ParquetForm:
+    """A parquet file that is made at the end of a run from rows that grew beside it."""
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """See `read_parquet`."""
+        return read_parquet(path)
+
+    def write(self, path: Path, growing: Path) -> None:
+        """Turn the journal into a parquet file."""
+        records = read_rows(growing, JOURNAL, frozenset())
+        write_parquet(path, (json.loads(record.data) for record in records))
+
+
+def open_parquet(
+    output: Path | None, photos: Sequence[Path], if_exists: str, *, made_by: str = ""
+) -> ResumableFile:
+    """A parquet file as an output; see `ResumableFile`.
+
+    Raises: UserError as that does, or if no file is given.
     """
-
-    grows_aside = True
-
-    def __init__(
-        self, output: Path | None, photos: Sequence[Path], existing: str, *, made_by: str = ""
-    ) -> None:
-        if output is None:
-            raise UserError("a parquet file cannot go to stdout: give --output FILE")
-        super().__init__(output, JOURNAL, photos, existing, made_by=made_by)
-
-    def _rows_of_output(self) -> Iterator[Record]:
-        return read_parquet(self.output)
-
-    def _publish(self) -> None:
-        temporary = self.output.with_name(f".{self.output.name}.new")
-        try:
-            write_parquet(
-                temporary,
-                (
-                    json.loads(record.data)
-                    for record in read_rows(self._working, self.format, set())
-                ),
-            )
-            if self.output.exists():
-                shutil.copymode(self.output, temporary)
-            temporary.replace(self.output)
-            self._working.unlink()
-        except OSError as error:
-            error.filename = error.filename or str(self.output)  # pyarrow does not say which file
-            raise
-        finally:
-            temporary.unlink(missing_ok=True)
+    if output is None:
+        raise UserError("a parquet file cannot go to standard output: give --output FILE")
+    return ResumableFile(
+        output, JOURNAL, photos, if_exists, made_by=made_by, published=ParquetForm()
+    )
 
 
 def write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
-    """Write rows as `captioner.outputs.text_formats.json_row` makes them, some thousands at a time."""
+    """Write rows made by `captioner.outputs.text_formats.json_row`, a few thousand at a time."""
     with pyarrow.parquet.ParquetWriter(path, SCHEMA) as writer:
-        while some := list(islice(rows, ROWS_AT_ONCE)):
-            writer.write_table(pyarrow.Table.from_pylist(some, SCHEMA))
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            writer.write_table(pyarrow.Table.from_pylist(chunk, SCHEMA))
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
     """The rows of a file, as records of jsonl.
 
-    Raises: UserError if it is no parquet file of captions.
+    Raises: UserError if it is not a parquet file of captions.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -114,6 +100,6 @@ def read_parquet(path: Path) -> Iterator[Record]:
     except (pyarrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"'{path}' exists and is no parquet file of captions ({reason}): choose another"
+            f"'{path}' exists and is not a parquet file of captions ({reason}): choose another"
             " --output"
         ) from None

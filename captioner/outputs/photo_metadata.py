@@ -1,52 +1,53 @@
-"""Captions inside the photos themselves: each photo copied, or rewritten in place, with its caption
-as its description.
-"""
+"""Captions inside the photos: a copy of each photo, or the photo itself, gets a description."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from captioner.jobs.pipeline import Photos
-from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
+from captioner.data.path_list import PathList
+from captioner.outputs.resumable_file import check_writable, combine_lines, reason_of
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
+from rnnkit.files import replace_file
 
 
-class Embedded:
-    """Photos that say their captions themselves: copies in a folder, or the photos in place.
+class MetadataOutput:
+    """Captions in the metadata of photos: of copies in a folder, or of the photos themselves.
 
-    What `existing` does: with skip, a photo whose copy is there, or in place one that has a
-    description, is left alone; overwrite replaces description and copy; append and prepend add the
-    lines that the photo's own description has not.
+    What `if_exists` does: with skip, a photo that already has a copy, or in place a description, is
+    left alone; overwrite replaces the description and the copy; append and prepend add the lines
+    that the photo's own description does not have.
 
     Args:
-        folder: where copies go, under the names that the photos have in the folders of `roots`;
-            None works in place.
+        folder: where copies go, under the paths that the photos have below `roots`; None works in
+            place.
         roots: the folders that were asked for.
 
     Raises: UserError naming two photos that want the same copy, or a folder that cannot be written.
     """
 
     def __init__(
-        self, photos: Sequence[Path], existing: str, folder: Path | None, roots: Sequence[Path] = ()
+        self,
+        photos: Sequence[Path],
+        if_exists: str,
+        folder: Path | None,
+        roots: Sequence[Path] = (),
     ) -> None:
-        self.photos, self._existing, self._folder = photos, existing, folder
-        self._roots = roots
+        self.photos, self._if_exists = photos, if_exists
+        self._folder, self._roots = folder, roots
         if folder is not None:
             _check_copies(photos, self._target, folder)
-        if existing == "skip":
-            self.photos = Photos(str(photo) for photo in photos if not self._is_done(photo))
+        if if_exists == "skip":
+            self.photos = PathList(str(photo) for photo in photos if not self._is_done(photo))
 
     def _target(self, photo: Path) -> Path:
         if self._folder is None:
-            return Path(os.path.realpath(photo))  # through a link, so that it stays one
+            return Path(os.path.realpath(photo))  # the file behind a link
         root = next((root for root in self._roots if photo.is_relative_to(root)), photo.parent)
         return self._folder / photo.relative_to(root)
 
@@ -59,7 +60,7 @@ class Embedded:
                 mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
             ):
                 return read_description(data) != ""
-        except (EmbedError, OSError, ValueError):  # it will be a row that says why
+        except (EmbedError, OSError, ValueError):  # its row will say why
             return False
 
     def __enter__(self) -> Self:
@@ -68,17 +69,20 @@ class Embedded:
         return self
 
     def __call__(self, row: CaptionResult) -> str | None:
-        """Write a photo; returns the reason where that cannot be."""
+        """Write a photo; returns the reason if that is not possible."""
         if row.error is not None:
             return None
         lines = [caption.text for caption in row.captions]
         try:
             data = row.path.read_bytes()
-            if self._existing in ("append", "prepend"):
-                lines = combined_lines(read_description(data).splitlines(), lines, self._existing)
-            _replace(
-                self._target(row.path), with_description(data, "\n".join(lines)), like=row.path
-            )
+            if self._if_exists in ("append", "prepend"):
+                lines = combine_lines(read_description(data).splitlines(), lines, self._if_exists)
+            described = with_description(data, "\n".join(lines))
+            target = self._target(row.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Synced: the photo that it replaces may be the only one.
+            with replace_file(target, like=row.path, only_writer=True) as temporary:
+                temporary.write_bytes(described)
         except EmbedError as error:
             return str(error)
         except OSError as error:
@@ -94,8 +98,8 @@ def _check_copies(photos: Sequence[Path], target: Callable[[Path], Path], folder
         raise UserError(
             f"'{folder}' is a file: with --embed, --output is the folder for the copies"
         )
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    check_writable(existing / ".probe")
+    above = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    check_writable(above / ".probe")
     copies: dict[str, int] = {}
     for index, photo in enumerate(photos):
         copy = target(photo)
@@ -109,25 +113,3 @@ def _check_copies(photos: Sequence[Path], target: Callable[[Path], Path], folder
                 f"the copy of '{photo}' would be the photo itself: use --in-place, or another"
                 " --output"
             )
-
-
-def _replace(path: Path, data: bytes, *, like: Path) -> None:
-    """Write a whole photo or none, with the mode and owner of the one that it is made from.
-
-    Raises: OSError naming the file.
-    """
-    part = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # the photo that it replaces may be the only one
-        shutil.copymode(like, part)
-        if hasattr(os, "chown"):
-            with suppress(OSError):
-                os.chown(part, like.stat().st_uid, like.stat().st_gid)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None

@@ -1,4 +1,4 @@
-"""A file of rows that a run may find half done: read back, its cut end mended, and gone on with."""
+"""An output file that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -7,173 +7,251 @@ import glob
 import hashlib
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
-from captioner.jobs.pipeline import Photos
-from captioner.jobs.run_lock import RunLock
+from captioner.data.path_list import PathList
+from captioner.data.text_files import problem
+from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, Record
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
+from rnnkit.files import replace_file
 
 EXISTING = ("skip", "overwrite", "append", "prepend")
 Line = TypeVar("Line", bound=str | bytes)
 
 
-class RowFile:
+# --- the plan -------------------------------------------------------------------------------------
+
+
+class PublishedForm(Protocol):
+    """The form of an output whose format cannot grow row by row."""
+
+    def read(self, path: Path) -> Iterator[Record]:
+        """The rows of a finished output, as records of the growing file's format."""
+
+    def write(self, path: Path, growing: Path) -> None:
+        """Write the output from the growing file's rows."""
+
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """What a run will do with an output file, worked out before anything is changed.
+
+    Attributes:
+        photos: those that are still to be captioned.
+        source: the file whose rows the growing file begins with; None if there is none.
+        rewrite: whether those rows have to be copied first, because some of them go or the growing
+            file is another one; otherwise rows are added to the file as it is.
+        drop: the keys of photos whose rows are not copied.
+        old: the captions that photos have already, by key, to be merged with the new ones.
+    """
+
+    photos: Sequence[Path]
+    source: Path | None = None
+    rewrite: bool = False
+    drop: AbstractSet[str] = frozenset()
+    old: Mapping[str, tuple[Caption, ...]] = field(default_factory=dict)
+
+
+def plan_resumption(
+    output: Path,
+    growing: Path,
+    format: Format,
+    photos: Sequence[Path],
+    if_exists: str,
+    *,
+    lines_each: int = 1,
+    published: PublishedForm | None = None,
+) -> ResumePlan:
+    """Read the existing files and work out what is still to do.
+
+    Args:
+        growing: the file that rows are added to: the output itself, or a .part beside it.
+        lines_each: lines of each photo, in a format that gives each caption a line.
+        published: how the output is read where its format is not that of the growing file.
+
+    Raises: UserError for a file that is not in this format, or two photos of one key.
+    """
+    wanted = distinct_keys(photos, format)
+    resumes = growing.exists()
+    source = growing if resumes else output if output.exists() else None
+
+    def rows(path: Path) -> Iterator[Record]:
+        if path == output and published is not None:
+            return published.read(path)
+        return read_rows(path, format, wanted)
+
+    if if_exists == "skip" or resumes:
+        # A row of several lines in a .part may have lost some: how many, only its own run knew.
+        expected = lines_each if growing == output else None
+        survey = _survey(rows(source) if source else iter(()), format, wanted, expected)
+    else:
+        survey = _Survey(done=frozenset(), drop=wanted, cut=False)
+    old: dict[str, tuple[Caption, ...]] = {}
+    if if_exists != "skip" and output.exists():
+        for record in rows(output):
+            if record.key in wanted:
+                old[record.key] = old.get(record.key, ()) + record.captions
+    if survey.done:
+        photos = PathList(str(photo) for photo in photos if format.key(photo) not in survey.done)
+    if resumes:
+        # Others may have laid out a file with a footer differently: it is written as we do.
+        rewrite = survey.cut or bool(survey.drop) or format.footer != b""
+    else:
+        rewrite = source is not None
+    return ResumePlan(photos, source, rewrite, survey.drop, old)
+
+
+@dataclass(frozen=True)
+class _Survey:
+    done: AbstractSet[str]  # photos that need nothing more
+    drop: AbstractSet[str]  # photos whose rows go: failures, and a row that may be incomplete
+    cut: bool  # the file ends within a row
+
+
+def _survey(
+    records: Iterator[Record], format: Format, wanted: AbstractSet[str], lines: int | None
+) -> _Survey:
+    """What the rows of a file are good for.
+
+    Args:
+        lines: lines that a photo has; the last photo in the file is done again if it has fewer, and
+            in any case if this is None.
+    """
+    done: set[str] = set()
+    drop: set[str] = set()
+    cut = False
+    last, count = "", 0
+    for record in records:
+        if not record.whole:
+            cut = True
+            continue
+        last, count = record.key, count + 1 if record.key == last else 1
+        if record.key in wanted:
+            (drop if record.error is not None else done).add(record.key)
+    if format.several_lines and last in done and (lines is None or count < lines):
+        drop.add(last)
+    return _Survey(done - drop, drop, cut)
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+class ResumableFile:
     """Rows of photos in one file, which holds whole rows only, however the run ends.
 
-    What `existing` does with a photo that has captions in the file already:
+    What `if_exists` does with a photo that has captions in the file already:
 
-    - skip: leaves it; only the other photos are captioned. Rows of failures are taken out and those
-      photos tried again.
-    - overwrite: the new row takes the old one's place, unless the photo can no longer be read.
-    - append, prepend: the new captions come after or before the old ones; one that is there already
-      is not repeated.
+    - skip: leaves it; only the other photos are captioned. Rows of failures are taken out, and
+      those photos tried again.
+    - overwrite: the new row replaces the old one, unless the photo can no longer be read.
+    - append, prepend: the new captions come after or before the old ones, and none is repeated.
 
     Rows of photos that are not asked for stay as they are. With skip, rows are added to the file
-    itself. Otherwise the new file grows beside the old one, as NAME.MODE.part (see `part_name`),
-    and takes its place when all is done; the same command goes on with the .part that a killed run
-    left, and no other command touches output or .part before.
+    itself. Otherwise the new file grows beside the old one as NAME.MODE.part (see `part_name`) and
+    replaces it at the end. The same command resumes the .part of a killed run; until then any other
+    command refuses to touch the output or the .part.
 
     `photos` are those to caption. Nothing is changed before the context is entered; then call the
     object with each row.
 
     Args:
-        num_captions: captions that a photo gets; where each takes a line, fewer at the end of the
-            file are a row cut short.
-        made_by: what the captions come from, a model and its options; a .part is gone on with only
-            where it is the same.
+        num_captions: captions for each photo; where each takes a line, fewer at the end of the file
+            are an incomplete row.
+        made_by: what makes the captions, a model and its options; a .part is resumed only by the
+            same.
+        published: the output's own form, where that cannot grow; the rows then always grow beside
+            it.
 
-    Raises: UserError for a file that is not of this format, two photos that the format calls the
-        same, an output that cannot be written, or one of which a run with other options left a
-        .part; on entering for one that another run writes.
+    Raises: UserError for a file that is not in this format, two photos of one key, an output that
+        cannot be written, or a .part left by a run with other options; on entering, if another run
+        is writing the output.
     """
-
-    grows_aside = (
-        False  # True where the format itself cannot grow row by row: see captioner.parquet
-    )
 
     def __init__(
         self,
         output: Path,
         format: Format,
         photos: Sequence[Path],
-        existing: str = "skip",
+        if_exists: str = "skip",
         *,
         num_captions: int = 1,
         made_by: str = "",
+        published: PublishedForm | None = None,
     ) -> None:
-        if format.name == "coco" and existing in ("append", "prepend"):
+        if format.name == "coco" and if_exists in ("append", "prepend"):
             raise UserError(
-                f"COCO results hold one caption a photo, so --existing {existing} cannot be: use"
-                " skip or overwrite"
+                f"--existing {if_exists} is not supported for COCO results, which hold one caption"
+                " for each photo: use skip or overwrite"
             )
         check_writable(output)
         if output.is_symlink():
             output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
-        self.output, self.format, self._existing = output, format, existing
-        part = output.with_name(part_name(output.name, existing, made_by))
-        self._working = part if existing != "skip" or self.grows_aside else output
-        _refuse_other_parts(output, self._working)
-        self._lock = RunLock(output, self._working)
-        self._wanted = distinct_keys(photos, format)
-        self._dropped: set[str] = (
-            set()
-        )  # photos whose rows are left out when the file is written anew
-        self._cut = False
-        if existing == "skip" or self._working.exists():
-            done = self._done(num_captions if self._working == output else None)
-        else:
-            done, self._dropped = set(), self._wanted
-        self._old: dict[str, tuple[Caption, ...]] = {}
-        if existing != "skip" and output.exists():
-            for record in self._rows_of_output():
-                if record.key in self._wanted:
-                    self._old[record.key] = self._old.get(record.key, ()) + record.captions
-        self.photos = (
-            Photos(str(photo) for photo in photos if format.key(photo) not in done)
-            if done
-            else photos
+        self.output, self.format = output, format
+        self._if_exists, self._published = if_exists, published
+        part = output.with_name(part_name(output.name, if_exists, made_by))
+        self._growing = output if if_exists == "skip" and published is None else part
+        _refuse_other_parts(output, self._growing)
+        self._lock = RunLock(output, self._growing)  # before the files are read
+        self._plan: ResumePlan | None = plan_resumption(
+            output,
+            self._growing,
+            format,
+            photos,
+            if_exists,
+            lines_each=num_captions,
+            published=published,
         )
+        self.photos, self._old = self._plan.photos, self._plan.old
 
     @property
     def part(self) -> Path | None:
-        """Where the rows are that do not stand in the output yet."""
-        return self._working if self._working != self.output and self._working.exists() else None
-
-    def _rows_of_output(self) -> Iterator[Record]:
-        return read_rows(self.output, self.format, self._wanted)
-
-    def _rows_to_keep(self) -> Iterator[Record]:
-        """The rows with which the working file begins, before any are dropped."""
-        if self._working.exists():
-            return read_rows(self._working, self.format, self._wanted)
-        return self._rows_of_output() if self.output.exists() else iter(())
-
-    def _done(self, lines: int | None) -> set[str]:
-        """Photos that need nothing more; the last one in the file needs it if lines may be missing
-        (None: they always may).
-        """
-        done: set[str] = set()
-        last, count = "", 0
-        for record in self._rows_to_keep():
-            if not record.whole:
-                self._cut = True
-                continue
-            last, count = record.key, count + 1 if record.key == last else 1
-            if record.key in self._wanted:
-                (self._dropped if record.error is not None else done).add(record.key)
-        if self.format.several_lines and last in done and (lines is None or count < lines):
-            self._dropped.add(last)
-        return done - self._dropped
+        """The file with the rows that are not in the output yet."""
+        beside = self._growing != self.output and self._growing.exists()
+        return self._growing if beside else None
 
     def __enter__(self) -> Self:
         self._rows = 0
         self._file: _GrowingFile | None = None
-        self._fresh = not self._working.exists()
-        if self._working != self.output and self._fresh and not self.photos:
-            return self  # all is done already
+        self._new = not self._growing.exists()
+        if self._growing != self.output and self._new and not self.photos:
+            return self  # everything is done already
         with ExitStack() as lock:
             lock.enter_context(self._lock)
-            self._begin()
+            assert self._plan is not None
+            if self._plan.rewrite:
+                self._copy_rows(self._plan)
+            self._plan = None  # what it would drop may be as large as the folder
+            self._file = _GrowingFile(self._growing, self.format)
             self._held = lock.pop_all()
         return self
 
-    def _begin(self) -> None:
-        mends = self._cut or bool(self._dropped) or self.format.footer != b""
-        if self.output.exists() if self._fresh else mends:
-            self._write_anew()
-        self._file = _GrowingFile(self._working, self.format)
-        self._wanted, self._dropped = set(), set()  # both may be as large as the folder
-
-    def _write_anew(self) -> None:
-        """The rows that stay, in another file that is then renamed: a kill leaves the old one or
-        the new one, whole.
-        """
-        temporary = self._working.with_name(f".{self._working.name}.new")
-        temporary.unlink(missing_ok=True)  # of a run that was killed here
-        try:
+    def _copy_rows(self, plan: ResumePlan) -> None:
+        """Begin the growing file with the rows that stay."""
+        source = plan.source
+        assert source is not None
+        if source == self.output and self._published is not None:
+            records = self._published.read(source)
+        else:
+            records = read_rows(source, self.format)
+        with replace_file(self._growing, like=source, only_writer=True) as temporary:
+            temporary.touch(0o600)  # it may be private
             with _GrowingFile(temporary, self.format) as file:
-                shutil.copymode(
-                    self.output if self._fresh else self._working, temporary
-                )  # before anything private is in it
-                for record in self._rows_to_keep():
-                    if record.whole and record.key not in self._dropped:
+                for record in records:
+                    if record.whole and record.key not in plan.drop:
                         file.add(record.data)
-            temporary.replace(self._working)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def __call__(self, row: CaptionResult) -> None:
         assert self._file is not None
-        data = self.format.encode(
-            merged(row, self._old.get(self.format.key(row.path), ()), self._existing)
-        )
+        old = self._old.get(self.format.key(row.path), ())
+        data = self.format.encode(merge(row, old, self._if_exists))
         if data:
             self._file.add(data)
             self._rows += 1
@@ -190,17 +268,21 @@ class RowFile:
             self._file.close()
             if kind is None:
                 self._publish()
-            elif self._fresh and not self._rows:
-                self._working.unlink(missing_ok=True)  # not in the way of another try
+            elif self._new and not self._rows:
+                self._growing.unlink(missing_ok=True)  # so that it does not block another attempt
 
     def _publish(self) -> None:
-        if self._working != self.output:
-            self._working.replace(self.output)
+        if self._published is not None:
+            with replace_file(self.output, only_writer=True) as temporary:
+                self._published.write(temporary, self._growing)
+            self._growing.unlink()
+        elif self._growing != self.output:
+            self._growing.replace(self.output)
 
 
 class _GrowingFile:
-    """A file of rows with the footer always in its place; a row that cannot be written whole is
-    taken back.
+    """A file of rows with the footer always in place; a row that cannot be written whole is taken
+    back.
     """
 
     def __init__(self, path: Path, format: Format) -> None:
@@ -225,7 +307,7 @@ class _GrowingFile:
         except OSError as error:
             self._stream.truncate(self._end)
             self._stream.seek(self._end)
-            self._stream.write(self._format.footer)  # into the place where it was before
+            self._stream.write(self._format.footer)  # where it was before
             raise OSError(error.errno, error.strerror, str(self._path)) from None
         self._end += len(data)
 
@@ -239,57 +321,51 @@ class _GrowingFile:
         self.close()
 
 
-def merged(row: CaptionResult, old: tuple[Caption, ...], existing: str) -> CaptionResult:
-    """A new row and the captions that the photo had, as `RowFile` says; what the old ones say is
-    never said twice.
-    """
-    if not old or (existing == "overwrite" and row.error is None):
+def merge(row: CaptionResult, old: tuple[Caption, ...], if_exists: str) -> CaptionResult:
+    """A new row joined with the captions that the photo has, as `ResumableFile` describes."""
+    if not old or (if_exists == "overwrite" and row.error is None):
         return row
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
-    return CaptionResult(row.path, new + old if existing == "prepend" else old + new)
+    return CaptionResult(row.path, new + old if if_exists == "prepend" else old + new)
 
 
-def combined_lines(old: Sequence[Line], new: Sequence[Line], existing: str) -> list[Line]:
-    """The lines of a caption file or description after append or prepend; one that is there already
-    is not repeated.
-    """
+def combine_lines(old: Sequence[Line], new: Sequence[Line], if_exists: str) -> list[Line]:
+    """The lines of a caption file or description after append or prepend, none repeated."""
     further = [line for line in new if line not in old]
-    return [*further, *old] if existing == "prepend" else [*old, *further]
+    return [*further, *old] if if_exists == "prepend" else [*old, *further]
 
 
-def part_name(name: str, existing: str, made_by: str = "") -> str:
-    """What the new file is called while it grows beside the old one, so that no run goes on with
-    what another one meant.
+# --- names, keys and reading ----------------------------------------------------------------------
 
-    With skip the model is no part of it: what is there stays, whatever it was made by.
+
+def part_name(name: str, if_exists: str, made_by: str = "") -> str:
+    """The name of the new file while it grows, different for runs that mean different things.
+
+    With skip it does not depend on the model: existing captions stay, whatever made them.
     """
-    mark = (
-        f"-{hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]}"
-        if made_by and existing != "skip"
-        else ""
-    )
-    return f"{name}.{existing}{mark}.part"
+    digest = hashlib.sha256(os.fsencode(made_by)).hexdigest()[:8]
+    mark = f"-{digest}" if made_by and if_exists != "skip" else ""
+    return f"{name}.{if_exists}{mark}.part"
 
 
 def _refuse_other_parts(output: Path, own: Path) -> None:
     for other in sorted(output.parent.glob(f"{glob.escape(output.name)}.*.part")):
-        found = re.fullmatch(
+        part = re.fullmatch(
             rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part",
             other.name.removeprefix(f"{output.name}."),
         )
-        if found and other != own:
+        if part and other != own:
             raise UserError(
-                f"'{other}' is what a run with --existing {found[1]} and other options than these"
-                " has done so far: finish that run with its own command, or delete the file if it"
-                " was stopped"
+                f"'{other}' holds the partial results of a run with --existing {part[1]} and other"
+                " options: finish that run with its own command, or delete the file"
             )
 
 
 def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:
-    """What a format calls the photos.
+    """The photos' keys in a format.
 
-    Raises: UserError naming two photos that it calls the same.
+    Raises: UserError naming two photos of one key.
     """
     keys: set[str] = set()
     for photo in photos:
@@ -304,58 +380,67 @@ def distinct_keys(photos: Sequence[Path], format: Format) -> set[str]:
     return keys
 
 
-def read_rows(path: Path, format: Format, wanted: set[str]) -> Iterator[Record]:
-    """The rows of a file; a cut end comes last, as a record that is not whole.
+def read_rows(
+    path: Path, format: Format, wanted: AbstractSet[str] | None = None
+) -> Iterator[Record]:
+    """The rows of a file; an incomplete end comes last, as a record that is not whole.
 
-    Raises: UserError if the file is not of this format, or ends with anything but the beginning of
-        a row of a wanted photo.
+    Args:
+        wanted: keys of photos whose rows the file may end in the middle of; None for any.
+
+    Raises: UserError if the file is not in this format, or ends in the middle of anything else.
     """
     with path.open("rb") as stream:
         head = stream.read(len(format.header))
         if head == format.header:
             try:
                 for record in format.read(stream):
-                    if not record.whole and not _is_cut_row(record.data, format, wanted):
-                        shown = record.data.strip()[:60].decode(errors="replace")
-                        raise UserError(
-                            f"'{path}' ends with '{shown}', which is no whole row and not of these"
-                            " photos: run the command that wrote it, repair the file, or choose"
-                            " another --output"
-                        )
+                    if not record.whole and wanted is not None:
+                        _check_end(path, record.data, format, wanted)
                     yield record
                 return
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = problem(error)
         elif format.header.startswith(head):
             if head:
                 yield Record("", head, whole=False)
             return
         else:
-            reason = f"it begins with {head!r}"
+            reason = f"it begins with {head.decode(errors='replace')!r}"
     raise UserError(
-        f"'{path}' exists and is no {format.name} file of captions ({reason}): choose another"
+        f"'{path}' exists and is not a {format.name} file of captions ({reason}): choose another"
         " --output, or another --format"
     )
 
 
-def _is_cut_row(data: bytes, format: Format, wanted: set[str]) -> bool:
-    """Is this how a row of a wanted photo begins, or what stands between and after rows?"""
-    data = data.removeprefix(format.separator)
-    if format.footer.startswith(data):
-        return True
+def _check_end(path: Path, data: bytes, format: Format, wanted: AbstractSet[str]) -> None:
+    """Raises: UserError if this is not the beginning of a wanted photo's row, of a separator or of
+    the footer.
+    """
+    rest = data.removeprefix(format.separator)
+    if format.footer.startswith(rest):
+        return
     for key in wanted:
         beginning = format.beginning(key)
-        if beginning.startswith(data) or (
-            data.startswith(beginning) and b"\n" not in data[len(beginning) :].removesuffix(b"\n")
+        begun = beginning.startswith(rest)
+        if begun or (
+            rest.startswith(beginning) and b"\n" not in rest[len(beginning) :].removesuffix(b"\n")
         ):
-            return True
-    return False
+            return
+    shown = data.strip()[:60].decode(errors="replace")
+    raise UserError(
+        f"'{path}' ends with '{shown}', which is not a whole row or part of one of these photos:"
+        " run the command that wrote it, repair the file, or choose another --output"
+    )
+
+
+# --- what can be written --------------------------------------------------------------------------
 
 
 def reason_of(error: OSError) -> str:
-    """Why one photo, or what is written for it alone, cannot be read or written.
+    """Why a single photo, or what is written for it alone, cannot be read or written.
 
-    Raises: the error itself where the disk is full, as no other photo fares better then.
+    Raises: the error itself if the disk is full, because every other photo would fail too.
     """
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise error

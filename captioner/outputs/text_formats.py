@@ -1,4 +1,4 @@
-"""How rows are written as text and read back: tsv, jsonl, csv and COCO results."""
+"""Rows written as text and read back: tsv, jsonl, csv and COCO results."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from captioner.data.annotations import image_id
+from captioner.data.columns import ROW_COLUMNS
 from captioner.types import Caption, CaptionResult
 
 
 @dataclass(frozen=True)
 class Record:
-    """A row read back. The key is the photo's name as it stands in the file, the data is what
-    stands there.
+    """A row read back.
+
+    Attributes:
+        key: the photo's name as the file has it.
+        data: the row as the file has it.
+        captions: without words, and without a score (nan) if the format keeps none.
+        whole: False for the end of a file whose run was killed while it wrote.
     """
 
     key: str
     data: bytes
-    captions: tuple[
-        Caption, ...
-    ] = ()  # without words, and without a score (nan) where the format keeps none
+    captions: tuple[Caption, ...] = ()
     error: str | None = None
-    whole: bool = True  # False: the end of the file, where a run was killed while it wrote
+    whole: bool = True
 
 
 class Format:
-    """A text format. Everything is bytes, so that a place in the file is a number that means the
-    same in every format.
+    """A text format: `header`, then rows with `separator` between them, then `footer`.
 
-    A file is `header`, then rows with `separator` between them, then `footer`.
+    Everything is bytes, so that positions in a file mean the same in every format.
     """
 
     name: ClassVar[str]
@@ -48,24 +51,24 @@ class Format:
         return str(path).encode("utf-8", "backslashreplace").decode()
 
     def encode(self, row: CaptionResult) -> bytes:
-        """A row; empty where the format has none for it."""
+        """A row; empty if the format has no row for it."""
         raise NotImplementedError
 
     def beginning(self, key: str) -> bytes:
-        """How every row of a photo begins."""
+        """The beginning of every row of a photo."""
         raise NotImplementedError
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
-        """Rows of a file after its header; what is left at the end and is no whole row comes last,
-        as a record that is not whole.
+        """Rows of a file after its header; an incomplete end comes last, as a record that is not
+        whole.
 
-        Raises: ValueError, KeyError or TypeError at a whole line that is no row.
+        Raises: ValueError, KeyError or TypeError at a whole line that is not a row.
         """
         for line in stream:
             yield self.decode(line) if line.endswith(b"\n") else Record("", line, whole=False)
 
     def decode(self, data: bytes) -> Record:
-        """One row from what stands in the file."""
+        """One row from its bytes in the file."""
         raise NotImplementedError
 
 
@@ -73,7 +76,7 @@ class Tsv(Format):
     """path<TAB>caption; a line for each caption, none for a photo that failed.
 
     A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On
-    Windows no path can hold the first three, and backslashes stand as they are.
+    Windows no path can hold the first three, and backslashes stay as they are.
     """
 
     name = "tsv"
@@ -100,7 +103,7 @@ class Tsv(Format):
 
 
 class Jsonl(Format):
-    """A JSON object a line; the only text format that keeps several captions of a photo in one row."""
+    """A JSON object on each line, which holds all captions of its photo."""
 
     name = "jsonl"
 
@@ -121,7 +124,7 @@ class Csv(Format):
     """A header, then a line for each caption or failure."""
 
     name = "csv"
-    header = b"path,caption,score,status,error\n"
+    header = ",".join(ROW_COLUMNS).encode() + b"\n"
     several_lines = True
 
     def encode(self, row: CaptionResult) -> bytes:
@@ -140,7 +143,7 @@ class Csv(Format):
         record = b""
         for line in stream:
             record += line
-            # Inside quotation marks a line break is part of a cell.
+            # A line break inside quotation marks is part of a cell.
             if record.count(b'"') % 2 == 0 and record.endswith(b"\n"):
                 yield self.decode(record)
                 record = b""
@@ -156,17 +159,13 @@ class Csv(Format):
             raise ValueError(str(reason)) from None
         if status not in ("ok", "error"):
             raise ValueError(f"status is {status!r}, not ok or error")
-        return (
-            Record(path, data, error=error)
-            if status == "error"
-            else Record(path, data, (_caption(caption, score),))
-        )
+        if status == "error":
+            return Record(path, data, error=error)
+        return Record(path, data, (_caption(caption, score),))
 
 
 class Coco(Format):
-    """COCO results, an array of image_id and caption: one caption a photo, none for a photo that
-    failed.
-    """
+    """COCO results, an array of image_id and caption: one for each photo that did not fail."""
 
     name = "coco"
     header, separator, footer = b"[", b",", b"\n]\n"
@@ -175,11 +174,9 @@ class Coco(Format):
         return json.dumps(image_id(path))
 
     def encode(self, row: CaptionResult) -> bytes:
-        return (
-            b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
-            if row.captions
-            else b""
-        )
+        if not row.captions:
+            return b""
+        return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
 
     def beginning(self, key: str) -> bytes:
         return b"\n" + _json({"image_id": json.loads(key)})[:-1] + b", "
@@ -207,7 +204,7 @@ class Coco(Format):
         return Record(json.dumps(result["image_id"]), data, (_caption(result["caption"]),))
 
 
-FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+ROW_FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
 
 
 def json_row(row: CaptionResult) -> dict[str, object]:
@@ -230,10 +227,10 @@ def json_row(row: CaptionResult) -> dict[str, object]:
 def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
     """What `json_row` made, read back.
 
-    Raises: ValueError, KeyError or TypeError if it is no such thing.
+    Raises: ValueError, KeyError or TypeError if it is anything else.
     """
     if not isinstance(record, dict) or not isinstance(record["path"], str):
-        raise TypeError("path is no text")
+        raise TypeError("not a row with a path")
     if record["status"] == "error":
         return Record(record["path"], data, error=str(record["error"]))
     captions = record.get("captions") or [record]
@@ -244,7 +241,7 @@ def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
 
 def _caption(text: str, score: float | str = float("nan")) -> Caption:
     if not isinstance(text, str):
-        raise TypeError(f"a caption must be text, not {text!r}")
+        raise ValueError(f"a caption must be text, not {text!r}")
     return Caption(text, float(score), ())
 
 
@@ -255,8 +252,8 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 def _csv_line(*cells: str) -> bytes:
-    # Python's csv leaves a lone carriage return without the quotation marks that it wants to see
-    # when it reads.
+    # Python's csv writes a lone carriage return without the quotation marks that it needs when it
+    # reads.
     marked = (
         '"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell
         for cell in cells

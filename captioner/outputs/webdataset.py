@@ -1,8 +1,7 @@
-"""Tar shards of webdataset, for which the extra `webdataset` is needed: photos or shards in, shards
-with captions out.
+"""Tar shards of webdataset: photos or shards in, shards with captions out.
 
 A sample is a photo, its caption as `txt`, its whole row as `caption.json`, and whatever else it had
-in a shard.
+in a shard. Needs the extra `webdataset`.
 """
 
 from __future__ import annotations
@@ -11,20 +10,18 @@ import json
 import os
 import tarfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvision
 from captioner.data.images import EXTENSIONS
-from captioner.jobs.pipeline import Photos
-from captioner.jobs.progress import Summary
-from captioner.jobs.run_lock import RunLock
-from captioner.outputs.resumable_file import check_writable, combined_lines, reason_of
+from captioner.data.path_list import PathList
+from captioner.outputs.resumable_file import check_writable, combine_lines, reason_of
+from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, json_row
 from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
@@ -46,19 +43,19 @@ class PhotoShards:
     """Photos copied with their captions into shards 00000.tar, 00001.tar ... of a folder. See
     `captioner.outputs.base.Output`.
 
-    A shard is NAME.tar.part until it is full or the run ends; the next run goes on with the one
-    that a killed run left. A new one has a number above all others here, so that shards may be
-    moved away; a key is the shard's number, then the place in it. Photos that are in a shard are
-    skipped; those that failed are in none, and are tried again.
+    A shard is NAME.tar.part until it is full or the run ends; the next run resumes the one that a
+    killed run left. A new shard has a number above all others here, so shards may be moved away; a
+    key is the shard's number, then the place in it. Photos that are in a shard are skipped; those
+    that failed are in none and are tried again.
 
     Raises: UserError for a folder that cannot be written or holds other shards.
     """
 
-    def __init__(self, photos: Sequence[Path], existing: str, folder: Path) -> None:
-        if existing != "skip":
+    def __init__(self, photos: Sequence[Path], if_exists: str, folder: Path) -> None:
+        if if_exists != "skip":
             raise UserError(
-                f"shards of photos are only added to, so --existing {existing} cannot be: choose"
-                " another --output"
+                f"--existing {if_exists} is not supported for shards of photos, to which photos are"
+                " only added: choose another --output"
             )
         _check_folder(folder)
         self._folder, self._lock = folder, RunLock(folder, inside=True)
@@ -66,13 +63,13 @@ class PhotoShards:
         done: set[str] = set()
         self._number = -1  # the highest of a shard, by its name or its samples' keys
         for path in [*folder.glob("*.tar"), *folder.glob("*.tar.part")]:
-            found = _samples_in(path)
-            done |= {_photo_of(sample, path) for sample in found}
-            keys = [int(sample.key) // SAMPLES for sample in found if sample.key.isdecimal()]
+            members = _samples_in(path)
+            done |= {_photo_of(member, path) for member in members}
+            keys = [int(each.key) // SAMPLES for each in members if each.key.isdecimal()]
             self._number = max(self._number, _number(path), *keys)
         self.photos: Sequence[Path] = photos
         if done:
-            self.photos = Photos(str(photo) for photo in photos if _NAMES.key(photo) not in done)
+            self.photos = PathList(str(photo) for photo in photos if _NAMES.key(photo) not in done)
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -115,29 +112,50 @@ class PhotoShards:
                 self._shard.leave()
 
 
+class Tally(Protocol):
+    """Counts what became of photos, as `captioner.jobs.progress.Summary` does."""
+
+    skipped: int
+
+    def count(self, path: Path, error: str | None) -> None: ...
+
+
+@dataclass(eq=False)
+class _Slot:
+    """The place of a sample in its shard, ready as soon as it has its caption or needs none."""
+
+    sample: Sample
+    ready: bool
+
+
+@dataclass(frozen=True)
+class _ShardPicture(EncodedPicture):
+    """A photo of a shard on its way through the captioner."""
+
+    shard: _ShardCopy
+    slot: _Slot
+
+
 class CaptionedShards:
     """Shards in, shards of the same names out, with a caption added to each sample that has a
     photo. See `captioner.outputs.base.Output`.
 
-    What `existing` does with a sample that has a `txt` already: skip passes it on as it is;
-    overwrite replaces the text; append and prepend add the lines that it has not. A shard that is
-    in the output folder is skipped whole; the one that a killed run left as NAME.tar.part is gone
-    on with. A photo that fails keeps its sample, with the reason in caption.json.
+    What `if_exists` does with a sample that has a `txt` already: skip copies it as it is; overwrite
+    replaces the text; append and prepend add the lines that it does not have. A shard that is in
+    the output folder is skipped as a whole; one that a killed run left as NAME.tar.part is resumed.
+    A photo that fails keeps its sample, with the reason in caption.json.
 
     A damaged shard is a failure in the summary, and stays as NAME.tar.part; the others are done.
 
-    `photos` can be gone through once, while its rows are handed in in their order.
+    `photos` can be iterated over once, and each row must carry the picture that it came from.
 
     Args:
-        summary: where damaged shards are counted, and as skipped the photos that had captions
-            already.
+        tally: counts damaged shards as failures, and photos that had captions already as skipped.
 
     Raises: UserError for a folder that cannot be written, or two shards of one name.
     """
 
-    def __init__(
-        self, shards: Sequence[Path], existing: str, folder: Path, summary: Summary
-    ) -> None:
+    def __init__(self, shards: Sequence[Path], if_exists: str, folder: Path, tally: Tally) -> None:
         _check_folder(folder)
         names: dict[str, Path] = {}
         for shard in shards:
@@ -148,15 +166,13 @@ class CaptionedShards:
                 )
             if shard.parent.resolve() == folder.resolve():
                 raise UserError(
-                    f"'{shard}' lies in '{folder}' itself: choose another folder for --output"
+                    f"'{shard}' is in '{folder}' itself: choose another folder for --output"
                 )
-        self._existing, self._folder, self._lock = existing, folder, RunLock(folder, inside=True)
+        self._if_exists, self._folder, self._tally = if_exists, folder, tally
+        self._lock = RunLock(folder, inside=True)
         self.shards = [shard for shard in shards if not (folder / shard.name).exists()]
         self.photos: Iterable[EncodedPicture] = self._read()
-        self._shard: _Shard | None = None
-        self._summary = summary
-        # Samples that wait for their rows, and what is to be done between them.
-        self._waiting: deque[Sample | Callable[[], None]] = deque()
+        self._open: set[_ShardCopy] = set()
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -164,69 +180,47 @@ class CaptionedShards:
         return self
 
     def _read(self) -> Iterator[EncodedPicture]:
+        """The photos that need captions; all other samples go straight into their shard's copy."""
         for path in self.shards:
-            self._waiting.append(partial(self._open, path.name))
+            copy = _ShardCopy(self._folder / path.name)
+            self._open.add(copy)
+            damaged = False
             try:
-                yield from self._read_one(path)
-                self._waiting.append(self._finish)
+                yield from self._read_one(path, copy)
             except _DamagedError as error:
-                self._summary.count(path, f"the shard is damaged ({error})")
-                self._waiting.append(self._leave)
-            self._catch_up()
+                self._tally.count(path, f"the shard is damaged ({error})")
+                damaged = True
+            copy.end(damaged=damaged)
+            self._open = {copy for copy in self._open if not copy.closed}
 
-    def _read_one(self, path: Path) -> Iterator[EncodedPicture]:
-        done = {sample.key for sample in _samples_in(self._folder / f"{path.name}.part")}
+    def _read_one(self, path: Path, copy: _ShardCopy) -> Iterator[EncodedPicture]:
         for sample in _read_shard(path):
-            extension = next(
-                (name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS),
-                None,
-            )
-            has_all = sample["__key__"] in done or (self._existing == "skip" and TEXT in sample)
-            self._summary.skipped += has_all and extension is not None
-            if sample["__key__"] in done:
+            key = sample["__key__"]
+            extension = _photo_extension(sample)
+            copied = key in copy.done
+            has_caption = copied or (self._if_exists == "skip" and TEXT in sample)
+            self._tally.skipped += has_caption and extension is not None
+            if copied:
                 continue
-            if extension is None or has_all:
-                self._waiting.append(partial(self._write, sample))
-                self._catch_up()
+            if extension is None or has_caption:
+                copy.add(sample, ready=True)
             else:
-                self._waiting.append(sample)
-                yield EncodedPicture(path / f"{sample['__key__']}.{extension}", sample[extension])
+                slot = copy.add(sample, ready=False)
+                photo = path / f"{key}.{extension}"
+                yield _ShardPicture(photo, sample[extension], copy, slot)
 
     def __call__(self, row: CaptionResult) -> None:
-        self._catch_up()
-        sample = self._waiting.popleft()
-        assert isinstance(sample, dict)
-        described = _described(row)
-        if self._existing in ("append", "prepend") and TEXT in sample and TEXT in described:
-            described[TEXT] = b"\n".join(
-                combined_lines(
-                    sample[TEXT].splitlines(), described[TEXT].splitlines(), self._existing
-                )
+        picture = row.source
+        assert isinstance(picture, _ShardPicture)
+        sample, described = picture.slot.sample, _described(row)
+        if self._if_exists in ("append", "prepend") and TEXT in sample and TEXT in described:
+            lines = combine_lines(
+                sample[TEXT].splitlines(), described[TEXT].splitlines(), self._if_exists
             )
-        self._write(sample | described)
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Do what is to be done before the next sample that waits for its row."""
-        while self._waiting and callable(self._waiting[0]):
-            self._waiting.popleft()()  # type: ignore[operator]
-
-    def _open(self, name: str) -> None:
-        self._shard = _Shard(self._folder / name)
-
-    def _write(self, sample: Sample) -> None:
-        assert self._shard is not None
-        self._shard.write(sample)
-
-    def _finish(self) -> None:
-        assert self._shard is not None
-        self._shard.finish()
-        self._shard = None
-
-    def _leave(self) -> None:
-        if self._shard is not None:
-            self._shard.leave()
-        self._shard = None
+            described[TEXT] = b"\n".join(lines)
+        sample.update(described)
+        picture.slot.ready = True
+        picture.shard.write_ready()
 
     def __exit__(
         self,
@@ -235,23 +229,71 @@ class CaptionedShards:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._leave()
+            for copy in self._open:
+                copy.leave()
         finally:
             self._lock.__exit__()
 
 
+def _photo_extension(sample: Sample) -> str | None:
+    return next(
+        (name for name in sample if Path(f"photo.{name.lower()}").suffix in EXTENSIONS), None
+    )
+
+
+class _ShardCopy:
+    """A shard with captions on its way: its samples are written in their order, each as soon as it
+    and all before it are ready.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.closed = False
+        self._shard = _Shard(path)
+        self.done = self._shard.keys  # of samples that an interrupted run has written
+        self._slots: deque[_Slot] = deque()
+        self._ended = self._damaged = False
+
+    def add(self, sample: Sample, *, ready: bool) -> _Slot:
+        """The next sample of the shard."""
+        slot = _Slot(sample, ready)
+        self._slots.append(slot)
+        self.write_ready()
+        return slot
+
+    def end(self, *, damaged: bool) -> None:
+        """No more samples will come; a damaged shard stays a .part."""
+        self._ended, self._damaged = True, damaged
+        self.write_ready()
+
+    def write_ready(self) -> None:
+        """Write the samples whose turn it is, and close the shard after the last one."""
+        while self._slots and self._slots[0].ready:
+            self._shard.write(self._slots.popleft().sample)
+        if self._ended and not self._slots and not self.closed:
+            self.closed = True
+            if self._damaged:
+                self._shard.leave()
+            else:
+                self._shard.finish()
+
+    def leave(self) -> None:
+        """Close the shard as it is, for the next run to resume."""
+        if not self.closed:
+            self.closed = True
+            self._shard.leave()
+
+
 class _DamagedError(Exception):
-    """A shard that cannot be read to its end; not an OSError, as those of writing end the run."""
+    """A shard that cannot be read to its end. Not an OSError, because those end the run."""
 
 
 class _Shard:
-    """One shard while it grows as NAME.part; what a killed run left of it stays, up to the last
-    whole sample.
-    """
+    """One shard while it grows as NAME.part, after the whole samples that a killed run left."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._part = path, path.with_name(f"{path.name}.part")
         whole = _samples_in(self._part)
+        self.keys = {member.key for member in whole}
         self.samples = len(whole)
         self._stream = self._part.open("r+b" if self._part.exists() else "x+b")
         self._stream.seek(whole[-1].end if whole else 0)
@@ -270,7 +312,7 @@ class _Shard:
         self._stream.close()
         if self.path.exists():
             raise UserError(
-                f"'{self.path}' is there already and is not replaced: move it or '{self._part}'"
+                f"'{self.path}' exists already and is not replaced: move it or '{self._part}'"
                 " elsewhere"
             )
         self._part.replace(self.path)
@@ -282,7 +324,7 @@ class _Shard:
 
 
 @dataclass
-class _Found:
+class _Member:
     """A sample in a shard, where it ends, and its row if it has one."""
 
     key: str
@@ -290,13 +332,11 @@ class _Found:
     row: bytes = b""
 
 
-def _samples_in(path: Path) -> list[_Found]:
-    """Samples of a shard; of one that is still a NAME.part only those after which another one
-    began, as the last may be cut.
-    """
-    found: list[_Found] = []
+def _samples_in(path: Path) -> list[_Member]:
+    """Samples of a shard; of a NAME.part only those followed by another, as the last may be cut."""
+    members: list[_Member] = []
     if not path.exists():
-        return found
+        return members
     with (
         suppress(tarfile.TarError, EOFError),
         path.open("rb") as stream,
@@ -304,22 +344,22 @@ def _samples_in(path: Path) -> list[_Found]:
     ):
         for member in tar:
             key, extension = base_plus_ext(member.name)
-            if not found or found[-1].key != key:
-                if found:
-                    found[-1].end = member.offset
-                found.append(_Found(key))
+            if not members or members[-1].key != key:
+                if members:
+                    members[-1].end = member.offset
+                members.append(_Member(key))
             if extension == ROW and (file := tar.extractfile(member)):
-                found[-1].row = file.read()
-    return found[:-1] if path.suffix == ".part" else found
+                members[-1].row = file.read()
+    return members[:-1] if path.suffix == ".part" else members
 
 
 def _number(shard: Path) -> int:
-    """Of 00042.tar or 00042.tar.part 42, of another name -1."""
+    """42 for 00042.tar or 00042.tar.part; -1 for any other name."""
     name = shard.name.partition(".")[0]
     return int(name) if name.isdecimal() else -1
 
 
-def _photo_of(sample: _Found, shard: Path) -> str:
+def _photo_of(sample: _Member, shard: Path) -> str:
     try:
         return str(json.loads(sample.row)["path"])
     except (ValueError, KeyError, TypeError):
@@ -338,9 +378,8 @@ def _read_shard(path: Path) -> Iterator[Sample]:
             )
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or " ".join(map(str, error.args[:1]))
-        raise _DamagedError(
-            reason.partition(" @ <")[0]
-        ) from None  # webdataset adds what the open file is called in Python
+        # webdataset adds the open file's name in Python.
+        raise _DamagedError(reason.partition(" @ <")[0]) from None
 
 
 # Names as JSON in UTF-8 can hold them.
@@ -350,11 +389,9 @@ _NAMES = Format()
 def _described(row: CaptionResult) -> Sample:
     """The caption, and the row as JSON."""
     record = json.dumps(json_row(row) | {"path": _NAMES.key(row.path)}, ensure_ascii=False).encode()
-    return (
-        {ROW: record}
-        if row.error is not None
-        else {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
-    )
+    if row.error is not None:
+        return {ROW: record}
+    return {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
 
 
 def _check_folder(folder: Path) -> None:

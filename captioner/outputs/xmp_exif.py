@@ -1,9 +1,10 @@
-"""What a photo says about itself, XMP's dc:description and EXIF's ImageDescription, read and
-written without touching a pixel.
+"""Reads and writes a photo's description, XMP's dc:description and EXIF's ImageDescription.
 
 Only the container is rewritten: the segments of a JPEG (ITU T.81, B.1.1; for XMP ISO 16684-1 and
 its part 3) or the chunks of a PNG (ISO 15948, 11; eXIf of 2017). Everything else in it, and the
 compressed picture, is copied as it is.
+
+Written by hand because the one maintained library that writes both, exiv2, is under the GPL.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from xml.etree import ElementTree
 from rnnkit.errors import UserError
 
 Data = bytes | mmap.mmap
-Block = tuple[
-    str, int, int, bytes
-]  # what it is (exif, xmp or other), where it begins and ends in the file, what it holds
+# Kind (exif, xmp or other), where it begins and ends in the file, and its content.
+Block = tuple[str, int, int, bytes]
 
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # how these segments of a JPEG begin
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
@@ -39,12 +39,11 @@ _PREFIXES = {"rdf": _RDF[1:-1], "dc": _DC[1:-1], "x": _X[1:-1]}
 
 
 class EmbedError(UserError):
-    """A photo into which nothing can be written, and why."""
+    """A photo into which no caption can be written, and why."""
 
 
 def read_description(data: Data) -> str:
-    """What a photo says about itself: its XMP description, else its EXIF one; empty where there is
-    none.
+    """A photo's XMP description, or else its EXIF one; empty if it has none.
 
     Raises: EmbedError if it is neither JPEG nor PNG, or damaged.
     """
@@ -57,11 +56,11 @@ def read_description(data: Data) -> str:
 
 
 def with_description(data: Data, text: str) -> bytes:
-    """The same photo, saying `text` about itself in XMP and in EXIF, whatever it said before.
+    """The same photo with `text` as its description in XMP and in EXIF.
 
     Raises: EmbedError if it is neither JPEG nor PNG, is damaged, or has no room for it.
     """
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", text)  # XML has no way to say these
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", text)  # XML cannot hold these
     blocks = list(_blocks(data))
     exif, xmp = _metadata(blocks)
     exif, xmp = _with_exif(exif, text), _with_xmp(xmp, text)
@@ -136,13 +135,11 @@ def _chunks(data: Data) -> Iterator[Block]:
 
 
 def _international_text(body: bytes) -> bytes:
-    """The text of an iTXt chunk: after the keyword two flags, then a language and a translated
+    """The text of an iTXt chunk: after the keyword come two flags, then a language and a translated
     keyword that end with zeros.
     """
-    compressed, text = (
-        body[len(_KEYWORD) : len(_KEYWORD) + 1] == b"\1",
-        body[len(_KEYWORD) + 2 :].split(b"\0", 2)[-1],
-    )
+    compressed = body[len(_KEYWORD) : len(_KEYWORD) + 1] == b"\1"
+    text = body[len(_KEYWORD) + 2 :].split(b"\0", 2)[-1]
     if not compressed:
         return text
     try:
@@ -152,11 +149,11 @@ def _international_text(body: bytes) -> bytes:
 
 
 def _metadata(blocks: Iterator[Block] | list[Block]) -> tuple[bytes, bytes]:
-    """EXIF (a TIFF file) and XMP (XML), empty where there is none."""
-    found: dict[str, bytes] = {}
+    """EXIF (a TIFF file) and XMP (XML), empty if there is none."""
+    first: dict[str, bytes] = {}
     for kind, _, _, body in blocks:
-        found.setdefault(kind, body)
-    return found.get("exif", b""), found.get("xmp", b"")
+        first.setdefault(kind, body)
+    return first.get("exif", b""), first.get("xmp", b"")
 
 
 def _segment(body: bytes) -> bytes:
@@ -192,8 +189,8 @@ def _directory(exif: bytes) -> tuple[str, int, list[bytes], bytes]:
 
 
 def _description_place(order: str, start: int, entries: list[bytes]) -> tuple[int, int, int] | None:
-    """Where the entry of the description is, where its text is, and how many bytes that has; up to
-    four lie in the entry.
+    """Where the entry of the description is, where its text is, and the text's number of bytes; up
+    to four are in the entry itself.
     """
     for number, entry in enumerate(entries):
         tag, kind, count, place = struct.unpack(f"{order}HHII", entry)
@@ -205,27 +202,26 @@ def _description_place(order: str, start: int, entries: list[bytes]) -> tuple[in
 
 def _exif_description(exif: bytes) -> str:
     order, start, entries, _ = _directory(exif)
-    found = _description_place(order, start, entries)
-    if found is None:
+    description = _description_place(order, start, entries)
+    if description is None:
         return ""
-    _, place, count = found
+    _, place, count = description
     return exif[place : place + count].split(b"\0")[0].decode("utf-8", "replace").strip()
 
 
 def _with_exif(exif: bytes, text: str) -> bytes:
-    """EXIF with that description. Nothing else moves, because makers' notes hold places in the file
-    that nobody else knows.
+    """EXIF with that description. Nothing else moves, because makers' notes hold offsets that only
+    their maker knows.
     """
     exif = exif or b"II*\0" + struct.pack("<IHI", 8, 0, 0)
     value = text.encode() + b"\0"
     order, start, entries, following = _directory(exif)
-    found = _description_place(order, start, entries)
-    if found and 4 < len(value) <= found[2] and found[1] + found[2] <= len(exif):
-        entry, place, count = found
+    old = _description_place(order, start, entries)
+    if old and 4 < len(value) <= old[2] and old[1] + old[2] <= len(exif):
+        entry, place, count = old
         exif = exif[:place] + value.ljust(count, b"\0") + exif[place + count :]
         return exif[: entry + 4] + struct.pack(f"{order}I", len(value)) + exif[entry + 8 :]
-    # A new first directory at the end, where there is room; the old one is left as so many unused
-    # bytes.
+    # A new first directory at the end, where there is room; the old one stays as unused bytes.
     exif += b"\0" * (len(exif) % 2)
     entries = [
         entry
@@ -250,13 +246,12 @@ def _with_exif(exif: bytes, text: str) -> bytes:
 
 
 def _parse_xmp(xmp: bytes) -> tuple[ElementTree.Element, ElementTree.Element]:
-    """The whole tree, and the first rdf:Description that has a dc:description, or else the first."""
+    """The tree, and its first rdf:Description that has a dc:description, or else its first."""
     text = xmp.decode("utf-8", "replace").strip("\ufeff \t\r\n\0")
     try:
         if "<!DOCTYPE" in text:
-            raise EmbedError(
-                "its XMP is damaged"
-            )  # none has one, and what it could ask for is not wanted
+            # XMP never has one, and it could make the parser load other files.
+            raise EmbedError("its XMP is damaged")
         for prefix, address in re.findall(r"xmlns:([\w.-]+)\s*=\s*[\"']([^\"']+)", text):
             with suppress(ValueError):  # a prefix that ElementTree makes up itself
                 ElementTree.register_namespace(prefix, address)
@@ -272,7 +267,7 @@ def _parse_xmp(xmp: bytes) -> tuple[ElementTree.Element, ElementTree.Element]:
 
 
 def _default_item(about: ElementTree.Element) -> ElementTree.Element | None:
-    """The rdf:li of the language x-default, else the first."""
+    """The rdf:li of the language x-default, or else the first."""
     items = about.findall(f"{_DC}description/{_RDF}Alt/{_RDF}li")
     return next(
         (item for item in items if item.get(_LANGUAGE) == "x-default"), items[0] if items else None
@@ -300,4 +295,5 @@ def _with_xmp(xmp: bytes, text: str) -> bytes:
         item = ElementTree.SubElement(alternatives, f"{_RDF}li", {_LANGUAGE: "x-default"})
     item.text = text
     body = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>{body}<?xpacket end="w"?>'.encode()
+    begin, end = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>', '<?xpacket end="w"?>'
+    return f"{begin}{body}{end}".encode()

@@ -1,8 +1,9 @@
 """Speed and memory of captioning folders, on the machine at hand.
 
-    python scripts/benchmarks/folders.py stages PHOTOS      decoding, encoder and search alone, one after the other, and all at once
-    python scripts/benchmarks/folders.py memory PHOTOS      peak memory for 200 and for 20,000 photos
-    python scripts/benchmarks/folders.py scaling PHOTOS     the table of docs/scaling.md: one core, two cores, two Ray workers
+    python scripts/benchmarks/folders.py stages PHOTOS    each stage alone, in turn, and all at once
+    python scripts/benchmarks/folders.py memory PHOTOS    peak memory for 200 and for 20,000 photos
+    python scripts/benchmarks/folders.py scaling PHOTOS   the table of docs/scaling.md: one core,
+                                                          two cores, two Ray workers
 
 PHOTOS is a folder of photos; they are linked under new names until there are enough.
 """
@@ -23,9 +24,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from linked_photos import link_photos
 
 from captioner import Captioner, Decoding
-from captioner.jobs.pipeline import caption_photos, default_workers, find_photos
+from captioner.jobs.find_photos import find_photos
+from captioner.jobs.pipeline import caption_photos, default_workers
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 
@@ -42,8 +45,8 @@ def stages(
     repeats: Repeats = 5,
     backend: str = "auto",
 ) -> None:
-    """Photos a second of each stage alone and of the whole, in turn; and what the stages'
-    core-seconds would allow at best.
+    """Photos a second of each stage alone and of all together, and the best that the stages'
+    core-seconds would allow.
     """
     captioner, decoding = Captioner.load(backend=backend), Decoding()
     workers, cores = default_workers(), len(os.sched_getaffinity(0))
@@ -53,7 +56,7 @@ def stages(
         np.stack([captioner.prepare(path) for path in paths[start : start + batch_size]])
         for start in starts
     ]
-    features = [captioner.backend.encode(batch) for batch in pixels]
+    features = [captioner.encode(batch) for batch in pixels]
 
     def decode() -> None:
         with ThreadPoolExecutor(workers) as pool:
@@ -74,7 +77,7 @@ def stages(
 
     steps: dict[str, Callable[[], Any]] = {
         "decode and resize": decode,
-        "encoder": lambda: [captioner.backend.encode(batch) for batch in pixels],
+        "encoder": lambda: [captioner.encode(batch) for batch in pixels],
         "search": lambda: [captioner.caption_features(batch, decoding) for batch in features],
         "one after the other": one_after_the_other,
         "whole": whole,
@@ -130,7 +133,7 @@ def memory(photos: Photos, few: int = 200, many: int = 20_000) -> None:
     )
     for count in (few, many):
         with tempfile.TemporaryDirectory() as directory:
-            _link(photos, Path(directory, "photos"), count)
+            link_photos(photos, Path(directory, "photos"), count)
             arguments = [
                 "caption",
                 f"{directory}/photos",
@@ -153,14 +156,14 @@ def scaling(
     photos: Photos,
     few: int = 200,
     many: int = 1200,
-    ray: Annotated[bool, typer.Option(help="Ray's row too.")] = True,
+    ray: Annotated[bool, typer.Option(help="Also measure Ray.")] = True,
 ) -> None:
-    """Photos a second without start-up, which is taken off as the time of a shorter run, and
-    core-hours for a million photos.
+    """Photos a second without start-up, which is measured by a shorter run, and core-hours for a
+    million photos.
     """
     rows: list[tuple[str, int, Sequence[str]]] = [("one core", 1, []), ("two cores", 2, [])]
     if ray:
-        rows.append(("two Ray workers, a core each", 2, ["--engine", "ray", "--ray-actors", "2"]))
+        rows.append(("two Ray workers, a core each", 2, ["--runner", "ray", "--ray-actors", "2"]))
     available = sorted(os.sched_getaffinity(0))
     print("| on | photos/s | start-up, s | core-hours a million photos |\n|---|---|---|---|")
     for name, cores, options in rows:
@@ -171,7 +174,7 @@ def scaling(
         seconds = {}
         for count in (few, many):
             with tempfile.TemporaryDirectory() as directory:
-                _link(photos, Path(directory, "photos"), count)
+                link_photos(photos, Path(directory, "photos"), count)
                 arguments = [
                     "caption",
                     f"{directory}/photos",
@@ -205,14 +208,6 @@ _LIMITED = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(',')));"
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
-
-
-def _link(photos: Path, directory: Path, count: int) -> None:
-    directory.mkdir()
-    for index, photo in enumerate(
-        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
-    ):
-        (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 
 if __name__ == "__main__":

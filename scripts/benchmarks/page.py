@@ -29,7 +29,8 @@ from typing import Annotated, Any
 import typer
 
 from captioner import Captioner, Decoding
-from captioner.jobs.pipeline import caption_photos, find_photos
+from captioner.jobs.find_photos import find_photos
+from captioner.jobs.pipeline import caption_photos
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 

@@ -131,7 +131,7 @@ def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nowhere.jpg",), "nothing at 'nowhere.jpg'"),
+        (("nowhere.jpg",), "there is nothing at 'nowhere.jpg'"),
         (("PHOTO", "--beam-size", "0"), "beam-size must be from 1 to 100, not 0"),
         (("PHOTO", "--sample", "--temperature", "nan"), "temperature must be from 0.01 to 100"),
         (("PHOTO", "--sample", "--seed", "-1"), "seed must be from 0"),
@@ -230,7 +230,7 @@ def test_evaluate_scores_a_part_of_the_photos_only_if_told_to_and_says_so(
     code, out, err = command(*arguments)
     assert (
         (code, out) == (2, "")
-        and "1 of 4 photos are not there, for example" in err
+        and "1 of 4 photos do not exist, for example" in err
         and "3.png: --allow-missing" in err
     )
     code, out, _ = command(*arguments, "--allow-missing")
@@ -265,7 +265,7 @@ def test_evaluate_judges_a_results_file_perfect_when_it_repeats_the_references(
     (tmp_path / "results.json").write_text(json.dumps(results[:3]), encoding="utf-8")
     code, _, err = command(*arguments)
     assert code == 2
-    assert "lacks 1 of 4 images, for example 3" in err
+    assert "has no captions for 1 of 4 images, for example 3" in err
 
 
 def test_evaluate_wants_predictions_or_photos_and_a_split_that_exists(
@@ -307,7 +307,7 @@ def test_explain_refuses_to_draw_over_the_photo_and_into_a_file_without_a_figure
         assert (code, out) == (
             2,
             "",
-        ) and f"--output '{output}' has no ending of a figure: use .png, .pdf or .svg" in err
+        ) and f"--output '{output}' is not a known kind of figure: use .png, .pdf or .svg" in err
     assert [path.name for path in folder.iterdir()] == ["0.png"] and photo.read_bytes() == before
 
 
@@ -354,9 +354,21 @@ def test_a_captioner_trained_from_the_command_line_captions(
         == 16
     )
     done = subprocess.run(
-        [sys.executable, "-m", "captioner.cli", "caption", str(folder / "0.png"), "--model", str(tmp_path / "run"), "--backend", "torch"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "captioner.cli",
+            "caption",
+            str(folder / "0.png"),
+            "--model",
+            str(tmp_path / "run"),
+            "--backend",
+            "torch",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.startswith(f"{folder / '0.png'}\t")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
@@ -374,3 +386,20 @@ def test_train_refuses_an_unknown_setting_and_unmatched_folders(
     assert code == 2
     assert "2 --annotations but 1 --images" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_training_needs_no_settings_and_refuses_others(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
+    annotations, folder = shapes(8, 4)
+    files = ("--annotations", annotations, "--images", folder, "--output", tmp_path / "run")
+    common = (*files, "--cache", tmp_path / "cache", "--device", "cpu")
+    sizes = ("--hidden-size", 16, "--embedding-size", 16, "--attention-size", 8, "--min-count", 1)
+    other = ("--encoder", "efficientnet-lite0", "--batch-size", 4, "--mixed-precision", "no")
+    assert command("train", *common, *sizes, *other, "--epochs", 1)[0] == 0
+    code, out, err = command("train", *common, "--resume")
+    assert code == 0 and "best: epoch 1" in out, err
+    code, out, err = command("train", *common, "--resume", "--hidden-size", 16)
+    assert code == 0 and "best: epoch 1" in out, err
+    code, _, err = command("train", *common, "--resume", "--hidden-size", 32)
+    assert code == 2 and "was started with hidden-size 16, not 32" in err

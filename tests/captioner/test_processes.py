@@ -138,7 +138,7 @@ def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(
     results = json.loads(output.read_text(encoding="utf-8"))
     summary, stopped = err.splitlines()
     assert summary.startswith(b"captioner: captioned %d, skipped 0, failed 0; " % len(results))
-    assert stopped == b"captioner: interrupted; what was written so far is whole"
+    assert stopped == b"captioner: interrupted; everything written so far is complete"
     assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(
         range(len(results))
     )
@@ -153,9 +153,7 @@ def server() -> ForkServerContext:
 
 
 def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
-    """The command, which waits for its end after so many batches: on a busy machine its killer may
-    come late.
-    """
+    """The command, which waits to be killed after a number of batches: the killer may be late."""
     os.environ["OMP_NUM_THREADS"] = "1"
     sys.stderr = err.open("w", encoding="utf-8")
     search, left = Captioner.caption_features, iter(range(batches))
@@ -209,8 +207,8 @@ def test_a_run_killed_three_times_is_finished_by_the_same_command(
     for _ in range(3):
         more = generator.randint(1, 9)
         enough = rows() + more
-        # Enough for so many rows of three a batch, though two photos are bad; in three runs never
-        # for all.
+        # Enough batches of three for these rows, though two photos are bad; in three runs never
+        # enough for all.
         process = server.Process(
             target=start_quietly, args=(arguments, tmp_path / "err", -(-more // 3) + 1)
         )
@@ -264,10 +262,8 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     untrained: Path, tmp_path: Path
 ) -> None:
     photos, output = many_photos(tmp_path / "photos", 60), tmp_path / "rows.jsonl"
-    command = (
-        "ulimit -f 4; exec"
-        f" {shlex.join([sys.executable, '-m', 'captioner.cli', 'caption', str(photos), '--output', str(output)])}"
-    )
+    command = [sys.executable, "-m", "captioner.cli", "caption", str(photos)]
+    command += ["--output", str(output)]
     options = [
         "--format",
         "jsonl",
@@ -284,7 +280,7 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        ["bash", "-c", f"{command} {shlex.join(options)}"],
+        ["bash", "-c", f"ulimit -f 4; exec {shlex.join([*command, *options])}"],
         capture_output=True,
         text=True,
         env=environment,
@@ -294,7 +290,8 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     summary, stopped = done.stderr.splitlines()
     assert (
         stopped
-        == f"captioner: the file may not grow further ({output}); what was written before is whole"
+        == f"captioner: the file has reached its size limit ({output}); everything written before"
+        " that is complete"
     )
     rows = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
     assert summary.startswith(f"captioner: captioned {len(rows)}, skipped 0, failed 0; ")
@@ -353,9 +350,19 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(
 ) -> None:
     annotations, images = shapes(16, 4)
     settings = {
-        "encoder": "efficientnet-lite0", "embedding_size": 16, "hidden_size": 16, "attention_size": 8, "min_count": 1, "epochs": 5,
-        "batch_size": 4, "captions_per_photo": 3, "warmup_steps": 4, "max_length": 8, "mixed_precision": "no", "sampling_rate": 0.3,
-    }  # fmt: skip
+        "encoder": "efficientnet-lite0",
+        "embedding_size": 16,
+        "hidden_size": 16,
+        "attention_size": 8,
+        "min_count": 1,
+        "epochs": 5,
+        "batch_size": 4,
+        "captions_per_photo": 3,
+        "warmup_steps": 4,
+        "max_length": 8,
+        "mixed_precision": "no",
+        "sampling_rate": 0.3,
+    }
     (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     output, cache = tmp_path / "killed", tmp_path / "cache"
     arguments = (

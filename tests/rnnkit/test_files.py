@@ -39,3 +39,23 @@ def test_an_existing_file_keeps_its_permissions(tmp_path: Path) -> None:
     path.chmod(0o600)
     write_file(path, b"new")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_takes_the_permissions_of_the_one_it_is_made_from(tmp_path: Path) -> None:
+    model = tmp_path / "model.txt"
+    model.touch()
+    model.chmod(0o640)
+    with replace_file(tmp_path / "copy.txt", like=model, sync=False) as temporary:
+        temporary.write_bytes(b"new")
+    assert (tmp_path / "copy.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_only_writer_clears_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    with replace_file(tmp_path / "rows.txt", only_writer=True) as temporary:
+        temporary.write_bytes(b"half")
+        left = temporary
+    left.write_bytes(b"half of a longer row")
+    with replace_file(tmp_path / "rows.txt", only_writer=True) as temporary:
+        assert temporary == left and not temporary.exists()
+        temporary.write_bytes(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.txt"]

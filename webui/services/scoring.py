@@ -9,7 +9,8 @@ from typing import Any
 
 from captioner.data.annotations import Example
 from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.report import Report, choose_split, judge, read_references
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import Report, judge
 from rnnkit.errors import UserError
 from webui.uploads import MAX_FILE, receive
 

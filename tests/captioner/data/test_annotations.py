@@ -132,7 +132,7 @@ def test_a_csv_with_commas_in_captions_keeps_them_whole(tmp_path: Path) -> None:
     assert dataset.name == tmp_path.name
 
 
-def test_a_csv_whose_commas_nobody_enclosed_keeps_them_whole_too(tmp_path: Path) -> None:
+def test_a_csv_with_commas_outside_quotation_marks_keeps_its_captions_whole(tmp_path: Path) -> None:
     text = 'image,caption\na.jpg,A dog, a cat, and 1,000 birds .\nb.jpg, "A cat, asleep"\n'
     found = captions(read_dataset(write(tmp_path / "x.csv", text), None))
     assert found == {"a.jpg": ("A dog, a cat, and 1,000 birds .",), "b.jpg": ('"A cat, asleep"',)}
@@ -348,7 +348,7 @@ def test_a_photo_listed_twice_and_not_alike_is_an_error_that_names_it(
     }
 
 
-def test_a_split_that_nobody_knows_is_counted_and_named(tmp_path: Path) -> None:
+def test_a_split_that_is_unknown_is_counted_and_named(tmp_path: Path) -> None:
     splits: list[Any] = ["train", "holdout", []]
     data = {
         "images": [
@@ -376,7 +376,7 @@ def test_a_file_in_which_nothing_is_usable_is_an_error_that_says_why(tmp_path: P
     with pytest.raises(
         UserError,
         match=(
-            r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\); check"
+            r"nothing in '.*x.csv' is usable \(a.jpg: no such photo; b.jpg: no such photo\): check"
             r" --images"
         ),
     ):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from captioner.data.annotations import Dataset, Example
-from captioner.evaluation.report import Comparison, Report, choose_split, judge, read_references
+from captioner.evaluation.references import choose_split, read_references
+from captioner.evaluation.report import Comparison, Report, judge
 from captioner.metrics.meteor_spice import java_scores, meteor
 from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
@@ -60,21 +61,45 @@ def test_captions_of_other_images_score_little() -> None:
 def test_the_report_says_what_a_reader_must_know() -> None:
     text = str(judged(PERFECT | {"1": "A dog", "2": "a dog!"}, bootstrap=100))
     for said in (
-        "small.json, split test: 4 images\n", "captions: beam 3",
+        "small.json, split test: 4 images\n",
+        "captions: beam 3",
         "tokens: PTB-like, lower case, coco-caption's 17 punctuation tokens dropped",
-        "BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "95 % interval", "nltk's",
-        "METEOR left out: needs Java", "SPICE left out: needs Java",
-        "n-grams matched [", "words against", "(ratio 0.", "3 distinct captions",
-    ):  # fmt: skip
+        "BLEU-1",
+        "BLEU-4",
+        "ROUGE-L",
+        "CIDEr-D",
+        "95 % interval",
+        "nltk's",
+        "METEOR left out: needs Java",
+        "SPICE left out: needs Java",
+        "n-grams matched [",
+        "words against",
+        "(ratio 0.",
+        "3 distinct captions",
+    ):
         assert said in text, text
 
 
 def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
     report = json.loads(json.dumps(judged(bootstrap=50).as_json()))
     assert report.keys() == {
-        "data", "split", "decoding", "tokeniser", "images", "values", "intervals", "matches", "totals",
-        "prediction_length", "reference_length", "length_ratio", "distinct_captions", "missing_images", "nltk_bleu", "left_out",
-    }  # fmt: skip
+        "data",
+        "split",
+        "decoding",
+        "tokeniser",
+        "images",
+        "values",
+        "intervals",
+        "matches",
+        "totals",
+        "prediction_length",
+        "reference_length",
+        "length_ratio",
+        "distinct_captions",
+        "missing_images",
+        "nltk_bleu",
+        "left_out",
+    }
     assert (
         report["values"]["bleu_4"] == pytest.approx(1)
         and report["images"] == 4
@@ -183,16 +208,32 @@ def test_a_line_without_a_reference_is_named(tmp_path: Path) -> None:
     [
         "1.jpg#0\tA dog runs\n1.jpg#1\tThe dog runs\n2.jpg#0\tA cat sleeps\n",
         "image,caption\n1.jpg,A dog runs\n1.jpg,The dog runs\n2.jpg,A cat sleeps\n",
-        "image_name| comment_number| comment\n1.jpg|0|A dog runs\n1.jpg|1|The dog runs\n2.jpg|0|A cat sleeps\n",
-        json.dumps({"images": [{"id": 1}, {"id": 2}], "annotations": [
-            {"image_id": 1, "caption": "A dog runs"}, {"image_id": 1, "caption": "The dog runs"}, {"image_id": 2, "caption": "A cat sleeps"}
-        ]}),
-        json.dumps({"images": [
-            {"filename": "1.jpg", "split": "test", "sentences": [{"raw": "A dog runs"}, {"raw": "The dog runs"}]},
-            {"filename": "2.jpg", "split": "test", "sentences": [{"raw": "A cat sleeps"}]},
-        ]}),
+        "image_name| comment_number| comment\n1.jpg|0|A dog runs\n1.jpg|1|The dog runs\n"
+        "2.jpg|0|A cat sleeps\n",
+        json.dumps(
+            {
+                "images": [{"id": 1}, {"id": 2}],
+                "annotations": [
+                    {"image_id": 1, "caption": "A dog runs"},
+                    {"image_id": 1, "caption": "The dog runs"},
+                    {"image_id": 2, "caption": "A cat sleeps"},
+                ],
+            }
+        ),
+        json.dumps(
+            {
+                "images": [
+                    {
+                        "filename": "1.jpg",
+                        "split": "test",
+                        "sentences": [{"raw": "A dog runs"}, {"raw": "The dog runs"}],
+                    },
+                    {"filename": "2.jpg", "split": "test", "sentences": [{"raw": "A cat sleeps"}]},
+                ]
+            }
+        ),
     ],
-)  # fmt: skip
+)
 def test_references_in_the_fields_formats_are_not_taken_for_plain_text_whatever_the_files_name(
     text: str, tmp_path: Path
 ) -> None:
@@ -203,7 +244,7 @@ def test_references_in_the_fields_formats_are_not_taken_for_plain_text_whatever_
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("r.csv", "must name the columns"), ("r.json", "no known format")]
+    ("name", "said"), [("r.csv", "must name the columns"), ("r.json", "not in a known format")]
 )
 def test_a_file_that_should_be_something_else_is_not_taken_for_plain_text(
     name: str, said: str, tmp_path: Path

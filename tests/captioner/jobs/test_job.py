@@ -17,7 +17,7 @@ import pytest
 
 import captioner
 from captioner.jobs.progress import Summary, duration
-from captioner.outputs.resumable_file import RowFile
+from captioner.outputs.resumable_file import ResumableFile
 from captioner.types import CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
@@ -99,20 +99,37 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
     ("arguments", "said"),
     [
         ((), "give images, folders or globs, or --from-file"),
-        (("PHOTOS", "--from-file", "list"), "and not both"),
+        (("PHOTOS", "--from-file", "list"), "but not both"),
         (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
-        (("PHOTOS", "--existing", "delete"), "unknown --existing 'delete': use skip, overwrite, append, prepend"),
-        (("PHOTOS", "--engine", "spark"), "unknown --engine 'spark': use local or ray"),
+        (
+            ("PHOTOS", "--existing", "delete"),
+            "unknown --existing 'delete': use skip, overwrite, append, prepend",
+        ),
+        (("PHOTOS", "--runner", "spark"), "unknown --runner 'spark': use local or ray"),
+        (("PHOTOS", "--engine", "spark"), "unknown --runner 'spark': use local or ray"),
+        (("PHOTOS", "--runner", "ray", "--embed"), "--embed and --fail-fast need --runner local"),
         (("PHOTOS", "--in-place"), "--in-place changes the photos themselves"),
         (("PHOTOS", "--embed"), "--embed needs --output with a folder for copies, or --in-place"),
-        (("PHOTOS", "--embed", "--in-place", "--output", "copies"), "--in-place changes the photos themselves"),
-        (("PHOTOS", "--embed", "--in-place", "--format", "csv"), "--embed writes into photos, so it has no --format csv"),
-        (("PHOTOS", "--format", "sidecar", "--output", "rows"), "sidecars lie beside their photos"),
-        (("PHOTOS", "--format", "parquet"), "a parquet file cannot go to stdout"),
+        (
+            ("PHOTOS", "--embed", "--in-place", "--output", "copies"),
+            "--in-place changes the photos themselves",
+        ),
+        (
+            ("PHOTOS", "--embed", "--in-place", "--format", "csv"),
+            "--embed writes into photos and cannot be combined with --format csv",
+        ),
+        (
+            ("PHOTOS", "--format", "sidecar", "--output", "rows"),
+            "sidecars are written beside their photos",
+        ),
+        (("PHOTOS", "--format", "parquet"), "a parquet file cannot go to standard output"),
         (("PHOTOS", "--format", "webdataset"), "tar shards go to a folder"),
-        (("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"), "--existing append cannot be"),
+        (
+            ("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"),
+            "--existing append is not supported",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_said_before_anything_is_done(
     arguments: tuple[str, ...],
     said: str,
@@ -175,12 +192,9 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     (part,) = (path for path in tmp_path.iterdir() if path.suffix == ".part")
     *_, where, summary = err.splitlines()
     assert code == 1 and "captioned 2, skipped 0, failed 1" in summary
-    assert (
-        where
-        == f"captioner: the new rows are in '{part}' so far: the same command goes on with them"
-    )
+    assert where == f"captioner: partial results are in '{part}'; run the same command to continue"
     monkeypatch.setattr(
-        "captioner.jobs.pipeline.Captioner.caption_features",
+        "captioner.jobs.job.Captioner.caption_features",
         lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
     )
     code, _, err = caption(*command, "--existing", "overwrite")
@@ -195,7 +209,7 @@ def test_a_failure_that_stops_a_run_leaves_the_old_rows_and_names_where_the_new_
     code, _, err = caption(*command, "--existing", "overwrite", "--beam-size", 1)
     assert (
         code == 2
-        and f"'{part}' is what a run with --existing overwrite and other options than these has done so far"
+        and f"'{part}' holds the partial results of a run with --existing overwrite and other"
         in err
     )
 
@@ -209,15 +223,15 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = RowFile.__call__
+    write = ResumableFile.__call__
 
-    def interrupted(self: RowFile, row: CaptionResult) -> None:
+    def interrupted(self: ResumableFile, row: CaptionResult) -> None:
         write(self, row)
         if self._rows == 1:
             for _ in range(presses):
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(RowFile, "__call__", interrupted)
+    monkeypatch.setattr(ResumableFile, "__call__", interrupted)
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background commands ignore the signal
@@ -225,7 +239,7 @@ def test_an_interrupt_while_a_batch_is_written_waits_for_its_end_and_a_second_on
         photos, "--format", "jsonl", "--output", tmp_path / "rows", "--batch-size", 3
     )
     summary, stopped = err.splitlines()
-    assert (code, stopped) == (130, "captioner: interrupted; what was written so far is whole")
+    assert (code, stopped) == (130, "captioner: interrupted; everything written so far is complete")
     assert len(rows(tmp_path / "rows")) == written
     assert presses == 2 or summary.startswith("captioner: captioned 3, skipped 0, failed 0; ")
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
@@ -353,10 +367,8 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
     assert caption(photos, "--recursive", "--dry-run")[0] == 1
     code, out, err = caption(photos, "--recursive")
     assert code == 1 and len(out.splitlines()) == 5
-    assert (
-        f"captioner: {photos / 'locked'}: cannot look into the folder (Permission denied)\n" in err
-    )
-    assert "captioned 5, skipped 0, failed 1 (1 cannot look into the folder)" in err
+    assert f"captioner: {photos / 'locked'}: cannot read the folder (Permission denied)\n" in err
+    assert "captioned 5, skipped 0, failed 1 (1 cannot read the folder)" in err
     code, out, err = caption(
         photos, "--recursive", "--fail-fast", "--format", "jsonl", "--output", tmp_path / "rows"
     )
@@ -366,7 +378,7 @@ def test_a_folder_that_cannot_be_looked_into_is_a_failure_and_the_others_are_cap
         and not (tmp_path / "rows").exists()
     )
     code, _, err = caption(photos / "locked")
-    assert code == 1 and "cannot look into the folder (Permission denied)" in err
+    assert code == 1 and "cannot read the folder (Permission denied)" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

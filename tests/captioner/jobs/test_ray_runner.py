@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import captioner
-from captioner.outputs.text_formats import FORMATS
+from captioner.outputs.text_formats import ROW_FORMATS
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
@@ -127,7 +127,9 @@ def make_shard(
         )
         for photo, text in texts.items()
     ]
-    write_shard(folder / f"{name}.{format}", [FORMATS["jsonl"].encode(row) for row in made], format)
+    write_shard(
+        folder / f"{name}.{format}", [ROW_FORMATS["jsonl"].encode(row) for row in made], format
+    )
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
@@ -155,12 +157,12 @@ def test_what_ray_cannot_do_is_said_before_it_starts(tmp_path: Path) -> None:
     for output, format, existing, said in (
         (tmp_path / "out", "tsv", "skip", "writes jsonl or parquet, not tsv"),
         (None, "jsonl", "skip", "give --output a folder"),
-        (tmp_path / "out", "jsonl", "append", "--existing append cannot be"),
+        (tmp_path / "out", "jsonl", "append", "--existing append is not supported"),
         (tmp_path / "no" / "out", "jsonl", "skip", "cannot write to"),
     ):
         with pytest.raises(UserError, match=said):
             ShardFolder(output, format, [Path("a.jpg")], existing)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "x.jsonl").write_text('{"precious": 1}\n')
-    with pytest.raises(UserError, match="is no jsonl file of captions"):
+    with pytest.raises(UserError, match="is not a jsonl file of captions"):
         ShardFolder(tmp_path / "foreign", "jsonl", [Path("a.jpg")])

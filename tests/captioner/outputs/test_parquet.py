@@ -49,7 +49,7 @@ def run(
     output: Path, rows: list[CaptionResult], existing: str = "skip", stop_after: int | None = None
 ) -> list[Path]:
     by_path = {row.path: row for row in rows}
-    with open_output("parquet", output, sys.stdout, list(by_path), existing=existing) as write:
+    with open_output("parquet", output, sys.stdout, list(by_path), if_exists=existing) as write:
         asked = [photo for photo in write.photos if isinstance(photo, Path)]
         for number, photo in enumerate(asked):
             if number == stop_after:
@@ -66,7 +66,7 @@ def row(name: str, text: str | None) -> CaptionResult:
     )
 
 
-def test_a_stopped_run_leaves_no_parquet_file_and_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_stopped_run_leaves_no_parquet_file_and_is_resumed(tmp_path: Path) -> None:
     rows = [row(f"{number}\udce9.jpg", "a dog") for number in range(5)]
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "rows", rows, stop_after=3)
@@ -112,7 +112,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -
     (tmp_path / "text").write_bytes(b"precious")
     for name in ("other", "text"):
         before = (tmp_path / name).read_bytes()
-        with pytest.raises(UserError, match="is no parquet file of captions"):
+        with pytest.raises(UserError, match="is not a parquet file of captions"):
             open_output("parquet", tmp_path / name, sys.stdout, [Path("a.jpg")])
         assert (tmp_path / name).read_bytes() == before
 

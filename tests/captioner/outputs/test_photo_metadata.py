@@ -1,4 +1,4 @@
-"""Captions inside photos: read back by others, pixels and everything else in the file as they were."""
+"""Captions inside photos: others can read them, and nothing else in the file changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from captioner.outputs.photo_metadata import Embedded
+from captioner.outputs.photo_metadata import MetadataOutput
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import Caption, CaptionResult
 
@@ -193,9 +193,12 @@ def test_everything_else_that_xmp_says_is_kept(kind: str, packed: bool) -> None:
         (with_xmp("JPEG", "<a/>"), "its XMP is damaged"),
         (picture("JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0"), "its EXIF is damaged"),
         (picture("JPEG", exif=b"Exif\0\0no exif"), "its EXIF is damaged"),
-        (picture("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0".ljust(65500, b"\0")), "there is no room"),
+        (
+            picture("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0".ljust(65500, b"\0")),
+            "there is no room",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_photo_into_which_nothing_can_be_written_says_why(data: bytes, said: str) -> None:
     with pytest.raises(EmbedError, match=said):
         with_description(data, "a dog runs through the snow")
@@ -326,7 +329,7 @@ def test_a_photo_that_vanishes_before_its_caption_is_there_is_a_failure_with_its
     album: Path, tmp_path: Path
 ) -> None:
     row = CaptionResult(tmp_path / "gone.jpg", (Caption("a dog", -1.0, ()),))
-    with Embedded([row.path], "skip", tmp_path / "copies") as write:
+    with MetadataOutput([row.path], "skip", tmp_path / "copies") as write:
         assert write(row) == "cannot be rewritten (no such file)"
 
 

@@ -17,8 +17,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from captioner.outputs.base import open_output
-from captioner.outputs.resumable_file import RowFile
-from captioner.outputs.text_formats import FORMATS, Record
+from captioner.outputs.resumable_file import ResumableFile
+from captioner.outputs.text_formats import ROW_FORMATS, Record
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
@@ -64,7 +64,7 @@ def run(
     """What `captioner caption` does with an output; returns the photos that were captioned."""
     by_path = {row.path: row for row in rows}
     with open_output(
-        format, output, sys.stdout, list(by_path), existing=existing, num_captions=captions
+        format, output, sys.stdout, list(by_path), if_exists=existing, num_captions=captions
     ) as write:
         photos = [photo for photo in write.photos if isinstance(photo, Path)]
         for number, photo in enumerate(photos):
@@ -79,7 +79,7 @@ def listed(folder: str | Path) -> list[str]:
 
 
 def records(output: Path, format: str) -> list[Record]:
-    form = FORMATS[format]
+    form = ROW_FORMATS[format]
     with output.open("rb") as stream:
         assert stream.read(len(form.header)) == form.header
         found = list(form.read(stream))
@@ -95,7 +95,7 @@ def said(output: Path, format: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 @given(data=st.data())
 def test_any_beginning_of_a_file_is_completed_to_the_whole(
     format: str, data: st.DataObject
@@ -135,7 +135,7 @@ def test_a_photo_of_several_lines_has_them_all_after_a_restart(
     ("format", "existing"),
     [
         (format, existing)
-        for format in FORMATS
+        for format in ROW_FORMATS
         for existing in ("overwrite", "append", "prepend")
         if format != "coco" or existing == "overwrite"
     ],
@@ -170,7 +170,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(
                 raise
         else:
             run(output, format, asked, existing)
-        form = FORMATS[format]
+        form = ROW_FORMATS[format]
         expected = {form.key(row.path): [row.captions[0].text] for row in rows}
         for row in asked:
             key, text = form.key(row.path), row.captions[0].text
@@ -190,7 +190,7 @@ def test_a_changed_file_takes_the_place_of_the_old_one_only_when_it_is_whole(
         assert listed(folder) == ["rows"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(
     format: str, tmp_path: Path
 ) -> None:
@@ -201,7 +201,7 @@ def test_a_run_that_is_done_changes_nothing_when_it_is_run_again(
     assert (tmp_path / "rows").read_bytes() == before
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(
     format: str, tmp_path: Path
 ) -> None:
@@ -210,20 +210,20 @@ def test_failures_are_tried_again_and_a_photo_that_goes_then_has_one_row(
     assert run(
         tmp_path / "rows", format, [row_of(a, ["a cat"]), row_of(b, ["never"]), row_of(c, [])]
     ) == [a, c]
-    key = FORMATS[format].key
+    key = ROW_FORMATS[format].key
     assert said(tmp_path / "rows", format) == {key(b): ["a dog"], key(a): ["a cat"]} | (
         {key(c): []} if format in ("jsonl", "csv") else {}
     )
     assert len(records(tmp_path / "rows", format)) == (3 if format in ("jsonl", "csv") else 2)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 def test_rows_of_other_photos_stay(existing: str, format: str, tmp_path: Path) -> None:
     run(tmp_path / "rows", format, [row_of(Path("a.jpg"), ["a dog"]), row_of(Path("bad.jpg"), [])])
     run(tmp_path / "rows", format, [row_of(Path("b.jpg"), ["a cat"])], existing)
     found = said(tmp_path / "rows", format)
-    key = FORMATS[format].key
+    key = ROW_FORMATS[format].key
     assert found[key(Path("a.jpg"))] == ["a dog"] and found[key(Path("b.jpg"))] == ["a cat"]
     assert (key(Path("bad.jpg")) in found) == (format in ("jsonl", "csv"))
 
@@ -247,13 +247,13 @@ def test_a_caption_that_is_there_is_not_said_twice(existing: str, tmp_path: Path
 
 
 def test_coco_results_hold_one_caption_a_photo_and_no_two_photos_of_one_id(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--existing append cannot be"):
-        open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="append")
+    with pytest.raises(UserError, match="--existing append is not supported"):
+        open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg")], if_exists="append")
     with pytest.raises(UserError, match=r"'a\.jpg' and 'b/a\.png' would both be '\"a\"' in coco"):
         open_output("coco", tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("b/a.png")])
 
 
-def test_coco_results_of_others_are_gone_on_with(tmp_path: Path) -> None:
+def test_coco_results_written_by_others_are_continued(tmp_path: Path) -> None:
     results = [
         {"image_id": 1, "caption": "a dog", "extra": [1, 2]},
         {"image_id": "x", "caption": "a cat"},
@@ -290,7 +290,8 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
     cut = (tmp_path / "rows").read_bytes()[:-1]
     (tmp_path / "rows").write_bytes(cut)
     with pytest.raises(
-        UserError, match=r"ends with .*precious.*, which is no whole row and not of these photos"
+        UserError,
+        match=r"ends with .*precious.*, which is not a whole row or part of one of these photos",
     ):
         open_output(format, tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("c.jpg")])
     assert (tmp_path / "rows").read_bytes() == cut
@@ -299,7 +300,7 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "rows.overwrite.part").write_bytes(b"a download")
     with pytest.raises(UserError, match=r"rows\.overwrite\.part' "):
-        open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], existing="overwrite")
+        open_output("jsonl", tmp_path / "rows", sys.stdout, [Path("a.jpg")], if_exists="overwrite")
     assert (tmp_path / "rows.overwrite.part").read_bytes() == b"a download"
 
 
@@ -312,7 +313,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     with (
         pytest.raises(KeyboardInterrupt),
         open_output(
-            "jsonl", tmp_path / "rows", sys.stdout, photos, existing="overwrite", made_by="a model"
+            "jsonl", tmp_path / "rows", sys.stdout, photos, if_exists="overwrite", made_by="a model"
         ) as write,
     ):
         write(row_of(photos[0], ["a dog"]))
@@ -321,14 +322,15 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     (part,) = before.keys() - {"rows"}
     existing, _, made_by = other.partition(" by ")
     with pytest.raises(
-        UserError, match=rf"{part}' is what a run with --existing overwrite .*, or delete the file"
+        UserError,
+        match=rf"{part}' holds the partial results of a run with --existing overwrite .* delete",
     ):
         open_output(
             "jsonl",
             tmp_path / "rows",
             sys.stdout,
             photos,
-            existing=existing,
+            if_exists=existing,
             made_by=made_by or "a model",
         )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -339,7 +341,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
                 tmp_path / "rows",
                 sys.stdout,
                 photos,
-                existing="overwrite",
+                if_exists="overwrite",
                 made_by="a model",
             ).photos
         )
@@ -347,7 +349,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
     )
     (tmp_path / part).unlink()
     with open_output(
-        "jsonl", tmp_path / "rows", sys.stdout, photos, existing="append", made_by="a model"
+        "jsonl", tmp_path / "rows", sys.stdout, photos, if_exists="append", made_by="a model"
     ) as write:
         for photo in photos:
             write(row_of(photo, ["a cat"]))
@@ -360,7 +362,7 @@ def test_a_run_that_was_stopped_is_finished_by_the_same_command_only_and_no_word
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights and modes are others there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
-def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(
+def test_a_rewritten_file_keeps_its_mode_and_a_link_to_it_stays_a_link(
     format: str, existing: str, tmp_path: Path
 ) -> None:
     if format == "parquet":
@@ -381,29 +383,31 @@ def test_a_file_written_anew_keeps_its_mode_and_a_link_to_it_stays_one(
     assert b"a dog" in (tmp_path / "disk" / "rows").read_bytes()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="runs are not kept apart there")
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
-def test_two_runs_cannot_write_one_output_and_a_killed_one_is_in_nobodys_way(
+def test_two_runs_cannot_write_one_output_and_a_killed_run_blocks_no_other(
     existing: str, tmp_path: Path
 ) -> None:
     rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in range(4)]
     run(tmp_path / "rows", "jsonl", rows[:1])
     (tmp_path / ".rows.lock").touch()  # of a run that was killed
     photos = [row.path for row in rows]
-    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing) as first:
+    with open_output("jsonl", tmp_path / "rows", sys.stdout, photos, if_exists=existing) as first:
         wanted = list(first.photos)
         first(row_of(Path(wanted[0]), ["a cat"]))  # type: ignore[arg-type]
-        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, existing=existing)
+        second = open_output("jsonl", tmp_path / "rows", sys.stdout, photos, if_exists=existing)
         with pytest.raises(UserError, match=r"another run is writing '.*rows'"), second:
             pass
         for photo in wanted[1:]:
             first(row_of(Path(photo), ["a cat"]))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"another run has changed '.*rows' meanwhile"), second:
+    with (
+        pytest.raises(UserError, match=r"another run has changed '.*rows' in the meantime"),
+        second,
+    ):
         pass
     assert len(records(tmp_path / "rows", "jsonl")) == 4 and listed(tmp_path) == ["rows"]
 
 
-def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_part_of_another_output_blocks_no_run(tmp_path: Path) -> None:
     for name in ("rows.jsonl.overwrite.part", "rows.download.part", "row.append.part"):
         (tmp_path / name).touch()
     assert run(tmp_path / "rows", "jsonl", [row_of(Path("a.jpg"), ["a dog"])], "overwrite") == [
@@ -411,7 +415,7 @@ def test_a_part_of_another_output_is_in_nobodys_way(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_looking_at_what_would_be_done_changes_nothing(format: str, tmp_path: Path) -> None:
     rows = [
         row_of(Path(f"{name}.jpg"), texts)
@@ -429,7 +433,7 @@ def test_looking_at_what_would_be_done_changes_nothing(format: str, tmp_path: Pa
 @pytest.mark.skipif(
     sys.platform == "win32", reason="there is no limit on a file's size to set there"
 )
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(
     format: str, tmp_path: Path
 ) -> None:
@@ -450,12 +454,12 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_row_leaves_whole_rows(
     assert len(records(tmp_path / "rows", format)) == 19
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
     words = ("a dog", "é 🐕", 'say "a, b"', "")
     rows = [row_of(Path(f"{number}.jpg"), [text]) for number, text in enumerate(words)]
     run(tmp_path / "rows", format, rows)
-    form = FORMATS[format]
+    form = ROW_FORMATS[format]
     assert [
         (record.key, record.captions[0].text) for record in records(tmp_path / "rows", format)
     ] == [(form.key(row.path), row.captions[0].text) for row in rows]
@@ -463,7 +467,7 @@ def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
         assert {record.captions[0].score for record in records(tmp_path / "rows", format)} == {-0.5}
 
 
-def test_a_long_file_is_gone_on_with_quickly(tmp_path: Path) -> None:
+def test_a_long_file_is_resumed_quickly(tmp_path: Path) -> None:
     rows = [
         row_of(Path(f"photos/{number:06}.jpg"), ["a dog runs through the snow"])
         for number in range(20_000)
@@ -472,5 +476,6 @@ def test_a_long_file_is_gone_on_with_quickly(tmp_path: Path) -> None:
     run(tmp_path / "rows", "jsonl", rows[:-5])
     assert run(tmp_path / "rows", "jsonl", rows) == [row.path for row in rows[-5:]]
     assert isinstance(
-        open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]), RowFile
+        open_output("jsonl", tmp_path / "rows", sys.stdout, [row.path for row in rows]),
+        ResumableFile,
     )

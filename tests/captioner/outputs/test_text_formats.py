@@ -15,7 +15,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from captioner.outputs.base import open_output
-from captioner.outputs.text_formats import FORMATS
+from captioner.outputs.text_formats import ROW_FORMATS
 from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 
@@ -170,7 +170,7 @@ def test_coco_results_have_one_caption_a_photo(tmp_path: Path) -> None:
     ) == [{"image_id": 1, "caption": "a dog runs"}]
 
 
-@pytest.mark.parametrize("format", [*FORMATS, "sidecar"])
+@pytest.mark.parametrize("format", [*ROW_FORMATS, "sidecar"])
 def test_rows_go_to_stdout_where_no_file_is_named_and_it_stays_open(
     format: str, tmp_path: Path
 ) -> None:
@@ -183,7 +183,7 @@ def test_rows_go_to_stdout_where_no_file_is_named_and_it_stays_open(
 @pytest.mark.skipif(
     sys.platform in ("win32", "darwin"), reason="file names are always Unicode here"
 )
-@pytest.mark.parametrize("format", [*FORMATS, "sidecar"])
+@pytest.mark.parametrize("format", [*ROW_FORMATS, "sidecar"])
 def test_a_file_name_that_is_not_utf_8_does_not_stop_the_rows(format: str, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
     with open_output(
@@ -212,7 +212,7 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 @pytest.mark.parametrize("kind", FOREIGN)
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(
@@ -221,20 +221,20 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(
     path = tmp_path / "rows"
     path.write_bytes(FOREIGN[kind])
     with (
-        pytest.raises(UserError, match=r"'.*rows' (exists and is no|ends with)"),
-        open_output(format, path, sys.stdout, [Path("a.jpg")], existing=existing),
+        pytest.raises(UserError, match=r"'.*rows' (exists and is not|ends with)"),
+        open_output(format, path, sys.stdout, [Path("a.jpg")], if_exists=existing),
     ):
         pytest.fail("an output was given")
     assert path.read_bytes() == FOREIGN[kind] and [*tmp_path.iterdir()] == [path]
 
 
-@pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("other", FORMATS)
+@pytest.mark.parametrize("format", ROW_FORMATS)
+@pytest.mark.parametrize("other", ROW_FORMATS)
 def test_rows_of_another_format_are_refused(other: str, format: str, tmp_path: Path) -> None:
     if other == format:
         return
     text = written(other, ROWS, tmp_path / "rows")
-    with pytest.raises(UserError, match="is no"):
+    with pytest.raises(UserError, match="is not"):
         open_output(format, tmp_path / "rows", sys.stdout, [row.path for row in ROWS])
     assert (tmp_path / "rows").read_bytes().decode() == text
 

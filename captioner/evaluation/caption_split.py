@@ -1,0 +1,54 @@
+"""Captions of a split's photos, made to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from captioner.data.annotations import Example
+from captioner.types import CaptionResult, Decoding
+from rnnkit.errors import UserError
+
+
+def locate_photos(
+    examples: Sequence[Example], images: Path, *, allow_missing: bool
+) -> list[Example]:
+    """The examples with the paths of their photos in a folder.
+
+    Raises: UserError naming photos that do not exist, unless that is allowed.
+    """
+    located = [replace(example, path=images / example.path) for example in examples]
+    absent = [str(example.path) for example in located if not example.path.is_file()]
+    if absent and not allow_missing:
+        few = ", ".join(absent[:3])
+        raise UserError(
+            f"{len(absent)} of {len(located)} photos do not exist, for example {few}",
+            hint="--allow-missing scores the others",
+        )
+    return located
+
+
+def captions_by_id(examples: Sequence[Example], results: Iterable[CaptionResult]) -> dict[str, str]:
+    """Captions by image id, from one result for each example; failed photos have none."""
+    return {
+        str(example.image_id): result.captions[0].text
+        for example, result in zip(examples, results, strict=True)
+        if result.error is None
+    }
+
+
+def describe_decoding(decoding: Decoding, *, length_penalty: float, no_repeats: bool) -> str:
+    """How captions were made, for the report.
+
+    Args:
+        no_repeats: words may not come twice, except for those that people repeat.
+    """
+    description = (
+        f"beam {decoding.beam_size}, at most {decoding.max_length} words, length penalty"
+        f" {length_penalty:g}"
+    )
+    if no_repeats:
+        # Reports of different versions are compared, so these words stay.
+        description += ", no word twice but those that people repeat"
+    return description

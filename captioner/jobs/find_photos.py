@@ -1,0 +1,128 @@
+"""Which photos are meant: by paths, folders and globs, or by a list."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from captioner.data.images import EXTENSIONS
+from captioner.data.path_list import PathList
+from rnnkit.errors import UserError
+
+
+def find_photos(paths: Sequence[str], *, recursive: bool = False) -> PathList:
+    """The photos meant by paths, each an image, a folder or a glob; none comes twice, and a
+    folder's are sorted by name.
+
+    A folder that cannot be read is kept in `unread` with the reason. A link that leads nowhere
+    counts as a photo, which becomes a row that says so; and so does a path where nothing is, if
+    there is something at another path.
+
+    Args:
+        recursive: look into folders inside folders too, but not into hidden ones or through links.
+
+    Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path
+        if there is nothing at any; or if a path is empty, which would mean the current folder.
+    """
+    photos: dict[str, None] = {}  # a set that keeps its order
+    missing: dict[str, str] = {}  # those of them where nothing is, as they were written
+    unread: dict[str, str] = {}
+    for text in paths:
+        if not text:
+            raise UserError(
+                "one of the paths is empty, perhaps a variable of the shell that is not set: leave"
+                " it out or fill it in"
+            )
+        path = Path(text)
+        if path.is_dir():
+            photos |= _photos_in(path, unread, recursive=recursive)
+        elif path.is_file():
+            photos[str(path)] = None
+        elif files := _glob(text, recursive=recursive):
+            photos |= dict.fromkeys(files)
+        elif not path.exists() and glob.escape(text) == text:
+            missing[str(path)] = text
+            photos[str(path)] = None
+        else:
+            raise _nothing_at(text)
+    if missing and photos.keys() == missing.keys() and not unread:
+        raise _nothing_at(next(iter(missing.values())))
+    return PathList(photos, unread)
+
+
+def _nothing_at(text: str) -> UserError:
+    return UserError(f"there is nothing at '{text}': give an image, a folder or a glob")
+
+
+def _glob(pattern: str, *, recursive: bool) -> list[str]:
+    """The files that a pattern matches, which may be absolute."""
+    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=recursive))]  # noqa: PTH207
+    return [str(match) for match in matches if match.is_file()]
+
+
+def _photos_in(folder: Path, unread: dict[str, str], *, recursive: bool) -> dict[str, None]:
+    """Raises: UserError if there are none, though every folder could be read."""
+    before = len(unread)
+    photos = dict.fromkeys(_walk(folder, unread, recursive=recursive))
+    if not photos and len(unread) == before:
+        deeper = "" if recursive else "; folders inside need --recursive"
+        raise UserError(
+            f"no photos in '{folder}' (looked for {', '.join(sorted(EXTENSIONS))}{deeper})"
+        )
+    return photos
+
+
+def _walk(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterator[str]:
+    """Names of the photos in a folder, sorted by path; folders that cannot be read are added to
+    `unread`.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(
+                (entry for entry in entries if not entry.name.startswith(".")),
+                key=lambda entry: entry.name,
+            )
+    except OSError as error:
+        unread[str(folder)] = f"cannot read the folder ({error.strerror})"
+        return
+    for entry in listed:
+        # Not by Path: one for each entry would take long.
+        is_photo = os.path.splitext(entry.name)[1].lower() in EXTENSIONS  # noqa: PTH122
+        try:
+            is_folder, is_file = entry.is_dir(), is_photo and entry.is_file()
+            leads_nowhere = entry.is_symlink() and not os.path.exists(entry)  # noqa: PTH110
+        except OSError:  # a link to itself
+            is_folder, is_file, leads_nowhere = False, False, True
+        if is_file or (is_photo and leads_nowhere):
+            yield str(folder / entry.name)
+        elif is_folder and recursive and not entry.is_symlink():
+            yield from _walk(folder / entry.name, unread, recursive=True)
+
+
+def read_photo_list(source: str) -> PathList:
+    """The photos named in a file, one on each line, or separated by NUL as `find -print0` does.
+
+    Nothing is looked up: a photo that does not exist becomes a row that says so.
+
+    Args:
+        source: a path; "-" is standard input.
+
+    Raises: UserError if the file cannot be read or names nothing.
+    """
+    try:
+        data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the list '{source}' ({error.strerror})") from None
+    if b"\0" in data:
+        lines = data.split(b"\0")
+    else:
+        text = data.removeprefix(b"\xef\xbb\xbf")
+        lines = [line.removesuffix(b"\r") for line in text.split(b"\n")]
+    names = dict.fromkeys(str(Path(os.fsdecode(line))) for line in lines if line)
+    if not names:
+        where = "standard input" if source == "-" else source
+        raise UserError(f"the list '{where}' names no photos")
+    return PathList(names)
