@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gradio as gr
@@ -20,15 +21,18 @@ from webui.gradio_compat import (
 )
 
 
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives. It runs in a thread because Playwright has a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 @pytest.mark.parametrize("name", FETCHES)
-def test_gradio_fetches_addresses_by_the_functions_that_are_closed(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gradio_fetches_addresses_by_the_functions_that_are_closed(name: str) -> None:
     assert asyncio.iscoroutinefunction(getattr(processing_utils, name))
-    monkeypatch.setattr(processing_utils, name, None)  # so that it is as before afterwards
     close_fetching()
     with pytest.raises(gr.Error, match="Addresses are not fetched"):
-        asyncio.run(getattr(processing_utils, name)("http://example.com/a.jpg"))
+        run(getattr(processing_utils, name)("http://example.com/a.jpg"))
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +59,7 @@ def test_a_request_that_gradio_cannot_process_gets_the_answer() -> None:
     assert asyncio.iscoroutinefunction(page.process_api)
     answer_misfits(page, lambda error: gr.Error(f"answered {type(error).__name__}"))
     with pytest.raises(gr.Error, match="answered ValueError"):
-        asyncio.run(page.process_api(0, []))
+        run(page.process_api(0, []))
 
 
 def test_connections_are_ended_before_the_server_stops() -> None:
