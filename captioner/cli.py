@@ -28,7 +28,7 @@ from captioner.types import Decoding
 from rnnkit.command_line import run_app
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE, RunFolder, run_settings
-from rnnkit.settings import with_flags
+from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
