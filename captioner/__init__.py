@@ -9,5 +9,6 @@
 from captioner.captioner import Captioner
 from captioner.data.images import ImageError
 from captioner.types import Caption, Decoding
+from rnnkit.version import VERSION as __version__
 
-__all__ = ["Caption", "Captioner", "Decoding", "ImageError"]
+__all__ = ["Caption", "Captioner", "Decoding", "ImageError", "__version__"]

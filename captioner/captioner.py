@@ -1,44 +1,49 @@
-"""The captioner whole: encoder, decoder, vocabulary and search behind one method, `caption`; and
-its checkpoint.
-"""
+"""The captioner: photos in, sentences out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
+from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.backends.base import Writer, choose_engine
-from captioner.data.images import Source, open_image
-from captioner.decoding.beam_search import Hypothesis, beam_search, sample
-from captioner.network.backbones import create_encoder
-from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
-from captioner.network.encoder import Encoder, LazyEncoder, Preprocessing, encoder_config
-from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
-from captioner.types import Caption, Decoding
-from rnnkit.checkpoint import (
-    check_sizes,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    weights_hash,
+from captioner.backends.select import choose_backend
+from captioner.checkpoint import (
+    KIND,
+    VERSION,
+    length_penalty,
+    load_part,
+    read_parts,
+    repeatable_words_of,
+    save_captioner,
 )
+from captioner.data.images import Source, open_image
+from captioner.decoding.beam_search import Hypothesis
+from captioner.decoding.generate import generate, words_used_once
+from captioner.network.backbones import create_encoder
+from captioner.network.decoder import Decoder
+from captioner.network.encoder import Encoder, LazyEncoder
+from captioner.network.vocabulary import END, START, Vocabulary
+from captioner.types import Caption, Decoding, DecodingOptions
+from rnnkit.checkpoint import check_sizes, load_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 
-KIND, VERSION = "captioner", 1
-FORBIDDEN = (PAD, START, UNKNOWN)
-LENGTH_PENALTY = 0.9  # of checkpoints that name none
+Photo = TypeVar("Photo", bound=Source)
 
 
 class Captioner:
-    """Photos in, sentences out. `Captioner.load()` gives the one that comes with the package."""
+    """Photos in, sentences out. `Captioner.load()` gives the one that comes with the package.
+
+    Attributes:
+        info: what the checkpoint says of itself (training, data, scores), as JSON values.
+    """
 
     def __init__(
         self,
@@ -52,17 +57,13 @@ class Captioner:
         weights: str | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.vocabulary, self.preprocessing, self._encoder = (
-            vocabulary,
-            encoder.preprocessing,
-            encoder,
-        )
+        self.vocabulary, self.preprocessing = vocabulary, encoder.preprocessing
+        self._encoder = encoder
         self.decoder = decoder.to(self.device).eval()
         self.info = info or {}
-        self.engine = choose_engine(
-            backend, encoder, self.device, weights=weights or self._weights_hash()
-        )
-        self.writer = self.engine.writer(self.decoder)
+        weights = weights or self._weights_hash()
+        self.backend = choose_backend(backend, encoder, self.device, weights=weights)
+        self._running_decoder = self.backend.run_decoder(self.decoder)
 
     @property
     def encoder_name(self) -> str:
@@ -71,18 +72,21 @@ class Captioner:
 
     @property
     def encoder(self) -> Encoder:
-        """The pretrained CNN, built now if nothing needed it yet."""
+        """The pretrained CNN; it is built when it is first needed."""
         return self._encoder.built
 
+    @property
+    def length_penalty(self) -> float:
+        """The length penalty that was chosen for this checkpoint."""
+        return length_penalty(self.info)
+
     def _weights_hash(self) -> str:
+        encoder, decoder = self.encoder, self.decoder
         return weights_hash(
-            {
-                **self.encoder.state_dict(prefix="encoder."),
-                **self.decoder.state_dict(prefix="decoder."),
-            }
+            {**encoder.state_dict(prefix="encoder."), **decoder.state_dict(prefix="decoder.")}
         )
 
-    # --- checkpoints ---
+    # --- checkpoints ------------------------------------------------------------------------------
 
     @classmethod
     def load(
@@ -92,366 +96,231 @@ class Captioner:
 
         Args:
             device: auto, cpu, cuda or cuda:N.
-            backend: what runs the networks: auto (OpenVINO on a CPU where it is there), torch or
-                openvino.
+            backend: what runs the networks: torch, openvino, or auto (OpenVINO on a CPU if it is
+                installed).
 
-        Raises: UserError if the folder is no captioner or its config is damaged, or the device or
-            backend is not there.
+        Raises: UserError if the folder is not a captioner's or is damaged, or if the device or the
+            backend is not available.
         """
         if folder is None:
             with as_file(files("captioner") / "pretrained") as bundled:
                 return cls.load(bundled, device=device, backend=backend)
         where, path = resolve_device(device), Path(folder)
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
-        name, preprocessing, vocabulary, sizes = stored_parts(config, source=path)
-        check_sizes(sizes.used(), tensors, source=path)
-        decoder = Decoder(sizes)
+        parts = read_parts(config, source=path)
+        check_sizes(parts.decoder.used(), tensors, source=path)
+        decoder = Decoder(parts.decoder)
         load_part(decoder, "decoder.", tensors, source=path)
 
         def build() -> Encoder:
-            encoder = create_encoder(name, pretrained=False, preprocessing=preprocessing)
-            load_part(
-                encoder,
-                "encoder.",
-                load_checkpoint(path, kind=KIND, version=VERSION)[0],
-                source=path,
+            encoder = create_encoder(
+                parts.encoder, pretrained=False, preprocessing=parts.preprocessing
             )
+            stored, _ = load_checkpoint(path, kind=KIND, version=VERSION)
+            load_part(encoder, "encoder.", stored, source=path)
             return encoder
 
-        encoder = LazyEncoder(name, preprocessing, build)
-        info = {
-            key: value
-            for key, value in config.items()
-            if key not in ("encoder", "decoder", "vocabulary")
-        }
         return cls(
-            encoder,
+            LazyEncoder(parts.encoder, parts.preprocessing, build),
             decoder,
-            vocabulary,
-            info=info,
+            parts.vocabulary,
+            info={
+                key: value
+                for key, value in config.items()
+                if key not in ("encoder", "decoder", "vocabulary")
+            },
             device=where,
             backend=backend,
             weights=config["weights_hash"],
         )
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16) -> None:
-        """Write a checkpoint folder, in half precision unless told otherwise."""
+        """Write a checkpoint folder.
+
+        Args:
+            dtype: of the weights; None keeps theirs.
+        """
         save_captioner(
             Path(folder), self.encoder, self.decoder, self.vocabulary, self.info, dtype=dtype
         )
 
-    # --- captioning ---
+    # --- captioning -------------------------------------------------------------------------------
 
     @overload
     def caption(
-        self, images: Source, *, attention: bool = ..., batch_size: int = ..., **decoding: Any
-    ) -> Any: ...
+        self, photo: Source, *, attention: bool = ..., **decoding: Unpack[DecodingOptions]
+    ) -> Caption: ...
     @overload
     def caption(
         self,
-        images: Sequence[Source],
+        photo: list[Photo] | tuple[Photo, ...],
         *,
         attention: bool = ...,
         batch_size: int = ...,
-        **decoding: Any,
-    ) -> list[Any]: ...
+        **decoding: Unpack[DecodingOptions],
+    ) -> list[Caption]: ...
 
     def caption(
         self,
-        images: Source | Sequence[Source],
+        photo: Source | list[Photo] | tuple[Photo, ...],
         *,
         attention: bool = False,
         batch_size: int = 32,
-        **decoding: Any,
-    ) -> Any:
-        """Caption one picture or several.
+        **decoding: Unpack[DecodingOptions],
+    ) -> Caption | list[Caption]:
+        """The best caption of a photo; for a list of photos, `caption_batch`.
 
         Args:
-            images: paths, encoded bytes, binary files or Pillow pictures; one, or a list of them.
+            photo: a path, encoded bytes, a binary file or a Pillow picture.
             attention: also return where the network looked for each word.
-            batch_size: pictures computed at once.
-            decoding: fields of `Decoding`, such as beam_size=5 or sample=True, seed=1.
+            decoding: fields of `Decoding`, such as beam_size=5, or sample=True and seed=1.
 
-        Returns: a Caption for one picture, a list for several; with num_captions above 1 each is
-            itself a list, best first.
         Raises: ImageError for a picture that cannot be used, UserError for a value out of range.
         """
-        choice = Decoding(**decoding)
-        if isinstance(images, list | tuple):
-            found: list[list[Caption]] = []
-            for start in range(0, len(images), batch_size):
-                found += self.caption_pixels(
-                    np.stack([self.prepare(image) for image in images[start : start + batch_size]]),
-                    choice,
-                    attention=attention,
-                )
-            return found if choice.num_captions > 1 else [captions[0] for captions in found]
-        captions = self.caption_pixels(self.prepare(images)[None], choice, attention=attention)[0]  # type: ignore[arg-type]
-        return captions if choice.num_captions > 1 else captions[0]
+        if isinstance(photo, list | tuple):
+            return self.caption_batch(photo, attention=attention, batch_size=batch_size, **decoding)
+        return self._captions(photo, _for_one(decoding), attention=attention)[0]
 
-    def prepare(self, image: Source) -> np.ndarray:
-        """A picture as the encoder wants it: (size, size, 3) uint8. Safe to call from several
-        threads.
+    def candidates(
+        self,
+        photo: Source,
+        count: int,
+        *,
+        attention: bool = False,
+        **decoding: Unpack[DecodingOptions],
+    ) -> list[Caption]:
+        """Several captions of a photo, best first; arguments and errors as for `caption`.
+
+        Args:
+            count: how many captions; fewer are returned if the search does not find as many.
         """
+        choice = Decoding(num_captions=count, **decoding)
+        return self._captions(photo, choice, attention=attention)
+
+    def caption_batch(
+        self,
+        photos: Iterable[Source],
+        *,
+        attention: bool = False,
+        batch_size: int = 32,
+        **decoding: Unpack[DecodingOptions],
+    ) -> list[Caption]:
+        """The best caption of each photo; arguments and errors as for `caption`.
+
+        Args:
+            batch_size: photos computed at the same time.
+        """
+        choice = _for_one(decoding)
+        captions = []
+        for batch in _batches(photos, batch_size):
+            pixels = np.stack([self.prepare(photo) for photo in batch])
+            groups = self.caption_pixels(pixels, choice, attention=attention)
+            captions += [
+                replace(group[0], photo=photo) for photo, group in zip(batch, groups, strict=True)
+            ]
+        return captions
+
+    def _captions(self, photo: Source, decoding: Decoding, *, attention: bool) -> list[Caption]:
+        pixels = self.prepare(photo)[None]
+        (captions,) = self.caption_pixels(pixels, decoding, attention=attention)
+        return [replace(caption, photo=photo) for caption in captions]
+
+    def prepare(self, photo: Source) -> np.ndarray:
+        """A photo as the encoder needs it, (size, size, 3) uint8. Safe to call from any thread."""
         size = self.preprocessing.size
-        return self.preprocessing.pixels(open_image(image, size=(size, size)))
+        return self.preprocessing.pixels(open_image(photo, size=(size, size)))
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
+        """Region features (B, regions, channels) of prepared photos (B, size, size, 3)."""
+        return self.backend.encode(pixels)
 
     def caption_pixels(
         self, pixels: np.ndarray, decoding: Decoding | None = None, *, attention: bool = False
     ) -> list[list[Caption]]:
-        """Captions of prepared pictures (B, size, size, 3): for each up to num_captions, best
-        first.
-        """
+        """`caption_features` of prepared photos (B, size, size, 3)."""
         return self.caption_features(self.encode(pixels), decoding, attention=attention)
 
-    def encode(self, pixels: np.ndarray) -> Tensor:
-        """Region features (B, regions, channels) of prepared pictures (B, size, size, 3)."""
-        return self.engine.run(pixels)
-
     def caption_features(
-        self,
-        features: Tensor | Sequence[Tensor],
-        decoding: Decoding | None = None,
-        *,
-        attention: bool = False,
+        self, features: Tensor, decoding: Decoding | None = None, *, attention: bool = False
     ) -> list[list[Caption]]:
-        """Captions from region features (B, regions, channels), or several such: for each picture
-        up to num_captions, best first.
+        """Captions from region features (B, regions, channels).
+
+        Returns: for each photo up to num_captions, best first.
         """
         decoding = decoding or Decoding()
-        if decoding.length_penalty is None:
-            decoding = replace(decoding, length_penalty=self.length_penalty)
-        with torch.inference_mode(), self.engine.threads():
-            features = features if isinstance(features, Tensor) else torch.cat(tuple(features))
-            found = generate(self.writer, features, decoding, once=self._once())
-            nowhere: list[list[np.ndarray | None]] = [[None] * len(group) for group in found]
-            grids = self._attention(features, found) if attention else nowhere
+        penalty = decoding.length_penalty
+        with torch.inference_mode(), self.backend.threads():
+            sentences = generate(
+                self._running_decoder,
+                features,
+                decoding,
+                length_penalty=self.length_penalty if penalty is None else penalty,
+                once=self._used_once(),
+            )
+            if not attention:
+                return [[self._caption(sentence) for sentence in group] for group in sentences]
+            grids = self._attention(features, sentences)
         return [
-            [self._caption(hypothesis, grid) for hypothesis, grid in zip(group, shown, strict=True)]
-            for group, shown in zip(found, grids, strict=True)
+            [self._caption(sentence, grid) for sentence, grid in zip(*pair, strict=True)]
+            for pair in zip(sentences, grids, strict=True)
         ]
 
-    @property
-    def length_penalty(self) -> float:
-        """The length penalty chosen for this checkpoint."""
-        return _length_penalty(self.info)
+    def _used_once(self) -> Tensor | None:
+        """Which words a searched sentence may use only once, (vocabulary,); None for no rule."""
+        repeatable = repeatable_words_of(self.info)
+        if repeatable is None:
+            return None
+        return words_used_once(self.vocabulary, repeatable).to(self.device)
 
-    def _once(self) -> Tensor | None:
-        """Which words may stand in a searched sentence only once, (vocabulary,); None where the
-        checkpoint does not say.
-        """
-        repeatable = self.info.get("decoding", {}).get("repeatable")
-        return (
-            None if repeatable is None else words_once(self.vocabulary, repeatable).to(self.device)
-        )
-
-    def _caption(self, hypothesis: Hypothesis, attention: np.ndarray | None) -> Caption:
-        text, words = (
-            self.vocabulary.decode(hypothesis.ids),
-            tuple(self.vocabulary.tokens(hypothesis.ids)),
-        )
-        return Caption(text, hypothesis.score, words, attention, hypothesis.log_prob)
+    def _caption(self, sentence: Hypothesis, attention: np.ndarray | None = None) -> Caption:
+        text, words = self.vocabulary.decode(sentence.ids), self.vocabulary.tokens(sentence.ids)
+        return Caption(text, sentence.score, tuple(words), attention, sentence.log_prob)
 
     def _attention(
-        self, features: Tensor, found: list[list[Hypothesis]]
-    ) -> list[list[np.ndarray | None]]:
-        """Attention of finished sentences, by reading them to the decoder once more."""
+        self, features: Tensor, sentences: Sequence[Sequence[Hypothesis]]
+    ) -> list[list[np.ndarray]]:
+        """Attention (words, rows, columns) of finished sentences, by teacher forcing."""
         regions = features.shape[1]
         side = round(regions**0.5)
         if not self.decoder.attends:
             raise UserError(
-                "this captioner has no attention (it was trained with --attention none)"
+                "this captioner has no attention, because it was trained with --attention none"
             )
         if side * side != regions:
-            raise UserError(
-                f"the {regions} regions of '{self._encoder.name}' are not a square grid"
-            )
-        grids: list[list[np.ndarray | None]] = []
-        for row, group in zip(features, found, strict=True):
-            longest = max(len(hypothesis.ids) for hypothesis in group)
+            raise UserError(f"the {regions} regions of '{self.encoder_name}' are not a square grid")
+        grids = []
+        for row, group in zip(features, sentences, strict=True):
+            longest = max(len(sentence.ids) for sentence in group)
             words = torch.tensor(
                 [
-                    [START, *hypothesis.ids, *[END] * (longest - len(hypothesis.ids))]
-                    for hypothesis in group
+                    [START, *sentence.ids, *[END] * (longest - len(sentence.ids))]
+                    for sentence in group
                 ],
                 device=self.device,
             )
             _, attention = self.decoder(words.unsqueeze(0), row.unsqueeze(0))  # (1, K, T, R)
             grids.append(
                 [
-                    attention[0, index, : len(h.ids)].reshape(-1, side, side).float().cpu().numpy()
-                    for index, h in enumerate(group)
+                    attention[0, index, : len(sentence.ids)]
+                    .reshape(-1, side, side)
+                    .float()
+                    .cpu()
+                    .numpy()
+                    for index, sentence in enumerate(group)
                 ]
             )
         return grids
 
 
-def _length_penalty(info: Mapping[str, Any]) -> float:
-    return float(info.get("decoding", {}).get("length_penalty", LENGTH_PENALTY))
+def _for_one(options: DecodingOptions) -> Decoding:
+    """How to decode the best caption of each photo."""
+    decoding = Decoding(**options)
+    if decoding.num_captions != 1:
+        raise UserError("caption gives one caption: use candidates(photo, count) for several")
+    return decoding
 
 
-def words_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:
-    """True for the words that are not repeatable, (vocabulary,); special tokens are no words."""
-    kept = frozenset(repeatable)
-    return torch.tensor(
-        [index >= len(SPECIAL) and word not in kept for index, word in enumerate(vocabulary.words)]
-    )
-
-
-def generate(
-    decoder: Writer, features: Tensor, decoding: Decoding, *, once: Tensor | None = None
-) -> list[list[Hypothesis]]:
-    """Sentences as ids from region features (B, R, channels): for each image up to num_captions,
-    best first.
-
-    Args:
-        once: as in `beam_search`; sampling draws from the model as it is.
-    """
-    state, memory = decoder.start(features)
-    penalty = LENGTH_PENALTY if decoding.length_penalty is None else decoding.length_penalty
-    common: dict[str, Any] = {
-        "start": START,
-        "end": END,
-        "forbidden": FORBIDDEN,
-        "max_length": decoding.max_length,
-    }
-
-    step = log_prob_step(decoder)
-    if not decoding.sample:
-        beam = max(decoding.beam_size, decoding.num_captions)
-        found = beam_search(
-            step, state, memory, beam_size=beam, length_penalty=penalty, once=once, **common
-        )
-        return [group[: decoding.num_captions] for group in found]
-    if decoding.seed is not None and len(features) > 1:
-        # One by one, so that what a seed draws for a photo does not hang on the photos around it.
-        return [
-            found for row in features for found in generate(decoder, row.unsqueeze(0), decoding)
-        ]
-    generator = torch.Generator(features.device)
-    if decoding.seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(decoding.seed)
-    count = decoding.num_captions
-    ids, totals = sample(
-        step,
-        state,
-        memory,
-        num_samples=count,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        generator=generator,
-        **common,
-    )
-    return [
-        _ranked(rows, scores) for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True)
-    ]
-
-
-def _ranked(rows: list[list[int]], totals: list[float]) -> list[Hypothesis]:
-    """Sampled sentences of one image, best first by their log-probability per word."""
-    cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
-    found = [
-        Hypothesis(ids, total, total / (len(ids) + 1))
-        for ids, total in zip(cut, totals, strict=True)
-    ]
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)
-
-
-def log_prob_step(decoder: Writer) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
-    """The decoder's step as the search wants it: log-probabilities (B, K, V) instead of logits and
-    attention.
-    """
-
-    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
-        logits, state, _ = decoder.step(words, state, memory)
-        return logits.float().log_softmax(dim=-1), state
-
-    return step
-
-
-def stored_parts(
-    config: Mapping[str, Any], *, source: Path
-) -> tuple[str, Preprocessing, Vocabulary, DecoderConfig]:
-    """What a checkpoint's config says: the encoder's name, how it sees, the vocabulary, the
-    decoder's sizes.
-
-    Raises: UserError naming the checkpoint and a value that makes no sense.
-    """
-    try:
-        name, preprocessing = (
-            config["encoder"]["name"],
-            Preprocessing.from_config(config["encoder"]["preprocessing"]),
-        )
-        vocabulary, decoder = Vocabulary(config["vocabulary"]), DecoderConfig(**config["decoder"])
-        if not isinstance(name, str):
-            raise TypeError(f"the encoder's name must be text, not {name!r}")
-        if len(vocabulary) != decoder.vocabulary_size:
-            raise ValueError(
-                f"{len(vocabulary)} words in the vocabulary, {decoder.vocabulary_size} in the"
-                " decoder"
-            )
-        if not abs(penalty := _length_penalty(config)) <= 100:
-            raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
-        frozenset(config.get("decoding", {}).get("repeatable") or ())
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the config in '{source}' is damaged ({type(error).__name__}: {error})"
-        ) from None
-    return name, preprocessing, vocabulary, decoder
-
-
-def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> dict[str, Any]:
-    """Load a checkpoint's weights into its two parts; returns the config.
-
-    Raises: UserError as `load_checkpoint` does, or if the weights do not fit.
-    """
-    tensors, config = load_checkpoint(folder, kind=KIND, version=VERSION)
-    load_part(encoder, "encoder.", tensors, source=folder)
-    load_part(decoder, "decoder.", tensors, source=folder)
-    return config
-
-
-def load_part(
-    module: torch.nn.Module, prefix: str, tensors: dict[str, Tensor], *, source: Path
-) -> None:
-    """Copy those of a checkpoint's tensors whose names have the prefix into a module.
-
-    Raises: UserError if they do not fit.
-    """
-    load_weights(
-        module,
-        {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        },
-        source=source,
-    )
-
-
-def save_captioner(
-    folder: Path,
-    encoder: Encoder,
-    decoder: Decoder,
-    vocabulary: Vocabulary,
-    info: dict[str, Any],
-    *,
-    dtype: torch.dtype | None = torch.float16,
-) -> None:
-    """Write a checkpoint folder: everything that is needed to caption, the encoder's weights too."""
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, module in (("encoder", encoder), ("decoder", decoder))
-        for name, tensor in module.state_dict().items()
-    }
-    config = {
-        "kind": KIND,
-        "version": VERSION,
-        "encoder": encoder_config(encoder),
-        "decoder": asdict(decoder.config),
-        **info,
-        "vocabulary": list(vocabulary.words),
-    }
-    save_checkpoint(folder, tensors, config, dtype=dtype)
+def _batches(photos: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    rest = iter(photos)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
+from captioner.data.images import Source
 from rnnkit.settings import check_ranges, setting
 
 
@@ -41,6 +43,18 @@ class Decoding:
         check_ranges(self)
 
 
+class DecodingOptions(TypedDict, total=False):
+    """The fields of `Decoding` as keyword arguments; `Captioner.candidates` sets num_captions."""
+
+    beam_size: int
+    max_length: int
+    length_penalty: float | None
+    sample: bool
+    temperature: float
+    top_p: float
+    seed: int | None
+
+
 @dataclass(frozen=True)
 class Caption:
     """A sentence about a photo.
@@ -53,6 +67,7 @@ class Caption:
         attention: (words, rows, columns), how much of its attention each word paid to each region
             of the photo; a word's values sum to 1 or less. None unless it was asked for.
         log_prob: the natural log of the whole sentence's probability.
+        photo: what the captioner was given, if it was called with a photo.
     """
 
     text: str
@@ -60,9 +75,16 @@ class Caption:
     words: tuple[str, ...]
     attention: np.ndarray | None = None
     log_prob: float = math.nan
+    photo: Source | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the sentence, with the photo and each word's attention if known."""
+        from captioner.notebook import caption_html
+
+        return caption_html(self.text, self.words, self.attention, self.photo)
 
 
 @dataclass(frozen=True)

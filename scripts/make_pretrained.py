@@ -124,7 +124,7 @@ def _features(captioner: Captioner, examples: list[Example]) -> tuple[list[Examp
                     usable.append(example)
                 except ImageError as error:
                     print(f"left out: {error}")
-            yield captioner.engine.run(np.stack(pixels)).half()
+            yield captioner.backend.encode(np.stack(pixels)).half()
 
     return usable, torch.cat(list(batches()))
 

@@ -107,7 +107,7 @@ class SharedCaptioner:
                         self.captioner.encode(np.concatenate([job.pixels for job in arrived]))
                     )
                 found = self.captioner.caption_features(
-                    features, jobs[0].decoding, attention=jobs[0].attention
+                    torch.cat(features), jobs[0].decoding, attention=jobs[0].attention
                 )
                 self._answered, self._took = len(jobs), time.monotonic() - self._started
                 for job in jobs:

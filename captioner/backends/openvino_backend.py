@@ -1,6 +1,4 @@
-"""The encoder and the decoder's step as OpenVINO graphs, converted once and kept in the user's
-cache folder.
-"""
+"""OpenVINO: encoder and decoder as graphs, converted once and kept in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from captioner.backends.base import EncoderPart, Writer
+from captioner.backends.base import DecoderRunner, EncoderPart
 from captioner.network.decoder import Decoder, Memory, State
 from captioner.network.encoder import Encoder, LazyEncoder, encoder_config
 from rnnkit.cache import cache_folder
@@ -26,38 +24,42 @@ from rnnkit.openvino import CORE, openvino
 
 logger = logging.getLogger(__name__)
 
-# Not bf16, which runs the encoder 1.6 times as fast where the CPU has it: with it one caption in
-# seven came out otherwise than PyTorch's, with f32 none of sixty. The decoder's products are too
-# small to gain from it.
+# Not bf16, although it runs the encoder 1.6 times as fast on CPUs that have it: with bf16, one
+# caption in seven differed from PyTorch's, with f32 none of sixty (scripts/benchmarks/captioning.py
+# backends). The decoder's products are too small to gain from it.
 PRECISION = "f32"
 
 
-class OpenVinoEngine:
-    """See `captioner.backends.base.Engine`. Callers wait for each other: one call is run at a time."""
+class OpenVinoBackend:
+    """See `captioner.backends.base.Backend`. One call runs at a time; other callers wait."""
 
     name = "openvino"
 
     def __init__(self, encoder: Encoder | LazyEncoder, trained: int, weights: str) -> None:
         self._weights = weights
         size = encoder.preprocessing.size
-        example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        self._graph = _Graph(
-            f"encoder {encoder_config(encoder)} {trained} {weights}",
-            lambda: openvino.convert_model(
-                EncoderPart(encoder.built, trained).cpu().eval(),
-                example_input=example,
-                input=[openvino.PartialShape([-1, size, size, 3])],
-            ),
-        )
 
-    def run(self, pixels: np.ndarray) -> Tensor:
+        def convert() -> Any:
+            return openvino.convert_model(
+                EncoderPart(encoder.built, trained).cpu().eval(),
+                example_input=torch.zeros(2, size, size, 3, dtype=torch.uint8),
+                input=[openvino.PartialShape([-1, size, size, 3])],
+            )
+
+        self._graph = _Graph(f"encoder {encoder_config(encoder)} {trained} {weights}", convert)
+
+    def encode(self, pixels: np.ndarray) -> Tensor:
         pixels = np.ascontiguousarray(pixels)
         return self._graph(pixels)[0] if len(pixels) == 1 else self._graph.each(pixels)
 
+    def run_decoder(self, decoder: Decoder) -> DecoderRunner:
+        # Without attention there is nothing that OpenVINO would make faster.
+        return OpenVinoDecoder(decoder, self._weights) if decoder.attends else decoder.cpu().eval()
+
     @contextmanager
     def threads(self) -> Iterator[None]:
-        # What is left to PyTorch beside the networks is small; its threads would only wait,
-        # spinning, for each other on the cores that OpenVINO and the decoding of photos need.
+        # What is left to PyTorch beside the networks is small. With more threads it would keep busy
+        # the cores that OpenVINO and the decoding of photos need.
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -65,15 +67,9 @@ class OpenVinoEngine:
         finally:
             torch.set_num_threads(before)
 
-    def writer(self, decoder: Decoder) -> Writer:
-        # Without attention there is nothing that OpenVINO would make faster.
-        return OpenVinoDecoder(decoder, self._weights) if decoder.attends else decoder.cpu().eval()
-
 
 class OpenVinoDecoder:
-    """The decoder's two steps; see `captioner.network.decoder.Decoder`. Attention is not given out:
-    its third result is empty.
-    """
+    """A decoder's `start` and `step`; the attention that `step` returns is empty."""
 
     def __init__(self, decoder: Decoder, weights: str) -> None:
         config = decoder.cpu().eval().config
@@ -129,10 +125,10 @@ class _Step(nn.Module):
 
 
 class _Graph:
-    """A graph ready to run, from the cache if that is whole, else converted again.
+    """A graph that is ready to run, from the cache if it is intact there, else converted.
 
     Args:
-        key: what the graph depends on; OpenVINO's and torch's versions are added.
+        key: what the graph depends on; the versions of OpenVINO and torch are added.
         convert: makes the graph.
     """
 
@@ -147,33 +143,34 @@ class _Graph:
         self._lock = threading.Lock()
 
     def __call__(self, *inputs: np.ndarray) -> Sequence[Tensor]:
-        """All results for one set of inputs, with all cores on it."""
+        """All outputs for one set of inputs, computed on all cores."""
         with self._lock:
-            found = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
-            # The engine writes its next results over these.
+            outputs = self._request.infer(list(inputs), share_inputs=True, share_outputs=True)
+            # Copies, because the next request writes over these.
             return [
-                torch.from_numpy(np.array(found[index], dtype=np.float32))
-                for index in range(len(found))
+                torch.from_numpy(np.array(outputs[index], dtype=np.float32))
+                for index in range(len(outputs))
             ]
 
     def each(self, rows: np.ndarray) -> Tensor:
-        """The first result for every row, each row computed by itself and several side by side.
+        """The first output for every row, one row to a core, several rows at the same time.
 
-        A core that has a photo to itself keeps what one layer hands to the next in its own cache.
+        A core that has a photo to itself keeps the layers' outputs in its own cache
+        (scripts/benchmarks/folders.py stages).
         """
         with self._lock:
             if self._queue is None:
                 self._queue = openvino.AsyncInferQueue(self._compile(self._model, "THROUGHPUT"))
-            found: list[Any] = [None] * len(rows)
+            outputs: list[Any] = [None] * len(rows)
 
             def keep(request: Any, index: int) -> None:
-                found[index] = np.array(request.get_output_tensor(0).data, dtype=np.float32)
+                outputs[index] = np.array(request.get_output_tensor(0).data, dtype=np.float32)
 
             self._queue.set_callback(keep)
             for index in range(len(rows)):
                 self._queue.start_async([rows[index : index + 1]], index, share_inputs=True)
             self._queue.wait_all()
-        return torch.from_numpy(np.concatenate(found))
+        return torch.from_numpy(np.concatenate(outputs))
 
     def _compile(self, model: Any, hint: str) -> Any:
         return CORE.compile_model(
@@ -181,7 +178,7 @@ class _Graph:
         )
 
     def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
-        """The graph, and compiled for one request at a time."""
+        """The graph, and the same compiled for one request at a time."""
         if os.access(
             self._path, os.R_OK
         ):  # not Path.exists, which fails where the cache may not be looked into
@@ -207,9 +204,7 @@ class _Graph:
         return model, self._compile(model, "LATENCY")
 
     def _store(self, model: Any) -> None:
-        """Save under another name and rename, so that the cache never holds half a network; a full
-        disk only costs the cache.
-        """
+        """Keep the graph, whole or not at all; a full disk only means that it is not kept."""
         part = self._path.with_name(f"{self._path.stem}.{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)

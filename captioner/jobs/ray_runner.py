@@ -12,7 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from captioner.captioner import KIND, VERSION, Captioner
+from captioner.captioner import Captioner
+from captioner.checkpoint import KIND, VERSION
 from captioner.data.path_list import PathList
 from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows

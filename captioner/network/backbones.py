@@ -1,4 +1,4 @@
-"""Which CNNs can be the encoder, where their weights come from, and how they are cut into stages."""
+"""Which CNNs can be the encoder, where their weights come from, how they are cut into stages."""
 
 from __future__ import annotations
 

@@ -1,19 +1,29 @@
-"""The attention LSTM that writes a sentence about a grid of regions (after Xu et al. 2015, "Show,
-Attend and Tell").
+"""The attention LSTM that writes a sentence about a grid of regions.
 
-One step, with word embedding e_t, region values V = (v_1 .. v_R) and state (h, c):
+After Xu et al. 2015, "Show, Attend and Tell". One step, with the embedding e_t of the word before,
+region values V = (v_1 .. v_R) and state (h, c):
 
-    a_t,i  = softmax_i( w . tanh(W_k v_i + W_q h_{t-1}) )           additive attention (Bahdanau et al. 2015; Xu eq. 4-6)
-    z_t    = sigmoid(W_b h_{t-1}) * sum_i a_t,i v_i                  gated context (Xu section 4.2.1)
-    h_t,c_t = LSTM([e_t; z_t], h_{t-1}, c_{t-1})                     (Hochreiter & Schmidhuber 1997)
-    y_t    = softmax(E tanh(W_h h_t + W_z z_t + W_e e_t))            deep output (Xu eq. 7), E tied to the embedding
-                                                                     (Press & Wolf 2017) or a matrix
-                                                                     of its own
+    a_t,i   = softmax_i( w . tanh(W_k v_i + W_q h_{t-1}) )  additive attention (Bahdanau et al.
+                                                            2015; Xu eq. 4-6)
+    z_t     = sigmoid(W_b h_{t-1}) * sum_i a_t,i v_i        gated context (Xu section 4.2.1)
+    h_t,c_t = LSTM([e_t; z_t], h_{t-1}, c_{t-1})            Hochreiter & Schmidhuber 1997
+    y_t     = softmax(E tanh(W_h h_t + W_z z_t + W_e e_t))  deep output (Xu eq. 7)
 
-With `adaptive` a sentinel s_t joins the regions, so that the network can choose to look at nothing
-(Lu et al. 2017); it is computed from the state before the step, because attention comes before the
-LSTM here. With attention "none" the image is seen once, as the first state (Vinyals et al. 2015,
-"Show and Tell").
+| symbol          | module                                                                  |
+|-----------------|-------------------------------------------------------------------------|
+| v_i             | `value`, with ReLU, of the encoder's features                           |
+| h_0, c_0        | `initial`, with tanh, of the mean region (Xu section 3.1.2)             |
+| e_t             | `embedding`                                                             |
+| W_k, w          | `key`, `energy`                                                         |
+| W_q, W_b        | rows of `from_hidden`: `FromHidden.query`, `FromHidden.context_gate`    |
+| LSTM            | sum of `word_gates` e_t, `context_gates` z_t and `FromHidden.gates`     |
+| W_h, W_z, W_e   | `output_hidden`, `output_context`, `output_word`                        |
+| E               | `embedding` (tied, Press & Wolf 2017) or `output_weight`; `output_bias` |
+
+With `adaptive`, a sentinel joins the regions, so that the network can choose to look at nothing
+(Lu et al. 2017). It is computed from the state before the step, because attention comes before the
+LSTM here; its gate is `FromHidden.sentinel_gate`. With attention "none" the image is seen once, as
+the first state (Vinyals et al. 2015, "Show and Tell").
 """
 
 from __future__ import annotations
@@ -24,6 +34,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from captioner.network.vocabulary import PAD
 
 ATTENTIONS = ("additive", "none")
 SIZES = ("vocabulary_size", "channels", "embedding_size", "hidden_size")
@@ -39,12 +51,12 @@ class DecoderConfig:
     hidden_size: int = 512  # of the LSTM
     attention_size: int = 512  # of the additive attention's inner layer
     attention: str = "additive"
-    adaptive: bool = False  # a sentinel among the regions
-    tied: bool = True  # the output layer's matrix is the embedding's
+    adaptive: bool = False  # add a sentinel to the regions
+    tied: bool = True  # the output layer uses the embedding's matrix
     dropout: float = 0.5  # on embeddings, region values and the output layer's input
 
     def __post_init__(self) -> None:
-        """Raises: ValueError naming a value that makes no sense: a config file may hold anything."""
+        """Raises: ValueError naming a value that makes no sense."""
         for name in (*SIZES, "attention_size"):
             if type(size := getattr(self, name)) is not int or not 1 <= size <= 1_000_000:
                 raise ValueError(f"{name} must be a whole number from 1 to 1000000, not {size!r}")
@@ -58,10 +70,8 @@ class DecoderConfig:
 
     def used(self) -> dict[str, int]:
         """The sizes that its tensors have."""
-        return {
-            name: getattr(self, name)
-            for name in (*SIZES, *["attention_size"] * (self.attention != "none"))
-        }
+        names = SIZES if self.attention == "none" else (*SIZES, "attention_size")
+        return {name: getattr(self, name) for name in names}
 
 
 class State(NamedTuple):
@@ -78,9 +88,20 @@ class Memory(NamedTuple):
     values: Tensor  # (B, R, H)
 
 
+class FromHidden(NamedTuple):
+    """What one product with h_{t-1} gives; the last three are empty where they are not used."""
+
+    gates: Tensor  # (B, K, 4 H) its share of the LSTM's gates
+    query: Tensor  # (B, K, A)
+    context_gate: Tensor  # (B, K, H)
+    sentinel_gate: Tensor  # (B, K, H)
+
+
 class Decoder(nn.Module):
-    """The attention LSTM. Shapes: B images, K sentences each, T words, R regions, H hidden, E
-    embedding, A attention, V vocabulary.
+    """The attention LSTM.
+
+    Shapes: B images, K sentences for each, T words, R regions, H hidden, E embedding, A attention,
+    V vocabulary.
     """
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -94,14 +115,14 @@ class Decoder(nn.Module):
         self.word_gates = nn.Linear(
             embedding, 4 * hidden
         )  # gates in torch.nn.LSTM's order: input, forget, cell, output
-        # One product with h_{t-1} gives its share of the gates, the query, the context's gate and
-        # the sentinel's.
-        self._shares = (
-            [4 * hidden]
-            + [config.attention_size, hidden] * self.attends
-            + [hidden] * (self.attends and config.adaptive)
+        attends, adapts = self.attends, self.attends and config.adaptive
+        self._widths = (
+            4 * hidden,  # the LSTM's gates
+            config.attention_size if attends else 0,  # query
+            hidden if attends else 0,  # the context's gate
+            hidden if adapts else 0,  # the sentinel's gate
         )
-        self.from_hidden = nn.Linear(hidden, sum(self._shares))
+        self.from_hidden = nn.Linear(hidden, sum(self._widths))
         if self.attends:
             self.key = nn.Linear(hidden, config.attention_size, bias=False)
             self.energy = nn.Linear(config.attention_size, 1, bias=False)
@@ -113,7 +134,7 @@ class Decoder(nn.Module):
         self.output_weight = (
             None if config.tied else nn.Parameter(torch.empty(config.vocabulary_size, embedding))
         )
-        self.dropout = Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -131,16 +152,16 @@ class Decoder(nn.Module):
         )  # the forget gate starts open (Jozefowicz et al. 2015)
 
     def start(self, features: Tensor) -> tuple[State, Memory]:
-        """First state, from the mean region, and what attention will look at.
+        """The first state, from the mean region, and what attention will look at.
 
         Args:
-            features: (B, R, channels)
-        Returns: state with K = 1, memory.
+            features: (B, R, channels).
+
+        Returns: the state with K = 1, and the memory.
         """
         values = self.dropout(F.relu(self.value(features)))  # (B, R, H)
-        hidden, cell = torch.tanh(self.initial(values.mean(dim=1, keepdim=True))).chunk(
-            2, dim=-1
-        )  # (B, 1, H)
+        initial = torch.tanh(self.initial(values.mean(dim=1, keepdim=True)))  # (B, 1, 2 H)
+        hidden, cell = initial.chunk(2, dim=-1)  # (B, 1, H) each
         keys = self.key(values) if self.attends else values[..., :0]  # (B, R, A)
         return State(hidden, cell), Memory(keys, values)
 
@@ -149,16 +170,17 @@ class Decoder(nn.Module):
 
         Args:
             words: ids (B, K).
-        Returns: logits (B, K, V), state, attention (B, K, R); without attention the last is (B, K,
-            0).
+
+        Returns: logits (B, K, V); state; attention (B, K, R), or (B, K, 0) without attention.
         """
         embedded = self.embedding(words)  # (B, K, E)
         state, context, attention = self._recur(self.word_gates(embedded), state, memory)
         return self.project(self._output(embedded, state.hidden, context)), state, attention
 
     def forward(self, words: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher-forced logits (B, K, T, V), zero where there is no word, and attention (B, K, T,
-        R); arguments as for `read`.
+        """Teacher-forced logits (B, K, T, V) and attention (B, K, T, R); arguments as for `read`.
+
+        Logits are zero where there is no word.
         """
         outputs, attention = self.read(words, features)
         logits = self.project(outputs)  # (N, V)
@@ -167,54 +189,46 @@ class Decoder(nn.Module):
     def read(
         self, words: Tensor, features: Tensor, *, sampling_rate: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        """Teacher-forced outputs, one projection short of logits: that is computed at once for all
-        words that matter.
+        """Teacher-forced outputs, from which `project` computes the logits of all words at once.
 
         Args:
-            words: ids (B, K, T): K sentences an image, each from <start> on, filled with <pad>.
-                Columns beyond the last one that still has words are not computed, so sentences
+            words: ids (B, K, T): K sentences for each image, from <start> on, filled up with <pad>.
+                Columns after the last one that still has words are not computed, so sentences
                 sorted by length, longest first, save time.
             features: (B, R, channels).
             sampling_rate: chance that a word after the first is replaced by one drawn from the
                 model's own prediction (scheduled sampling, Bengio et al. 2015).
 
-        Returns: outputs (N, E) for `project`, of the N words that are no <pad>, in their order in
-            `words`; attention (B, K, T, R).
+        Returns: outputs (N, E) of the N words that are not <pad>, in their order in `words`;
+            attention (B, K, T, R).
         """
         state, memory = self.start(features)
         state = State(*(part.expand(-1, words.shape[1], -1) for part in state))  # (B, K, H)
         present = _present(words)  # (N,)
         embedded = self.dropout(self.embedding(words.flatten()[present]))  # (N, E)
-        gates = _spread(self.word_gates(embedded), present, words.shape).unbind(
-            2
-        )  # T of (B, K, 4 H)
-        given = _spread(embedded, present, words.shape).unbind(2)  # T of (B, K, E)
-        steps: list[
-            tuple[Tensor, ...]
-        ] = []  # what each step read, the hidden state after it, context and attention
-        for word, share, columns in zip(given, gates, _columns(words), strict=True):
-            word, share = word[:, :columns], share[:, :columns]  # (B, k, E), (B, k, 4 H)
+        gates = _spread(self.word_gates(embedded), present, words.shape)  # (B, K, T, 4 H)
+        given = _spread(embedded, present, words.shape)  # (B, K, T, E)
+        # For each step: the words read, the hidden state after them, context and attention.
+        steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for position, columns in enumerate(_columns(words)):
+            word = given[:, :columns, position]  # (B, k, E)
+            word_gates = gates[:, :columns, position]  # (B, k, 4 H)
             if sampling_rate and steps:
-                word = self._own_word(
-                    word, *(part[:, :columns] for part in steps[-1][:3]), rate=sampling_rate
-                )
-                share = self.word_gates(word)
-            state, context, attention = self._recur(
-                share, State(*(part[:, :columns] for part in state)), memory
-            )
+                last = (part[:, :columns] for part in steps[-1][:3])
+                word = self._own_word(word, *last, rate=sampling_rate)
+                word_gates = self.word_gates(word)
+            state = State(*(part[:, :columns] for part in state))
+            state, context, attention = self._recur(word_gates, state, memory)
             steps.append((word, state.hidden, context, attention))
-        # The output layer feeds nothing back, so it waits for the last step and is then one
-        # product, of the words there are.
+        # The output layer feeds nothing back, so all words can share one product at the end.
         read, hidden, contexts, attentions = (
-            torch.stack(
-                [F.pad(part, (0, 0, 0, words.shape[1] - part.shape[1])) for part in parts], 2
-            )
+            torch.stack([_pad_columns(part, words.shape[1]) for part in parts], dim=2)
             for parts in zip(*steps, strict=True)
         )  # (B, K, T, ...) each
-        chosen = (
+        read, hidden, contexts = (
             part.flatten(0, 2).index_select(0, present) for part in (read, hidden, contexts)
         )  # (N, ...) each
-        return self._output(*chosen), attentions
+        return self._output(read, hidden, contexts), attentions
 
     def project(self, outputs: Tensor) -> Tensor:
         """Logits (..., V) of outputs (..., E)."""
@@ -224,34 +238,38 @@ class Decoder(nn.Module):
     def _recur(
         self, word_gates: Tensor, state: State, memory: Memory
     ) -> tuple[State, Tensor, Tensor]:
-        """Attention and the LSTM for one step: state, gated context (B, K, H), attention (B, K, R)."""
-        gates, *rest = self.from_hidden(state.hidden).split(self._shares, dim=-1)
-        gates = gates + word_gates  # (B, K, 4 H)
+        """Attention and the LSTM for one step.
+
+        Returns: state; gated context (B, K, H); attention (B, K, R). The last two are empty without
+            attention.
+        """
+        shares = FromHidden(*self.from_hidden(state.hidden).split(self._widths, dim=-1))
+        gates = shares.gates + word_gates  # (B, K, 4 H)
         context = attention = gates[..., :0]
         if self.attends:
-            context, attention = self._attend(*rest, state=state, memory=memory)
+            context, attention = self._attend(shares, state, memory)
             gates = gates + self.context_gates(context)
-        enter, forget, candidate, leave = gates.float().chunk(
-            4, dim=-1
-        )  # (B, K, H) each, in full precision for the sum over time
+        # In full precision, because the cell is a sum over time.
+        enter, forget, candidate, leave = gates.float().chunk(4, dim=-1)  # (B, K, H) each
         cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(candidate)
         return State(torch.sigmoid(leave) * torch.tanh(cell), cell), context, attention
 
-    def _attend(
-        self, query: Tensor, gate: Tensor, *sentinel: Tensor, state: State, memory: Memory
-    ) -> tuple[Tensor, Tensor]:
+    def _attend(self, shares: FromHidden, state: State, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Gated context (B, K, H) and attention over the regions (B, K, R)."""
+        query = shares.query
         inner = torch.tanh(memory.keys.unsqueeze(1) + query.unsqueeze(2))  # (B, K, R, A)
         energies = self.energy(inner).squeeze(-1)  # (B, K, R)
-        if not sentinel:
+        if not self.config.adaptive:
             attention = energies.float().softmax(dim=-1)
             context = attention.to(memory.values.dtype) @ memory.values  # (B, K, H)
-            return torch.sigmoid(gate) * context, attention
-        visual = torch.sigmoid(sentinel[0]) * torch.tanh(state.cell).to(gate.dtype)  # (B, K, H)
-        energy = self.energy(torch.tanh(self.key(visual) + query))  # (B, K, 1)
+            return torch.sigmoid(shares.context_gate) * context, attention
+        cell = torch.tanh(state.cell).to(query.dtype)
+        sentinel = torch.sigmoid(shares.sentinel_gate) * cell  # (B, K, H)
+        energy = self.energy(torch.tanh(self.key(sentinel) + query))  # (B, K, 1)
         attention = torch.cat([energies, energy], dim=-1).float().softmax(dim=-1)  # (B, K, R + 1)
         weights = attention.to(memory.values.dtype)
-        context = weights[..., :-1] @ memory.values + weights[..., -1:] * visual
-        return torch.sigmoid(gate) * context, attention[..., :-1]
+        context = weights[..., :-1] @ memory.values + weights[..., -1:] * sentinel
+        return torch.sigmoid(shares.context_gate) * context, attention[..., :-1]
 
     def _output(self, embedded: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         combined = self.output_hidden(self.dropout(hidden)) + self.output_word(embedded)
@@ -263,20 +281,22 @@ class Decoder(nn.Module):
     def _own_word(
         self, given: Tensor, read: Tensor, hidden: Tensor, context: Tensor, *, rate: float
     ) -> Tensor:
-        """The words given, of which a share is replaced by words drawn from what the model
-        predicted in the step before.
+        """The given words (B, K, E), some replaced by words drawn from the last prediction.
+
+        Args:
+            read, hidden, context: of the step before, which the prediction is computed from.
+            rate: chance of replacing a word.
         """
         with torch.no_grad():
             own = torch.rand(given.shape[:-1], device=given.device) < rate  # (B, K)
-            likely = (
-                self.project(self._output(read, hidden, context)).float().softmax(dim=-1)
-            )  # (B, K, V)
-            drawn = torch.multinomial(likely.flatten(0, 1), 1).view_as(own)  # (B, K)
+            logits = self.project(self._output(read, hidden, context))  # (B, K, V)
+            probabilities = logits.float().softmax(dim=-1)
+            drawn = torch.multinomial(probabilities.flatten(0, 1), 1).view_as(own)  # (B, K)
         return torch.where(own.unsqueeze(-1), self.dropout(self.embedding(drawn)), given)
 
 
-class Dropout(nn.Dropout):
-    """torch.nn.Dropout, whose random numbers take five times as long on a CPU."""
+class FastDropout(nn.Dropout):
+    """torch.nn.Dropout with faster random numbers: a fifth of its time on a CPU."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training or not self.p:
@@ -286,25 +306,31 @@ class Dropout(nn.Dropout):
 
 
 def _present(words: Tensor) -> Tensor:
-    """Where in `words`, flattened, there is a word: indices (N,); <pad> is 0."""
-    return words.flatten().nonzero().squeeze(1)
+    """Where in `words`, flattened, there is a word: indices (N,)."""
+    return (words != PAD).flatten().nonzero().squeeze(1)
 
 
 def _spread(rows: Tensor, present: Tensor, shape: torch.Size) -> Tensor:
-    """Rows (N, C) at the places that have a word, zeros elsewhere: (B, K, T, C)."""
-    return (
-        rows.new_zeros(shape.numel(), rows.shape[-1]).index_copy(0, present, rows).view(*shape, -1)
-    )
+    """Rows (N, C) in the places that have a word, zeros elsewhere: (B, K, T, C)."""
+    places = rows.new_zeros(shape.numel(), rows.shape[-1])
+    return places.index_copy(0, present, rows).view(*shape, -1)
+
+
+def _pad_columns(part: Tensor, columns: int) -> Tensor:
+    """(B, k, C) filled up with zeros to (B, columns, C)."""
+    return F.pad(part, (0, 0, 0, columns - part.shape[1]))
 
 
 def _columns(words: Tensor) -> list[int]:
-    """For each position of words (B, K, T), how many of the K columns must be computed: up to the
-    last that has a word there or later.
+    """How many of the K columns have to be computed at each of the T positions.
 
-    At least one, also where no sentence goes on: a process's share of a batch may lack the longest.
+    A column has to be computed as long as it, or one after it, still has words. It is at least one,
+    because one process's share of a batch may lack the longest sentence.
+
+    Args:
+        words: (B, K, T).
     """
-    present = (words != 0).any(dim=0).int()  # (K, T); <pad> is 0
-    last = (present * torch.arange(1, len(present) + 1, device=words.device).unsqueeze(1)).amax(
-        dim=0
-    )  # (T,)
+    present = (words != PAD).any(dim=0).int()  # (K, T)
+    numbers = torch.arange(1, len(present) + 1, device=words.device).unsqueeze(1)  # (K, 1)
+    last = (present * numbers).amax(dim=0)  # (T,)
     return last.flip(0).cummax(dim=0).values.flip(0).clamp(min=1).tolist()

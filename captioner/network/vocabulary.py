@@ -1,13 +1,11 @@
-"""Words to ids and back: special tokens, the tokeniser of the metrics, and sentences as people
-write them.
-"""
+"""Words to ids, and ids to sentences as people write them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from captioner.metrics.tokenizer import BRACKETS, tokenize
+from captioner.metrics.tokenizer import BRACKETS
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -17,14 +15,15 @@ _OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket i
 
 
 def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) -> list[str]:
-    """Words that people write more than once in a caption: in at least this share of the captions
-    that have them.
+    """Words that people use more than once in a caption.
 
-    Mostly small ones (a, in, of), and some whose second use means another thing (a tennis player
-    playing tennis). A network that repeats any other has most often lost count: "a bed with a bed".
+    Most of them are small (a, in, of); some mean something else the second time (a tennis player
+    playing tennis). A network that repeats any other word has usually lost count: "a bed with a
+    bed".
 
     Args:
         captions: tokenised.
+        share: a word counts if it is repeated in at least this share of the captions that have it.
     """
     present, repeated = Counter[str](), Counter[str]()
     for caption in captions:
@@ -37,14 +36,12 @@ def repeatable_words(captions: Iterable[Sequence[str]], *, share: float = 0.06) 
 
 
 class Vocabulary:
-    """The words that a captioner knows, in the order of their ids; the first four are the special
-    tokens.
-    """
+    """The words that a captioner knows, in the order of their ids; special tokens come first."""
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[: len(SPECIAL)]) != SPECIAL or len(set(words)) != len(words):
             raise ValueError(
-                "a vocabulary begins with <pad> <start> <end> <unk> and holds no word twice"
+                "a vocabulary starts with <pad> <start> <end> <unk> and has no word twice"
             )
         if not all(isinstance(word, str) for word in words):
             raise ValueError("a vocabulary's words must be text")
@@ -53,9 +50,7 @@ class Vocabulary:
 
     @classmethod
     def from_captions(cls, captions: Iterable[Iterable[str]], *, min_count: int = 1) -> Vocabulary:
-        """The words that occur at least min_count times in tokenised captions, the most frequent
-        first.
-        """
+        """The words that tokenised captions use at least min_count times, most frequent first."""
         counts = Counter(word for caption in captions for word in caption)
         kept = sorted(
             (word for word, count in counts.items() if count >= min_count),
@@ -67,12 +62,8 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Token ids with <start> before and <end> after; words not in the vocabulary become <unk>."""
+        """Ids between <start> and <end>; words that are not in the vocabulary become <unk>."""
         return [START, *(self._ids.get(token, UNKNOWN) for token in tokens), END]
-
-    def encode_text(self, text: str) -> list[int]:
-        """`encode` of a sentence tokenised as the metrics do it."""
-        return self.encode(tokenize(text))
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The words before the first <end>, without special tokens."""
@@ -85,8 +76,9 @@ class Vocabulary:
         return words
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The sentence as people write it: clitics ('s, n't) and brackets joined to their word;
-        tokenising it gives the tokens again.
+        """The sentence as people write it, with clitics ('s, n't) and brackets joined to words.
+
+        Tokenising it gives the same tokens.
         """
         sentence, previous = "", ""
         for word in self.tokens(ids):

@@ -19,7 +19,7 @@ from captioner.training.config import TrainingConfig
 from captioner.training.feature_cache import PhotoRows
 
 
-class Photos:
+class TrainingSet:
     """Training or validation photos with encoded captions, and their cached rows."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Photos:
 
 
 def epoch_batches(
-    photos: Photos, config: TrainingConfig, epoch: int, rank: int, world: int
+    photos: TrainingSet, config: TrainingConfig, epoch: int, rank: int, world: int
 ) -> Iterator[tuple[np.ndarray, Tensor, Tensor, int]]:
     """One process's share of an epoch.
 

@@ -7,75 +7,106 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnnkit.errors import UserError
-from rnnkit.settings import setting
+from rnnkit.settings import check_ranges, setting
+
+LARGEST = 1_000_000
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Every choice of a training run; each field is also a flag of `captioner train`."""
+    """Every choice of a training run; each field is also a flag of `captioner train`.
+
+    Raises: UserError naming a value that makes no sense.
+    """
 
     # The network
     encoder: str = setting(
         "efficientnet-lite2", "CNN: efficientnet-lite0|1|2, timm:NAME or torchvision:NAME."
     )
-    embedding_size: int = setting(512, "Size of a word embedding.")
-    hidden_size: int = setting(512, "Size of the LSTM's state.")
-    attention_size: int = setting(256, "Size of the additive attention's inner layer.")
-    attention: str = setting("additive", "additive, or none for the plain Show-and-Tell decoder.")
+    embedding_size: int = setting(512, "Size of a word embedding.", low=1, high=LARGEST)
+    hidden_size: int = setting(512, "Size of the LSTM's state.", low=1, high=LARGEST)
+    attention_size: int = setting(
+        256, "Size of the additive attention's inner layer.", low=1, high=LARGEST
+    )
+    attention: str = setting(
+        "additive",
+        "additive, or none for the plain Show-and-Tell decoder.",
+        choices=("additive", "none"),
+    )
     adaptive: bool = setting(
         False, "Add a sentinel to the attention, so that it can look at nothing."
     )
     tied: bool = setting(True, "Use one matrix for word embeddings and output layer.")
-    min_count: int = setting(5, "Words seen less often in the training captions become <unk>.")
+    min_count: int = setting(
+        5, "Words seen less often in the training captions become <unk>.", low=1, high=LARGEST
+    )
     init: str = setting("", "Start from this checkpoint's weights and vocabulary.")
     # Regularisation
-    dropout: float = setting(0.5, "Dropout on embeddings, region values and the output layer.")
-    label_smoothing: float = setting(0.1, "Share of the target spread over all words.")
-    attention_penalty: float = setting(
-        0.0, "Weight of the doubly stochastic penalty (Xu et al. 2015, eq. 14)."
+    dropout: float = setting(
+        0.5, "Dropout on embeddings, region values and the output layer.", low=0, below=1
     )
-    weight_decay: float = setting(0.01, "AdamW's weight decay; biases and norms have none.")
+    label_smoothing: float = setting(
+        0.1, "Share of the target that is spread over all words.", low=0, below=1
+    )
+    attention_penalty: float = setting(
+        0.0, "Weight of the doubly stochastic penalty (Xu et al. 2015, eq. 14).", low=0
+    )
+    weight_decay: float = setting(0.01, "AdamW's weight decay; biases and norms have none.", low=0)
     sampling_rate: float = setting(
         0.0,
         "Scheduled sampling: chance of feeding the model's own word, reached linearly by the last"
         " epoch.",
+        low=0,
+        below=1,
     )
     ema_decay: float = setting(
         0.998,
         "Decay of the moving average of the weights that is validated and kept; 0 switches it off.",
+        low=0,
+        below=1,
     )
     mirror: bool = setting(
         True, "Mirror photos at random, except where a caption says left or right."
     )
     crops: int = setting(
         0,
-        "Random crops of each photo that are cached and learnt from, beside the photo and its"
+        "Random crops of each photo that are cached and learned from, beside the photo and its"
         " mirror image.",
+        low=0,
     )
-    crop_scale: float = setting(0.6, "Smallest share of a photo's area that a crop keeps.")
+    crop_scale: float = setting(
+        0.6, "Smallest share of a photo's area that a crop keeps.", above=0, high=1
+    )
     # Cross-entropy phase
-    epochs: int = setting(10, "Epochs of cross-entropy.")
-    batch_size: int = setting(32, "Photos per step, over all processes.")
-    captions_per_photo: int = setting(5, "Captions drawn for each photo of a batch.")
-    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW for the decoder.")
-    warmup_steps: int = setting(300, "Steps of linear warm-up before the cosine decay.")
-    clip_norm: float = setting(1.0, "Gradients of a larger norm are scaled down to this norm.")
+    epochs: int = setting(10, "Epochs of cross-entropy.", low=0)
+    batch_size: int = setting(32, "Photos per step, over all processes.", low=1, high=LARGEST)
+    captions_per_photo: int = setting(
+        5, "Captions drawn for each photo of a batch.", low=1, high=LARGEST
+    )
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW for the decoder.", above=0)
+    warmup_steps: int = setting(300, "Steps of linear warm-up before the cosine decay.", low=0)
+    clip_norm: float = setting(
+        1.0, "Gradients of a larger norm are scaled down to this norm.", above=0
+    )
     # Fine-tuning the encoder
     fine_tune_stages: int = setting(
         0,
         "How many of the CNN's last stages are trained too; the output of those before is cached.",
+        low=0,
     )
-    fine_tune_from: int = setting(2, "Epoch at which the CNN begins to learn.")
-    encoder_learning_rate: float = setting(2e-4, "Peak learning rate of AdamW for the CNN.")
+    fine_tune_from: int = setting(2, "Epoch at which the CNN starts to learn.")
+    encoder_learning_rate: float = setting(
+        2e-4, "Peak learning rate of AdamW for the CNN.", above=0
+    )
     stochastic_depth: float = setting(
-        0.0, "Chance of skipping a residual block of the CNN in training."
+        0.0, "Chance of skipping a residual block of the CNN in training.", low=0, below=1
     )
     # Self-critical phase (Rennie et al. 2017; baseline of Luo 2020)
     self_critical_epochs: int = setting(
-        0, "Epochs of self-critical training, from the best cross-entropy checkpoint on."
+        0, "Epochs of self-critical training, from the best cross-entropy checkpoint on.", low=0
     )
     self_critical_learning_rate: float = setting(
-        2e-5, "Peak learning rate of this phase, for the decoder; the CNN is frozen."
+        2e-5, "Peak learning rate of this phase, for the decoder; the CNN is frozen.", above=0
     )
     self_critical_samples: int = setting(
         5, "Captions sampled for each photo; the others' mean reward is the baseline."
@@ -84,71 +115,26 @@ class TrainingConfig:
         0.1, "Weight of the cross-entropy loss beside the self-critical one."
     )
     # Validation and running
-    beam_size: int = setting(3, "Beam size of the validation captions.")
-    max_length: int = setting(20, "Longest caption in words, in validation and sampling.")
+    beam_size: int = setting(3, "Beam size of the validation captions.", low=1, high=LARGEST)
+    max_length: int = setting(
+        20, "Longest caption in words, in validation and sampling.", low=1, high=LARGEST
+    )
     length_penalty: float = setting(0.6, "Exponent of the length by which beam scores are divided.")
-    validation_photos: int = setting(0, "Photos of each data set to validate on; 0 takes all.")
-    mixed_precision: str = setting("bf16", "bf16 or no.")
-    seed: int = setting(1, "Seed of all randomness.")
+    validation_photos: int = setting(
+        0, "Photos of each data set to validate on; 0 takes all.", low=0
+    )
+    mixed_precision: str = setting("bf16", "bf16 or no.", choices=("bf16", "no"))
+    seed: int = setting(1, "Seed of all randomness.", low=0, high=2**32 - 1)
 
-    def check(self) -> None:
-        """Raises: UserError naming a value that makes no sense."""
-        for name in (
-            "batch_size",
-            "captions_per_photo",
-            "beam_size",
-            "max_length",
-            "min_count",
-            "hidden_size",
-            "embedding_size",
-            "attention_size",
-        ):
-            if not 1 <= getattr(self, name) <= 1_000_000:
-                raise UserError(f"{name} must be from 1 to 1000000, not {getattr(self, name)}")
-        for name in (
-            "crops",
-            "epochs",
-            "self_critical_epochs",
-            "fine_tune_stages",
-            "warmup_steps",
-            "validation_photos",
-            "weight_decay",
-            "attention_penalty",
-        ):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
-        for name in (
-            "dropout",
-            "label_smoothing",
-            "sampling_rate",
-            "stochastic_depth",
-            "ema_decay",
-        ):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+    def __post_init__(self) -> None:
+        check_ranges(self)
         if self.epochs + self.self_critical_epochs < 1:
-            raise UserError("nothing to do: epochs and self_critical_epochs are both 0")
+            raise UserError("nothing to do: epochs and self-critical-epochs are both 0")
         if self.self_critical_epochs and self.self_critical_samples < 2:
             raise UserError(
-                "self_critical_samples must be at least 2: the baseline is the mean of the others"
+                "self-critical-samples must be at least 2: the baseline is the mean of the others"
             )
-        for name in (
-            "learning_rate",
-            "encoder_learning_rate",
-            "self_critical_learning_rate",
-            "clip_norm",
-        ):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.validation_photos == 1:
             raise UserError(
-                "validation_photos must be 0 (all) or at least 2: CIDEr-D compares photos"
+                "validation-photos must be 0 (all) or at least 2: CIDEr-D compares photos"
             )
-        if self.attention not in ("additive", "none"):
-            raise UserError(f"attention must be additive or none, not '{self.attention}'")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
-        if self.mixed_precision not in ("bf16", "no"):
-            raise UserError(f"mixed_precision must be bf16 or no, not '{self.mixed_precision}'")
-        if not 0 < self.crop_scale <= 1:
-            raise UserError(f"crop_scale must be in (0, 1], not {self.crop_scale}")

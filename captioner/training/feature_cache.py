@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from captioner.backends.base import choose_engine
+from captioner.backends.select import choose_backend
 from captioner.data.images import ImageError, open_image
 from captioner.network.encoder import Encoder, Preprocessing, encoder_config
 from rnnkit.checkpoint import weights_hash
@@ -184,13 +184,13 @@ def photo_views(
     def compute(indices: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         if not indices:
             return
-        engine = choose_engine(backend, encoder, device, trained=trained)
+        runner = choose_backend(backend, encoder, device, trained=trained)
         prepare = partial(
             _views, preprocessing=encoder.preprocessing, crops=crops, crop_scale=crop_scale
         )
         for chosen, pixels in decoded(photos, indices, prepare, batch_size):  # (B, views, S, S, 3)
-            found = engine.run(pixels.reshape(-1, *pixels.shape[2:])).to(torch.float16).cpu()
-            yield chosen, found.unflatten(0, pixels.shape[:2]).numpy()
+            features = runner.encode(pixels.reshape(-1, *pixels.shape[2:])).to(torch.float16).cpu()
+            yield chosen, features.unflatten(0, pixels.shape[:2]).numpy()
 
     return rows, rows.fill(compute, "features")
 

@@ -300,7 +300,7 @@ def latency(photos: Photos, repeats: Repeats = 100) -> None:
     warm = sorted(times[10:])
     late = warm[int(0.95 * len(warm))]
     print(
-        f"warm, {captioner.engine.name}: median {statistics.median(warm):.1f} ms, 95th percentile"
+        f"warm, {captioner.backend.name}: median {statistics.median(warm):.1f} ms, 95th percentile"
         f" {late:.1f} ms of {len(warm)} photos"
     )
     cold = []
@@ -345,7 +345,7 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
     pixels = np.stack([both["torch"].prepare(path) for path in paths])
     parts = np.array_split(pixels, -(-count // 16))
     features = {
-        name: torch.cat([captioner.engine.run(part) for part in parts])
+        name: torch.cat([captioner.backend.encode(part) for part in parts])
         for name, captioner in both.items()
     }
     captions = {
@@ -373,7 +373,7 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
     for _ in range(repeats):
         for name, captioner in both.items():
             started = time.perf_counter()
-            captioner.engine.run(pixels[:32])
+            captioner.backend.encode(pixels[:32])
             speeds[name].append(min(32, count) / (time.perf_counter() - started))
     ratio = statistics.median(
         a / b for a, b in zip(speeds["openvino"], speeds["torch"], strict=True)
@@ -391,7 +391,7 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
     default settings, bf16 and fp32.
     """
     from captioner.training.config import TrainingConfig
-    from captioner.training.trainer import Batch, CaptionModel
+    from captioner.training.loss import Batch, CaptionModel
 
     config = TrainingConfig()
     generator = np.random.default_rng(0)

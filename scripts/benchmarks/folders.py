@@ -94,7 +94,7 @@ def stages(
     alone = list(steps)[:3]
     slowest = min(alone, key=lambda name: statistics.median(rates[name]))
     print(
-        f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.engine.name}; medians"
+        f"{count} photos, batches of {batch_size}, {cores} cores, {captioner.backend.name}; medians"
         f" of {repeats}\n"
     )
     print("| stage | photos/s | core-milliseconds a photo |\n|---|---|---|")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from captioner.captioner import save_captioner
+from captioner.checkpoint import save_captioner
 from captioner.cli import main
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig

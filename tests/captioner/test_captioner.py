@@ -97,7 +97,7 @@ def test_paths_bytes_files_and_pillow_pictures_are_captioned_alike(photos: list[
 
 
 def test_several_captions_are_different_and_best_first(photos: list[Path]) -> None:
-    candidates = untrained().caption(photos[0], num_captions=4, beam_size=2)
+    candidates = untrained().candidates(photos[0], 4, beam_size=2)
     assert len({caption.text for caption in candidates}) == 4
     assert [caption.score for caption in candidates] == sorted(
         (caption.score for caption in candidates), reverse=True
@@ -106,14 +106,12 @@ def test_several_captions_are_different_and_best_first(photos: list[Path]) -> No
 
 def test_sampling_is_repeated_by_its_seed_only(photos: list[Path]) -> None:
     captioner = untrained()
-    drawn = [
-        captioner.caption(photos[0], sample=True, num_captions=6, seed=seed) for seed in (1, 1, 2)
-    ]
+    drawn = [captioner.candidates(photos[0], 6, sample=True, seed=seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1]
     assert drawn[0] != drawn[2]
 
 
-def test_what_a_seed_draws_for_a_photo_does_not_hang_on_the_photos_around_it(
+def test_what_a_seed_draws_for_a_photo_does_not_depend_on_the_rest_of_the_batch(
     photos: list[Path],
 ) -> None:
     captioner = untrained()

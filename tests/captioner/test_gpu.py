@@ -60,9 +60,7 @@ def test_sampling_on_a_gpu_is_repeated_by_its_seed(shapes: Shapes, tmp_path: Pat
     drawn = [
         [
             caption.text
-            for caption in captioner.caption(
-                images / "0.png", sample=True, num_captions=8, seed=seed
-            )
+            for caption in captioner.candidates(images / "0.png", 8, sample=True, seed=seed)
         ]
         for seed in (1, 1, 2)
     ]

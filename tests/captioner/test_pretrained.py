@@ -47,7 +47,7 @@ def bundled() -> Captioner:
 def test_a_caption_names_what_is_in_the_photo(
     name: str, words: set[str], bundled: Captioner
 ) -> None:
-    captions = bundled.caption(photo(name), beam_size=5, num_captions=3)
+    captions = bundled.candidates(photo(name), 3, beam_size=5)
     assert words & {word for caption in captions for word in caption.words}, [
         caption.text for caption in captions
     ]
@@ -57,7 +57,7 @@ def test_no_word_stands_twice_but_those_that_people_repeat(bundled: Captioner) -
     repeatable = set(bundled.info["decoding"]["repeatable"])
     assert {"a", "the", "of"} <= repeatable and not {"bed", "table", "man"} & repeatable
     for name in ("tower.jpg", "cheetah.jpg", "lion.jpg", "groot.jpeg"):
-        for caption in bundled.caption(photo(name), beam_size=5, num_captions=5):
+        for caption in bundled.candidates(photo(name), 5, beam_size=5):
             assert all(
                 caption.words.count(word) == 1 or word in repeatable for word in caption.words
             ), caption.text

@@ -22,7 +22,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import captioner
-from captioner.captioner import Captioner, save_captioner
+from captioner.captioner import Captioner
+from captioner.checkpoint import save_captioner
 from captioner.cli import main
 from captioner.data.annotations import read_dataset
 from captioner.network.backbones import create_encoder

@@ -138,7 +138,7 @@ def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:
         )
     device = "GPU" if model.device.type == "cuda" else "CPU"
     return (
-        f"{model.encoder_name} and attention LSTM · {device} ({model.engine.name}) · {how} ·"
+        f"{model.encoder_name} and attention LSTM · {device} ({model.backend.name}) · {how} ·"
         f" {1000 * seconds:.0f} ms"
     )
 

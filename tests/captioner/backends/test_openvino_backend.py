@@ -17,9 +17,9 @@ import torch
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 from captioner import Captioner
-from captioner.backends.base import TorchEngine
-from captioner.backends.openvino_backend import OpenVinoDecoder, OpenVinoEngine
-from captioner.decoding.beam_search import map_tree
+from captioner.backends.openvino_backend import OpenVinoBackend, OpenVinoDecoder
+from captioner.backends.torch_backend import TorchBackend
+from captioner.decoding.trees import map_tree
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
 from captioner.network.encoder import Encoder
@@ -71,38 +71,38 @@ def test_the_decoder_runs_as_in_pytorch_whatever_the_number_of_photos_sentences_
 
 
 def test_results_are_not_written_over_by_the_next_call(encoder: Encoder) -> None:
-    engine = OpenVinoEngine(encoder, 0, "w")
+    backend = OpenVinoBackend(encoder, 0, "w")
     pixels = [
         np.random.default_rng(seed).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
         for seed in (0, 1)
     ]
-    first = engine.run(pixels[0])
+    first = backend.encode(pixels[0])
     kept = first.clone()
-    engine.run(pixels[1])
+    backend.encode(pixels[1])
     assert torch.equal(first, kept)
 
 
 @pytest.mark.parametrize("photos", [1, 7, 8, 9, 17])
 def test_photos_run_in_parts_come_in_order(photos: int, encoder: Encoder) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (photos, 224, 224, 3), dtype=np.uint8)
-    found = OpenVinoEngine(encoder, 0, "w").run(pixels)
-    expected = TorchEngine(encoder, torch.device("cpu")).run(pixels)
+    found = OpenVinoBackend(encoder, 0, "w").encode(pixels)
+    expected = TorchBackend(encoder, torch.device("cpu")).encode(pixels)
     assert found.shape == expected.shape
     assert float((found - expected).abs().mean() / expected.abs().mean()) < 0.02
 
 
-def test_threads_share_an_engine_without_mixing_their_photos(encoder: Encoder) -> None:
-    engine = OpenVinoEngine(encoder, 0, "w")
+def test_threads_share_an_backend_without_mixing_their_photos(encoder: Encoder) -> None:
+    backend = OpenVinoBackend(encoder, 0, "w")
     pixels = [
         np.random.default_rng(seed).integers(0, 255, (1 + seed % 2, 224, 224, 3), dtype=np.uint8)
         for seed in range(4)
     ]
-    expected = [engine.run(picture) for picture in pixels]
+    expected = [backend.encode(picture) for picture in pixels]
     mixed: list[int] = []
 
     def work(number: int) -> None:
         for _ in range(6):
-            if not torch.equal(engine.run(pixels[number]), expected[number]):
+            if not torch.equal(backend.encode(pixels[number]), expected[number]):
                 mixed.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -117,7 +117,7 @@ def test_pytorch_has_one_thread_beside_openvino_and_its_own_number_afterwards(
     encoder: Encoder,
 ) -> None:
     before = torch.get_num_threads()
-    with pytest.raises(RuntimeError), OpenVinoEngine(encoder, 0, "w").threads():
+    with pytest.raises(RuntimeError), OpenVinoBackend(encoder, 0, "w").threads():
         assert torch.get_num_threads() == 1
         raise RuntimeError
     assert torch.get_num_threads() == before

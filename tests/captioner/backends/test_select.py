@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from captioner.backends.base import TorchEngine, choose_engine
-from captioner.backends.openvino_backend import OpenVinoEngine
+from captioner.backends.openvino_backend import OpenVinoBackend
+from captioner.backends.select import choose_backend
+from captioner.backends.torch_backend import TorchBackend
 from captioner.data.images import open_image
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
@@ -43,31 +44,31 @@ def pixels(encoder: Encoder) -> np.ndarray:
     )
 
 
-def test_both_engines_give_the_same_features(encoder: Encoder, pixels: np.ndarray) -> None:
-    pytest.importorskip("openvino")
-    expected = choose_engine("torch", encoder, CPU).run(pixels)
-    found = choose_engine("openvino", encoder, CPU).run(pixels)
+def test_both_backends_give_the_same_features(encoder: Encoder, pixels: np.ndarray) -> None:
+    pytest.importorskip("rnnkit.openvino")
+    expected = choose_backend("torch", encoder, CPU).encode(pixels)
+    found = choose_backend("openvino", encoder, CPU).encode(pixels)
     assert found.shape == expected.shape == (3, 49, 1280)
     assert float((found - expected).norm() / expected.norm()) < CLOSE
 
 
-def test_the_front_of_an_encoder_runs_on_both_engines_too(
+def test_the_front_of_an_encoder_runs_on_both_backends_too(
     encoder: Encoder, pixels: np.ndarray
 ) -> None:
-    pytest.importorskip("openvino")
-    expected = choose_engine("torch", encoder, CPU, trained=2).run(pixels)
-    found = choose_engine("openvino", encoder, CPU, trained=2).run(pixels)
+    pytest.importorskip("rnnkit.openvino")
+    expected = choose_backend("torch", encoder, CPU, trained=2).encode(pixels)
+    found = choose_backend("openvino", encoder, CPU, trained=2).encode(pixels)
     assert found.shape == expected.shape
     assert float((found - expected).norm() / expected.norm()) < CLOSE
     whole = encoder.back(expected, 2)
     torch.testing.assert_close(
-        whole, choose_engine("torch", encoder, CPU).run(pixels), rtol=1e-3, atol=1e-3
+        whole, choose_backend("torch", encoder, CPU).encode(pixels), rtol=1e-3, atol=1e-3
     )
 
 
 def test_a_cpu_takes_openvino_by_itself(encoder: Encoder) -> None:
-    pytest.importorskip("openvino")
-    assert choose_engine("auto", encoder, CPU).name == "openvino"
+    pytest.importorskip("rnnkit.openvino")
+    assert choose_backend("auto", encoder, CPU).name == "openvino"
 
 
 def test_without_openvino_pytorch_takes_over_with_one_line(
@@ -77,15 +78,16 @@ def test_without_openvino_pytorch_takes_over_with_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "captioner.backends.openvino_backend", raising=False)
+    for name in ("rnnkit.openvino", "captioner.backends.openvino_backend"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with caplog.at_level(logging.WARNING, "captioner"):
-        engine = choose_engine("auto", encoder, CPU)
-    assert isinstance(engine, TorchEngine)
+        backend = choose_backend("auto", encoder, CPU)
+    assert isinstance(backend, TorchBackend)
     assert len(caplog.records) == 1
     assert "OpenVINO cannot run here" in caplog.text
-    assert engine.run(pixels).shape == (3, 49, 1280)
+    assert backend.encode(pixels).shape == (3, 49, 1280)
     with pytest.raises(UserError, match="use --backend torch"):
-        choose_engine("openvino", encoder, CPU)
+        choose_backend("openvino", encoder, CPU)
 
 
 @pytest.mark.parametrize("broken", [b"", b"<net", b"\x00" * 4096])
@@ -97,60 +99,64 @@ def test_a_damaged_cache_is_converted_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("rnnkit.openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
-    expected = OpenVinoEngine(encoder, 0, "some weights").run(pixels)
+    expected = OpenVinoBackend(encoder, 0, "some weights").encode(pixels)
     (kept,) = (tmp_path / "openvino").glob("*.xml")
     kept.write_bytes(broken)
     with caplog.at_level(logging.WARNING, "captioner"):
-        found = OpenVinoEngine(encoder, 0, "some weights").run(pixels)
+        found = OpenVinoBackend(encoder, 0, "some weights").encode(pixels)
     assert "is damaged" in caplog.text
     torch.testing.assert_close(found, expected)
     caplog.clear()
-    OpenVinoEngine(encoder, 0, "some weights")
+    OpenVinoBackend(encoder, 0, "some weights")
     assert not caplog.records
 
 
 def test_other_weights_are_converted_anew(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("rnnkit.openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     for weights in ("these", "those", "these"):
-        OpenVinoEngine(encoder, 0, weights)
+        OpenVinoBackend(encoder, 0, weights)
     assert len(list((tmp_path / "openvino").glob("*.xml"))) == 2
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_cache(
     encoder: Encoder, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("rnnkit.openvino")
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path / "file"))
-    assert choose_engine("openvino", encoder, CPU, weights="w").run(pixels).shape == (3, 49, 1280)
+    assert choose_backend("openvino", encoder, CPU, weights="w").encode(pixels).shape == (
+        3,
+        49,
+        1280,
+    )
 
 
 def test_conversion_opens_no_connection(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openvino")
+    pytest.importorskip("rnnkit.openvino")
     monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path))
     tried: list[object] = []
     monkeypatch.setattr(socket.socket, "connect", lambda *arguments: tried.append(arguments))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **_: tried.append(arguments))
-    OpenVinoEngine(encoder, 0, "w")
+    OpenVinoBackend(encoder, 0, "w")
     assert not tried
     assert sys.modules.get("openvino_telemetry") is None
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
-def test_both_engines_run_the_decoder_alike(adaptive: bool, encoder: Encoder) -> None:
-    pytest.importorskip("openvino")
+def test_both_backends_run_the_decoder_alike(adaptive: bool, encoder: Encoder) -> None:
+    pytest.importorskip("rnnkit.openvino")
     torch.manual_seed(0)
     decoder = Decoder(DecoderConfig(20, 1280, 16, 24, 8, adaptive=adaptive)).eval()
     features = torch.rand(3, 49, 1280)
     writers = [
-        choose_engine(name, encoder, CPU, weights="w").writer(decoder)
+        choose_backend(name, encoder, CPU, weights="w").run_decoder(decoder)
         for name in ("torch", "openvino")
     ]
     with torch.inference_mode():
@@ -172,4 +178,4 @@ def test_both_engines_run_the_decoder_alike(adaptive: bool, encoder: Encoder) ->
 @pytest.mark.parametrize(("backend", "device"), [("tensorflow", "cpu"), ("openvino", "cuda")])
 def test_a_backend_that_cannot_be_is_refused(backend: str, device: str, encoder: Encoder) -> None:
     with pytest.raises(UserError, match="use"):
-        choose_engine(backend, encoder, torch.device(device))
+        choose_backend(backend, encoder, torch.device(device))

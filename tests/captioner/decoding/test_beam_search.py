@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from captioner.decoding.beam_search import Hypothesis, beam_search, draw, map_tree, sample
+from captioner.decoding.beam_search import Hypothesis, beam_search
+from captioner.decoding.sampling import draw, sample
+from captioner.decoding.trees import map_tree
 from rnnkit.errors import UserError
 
 START, END, UNKNOWN = 0, 1, 2
@@ -91,6 +93,7 @@ def search(logits: Tensor, **options: object) -> list[list[Hypothesis]]:
         "end": END,
         "forbidden": (START, UNKNOWN),
         "max_length": 4,
+        "length_penalty": 0.9,
     } | options
     return beam_search(markov(logits), begin(len(logits)), (logits,), **arguments)  # type: ignore[arg-type]
 
@@ -309,7 +312,7 @@ def test_a_search_that_cannot_be_is_refused(wrong: dict[str, int]) -> None:
 
 def test_a_beam_wider_than_the_vocabulary_is_refused() -> None:
     with pytest.raises(
-        UserError, match="a beam of 4 is more than the 3 words there are: lower --beam-size"
+        UserError, match="a beam of 4 is more than the 3 words of the vocabulary: lower --beam-size"
     ):
         search(table(0), beam_size=4)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from captioner.network.decoder import Decoder, DecoderConfig, Dropout, State
+from captioner.network.decoder import Decoder, DecoderConfig, FastDropout, State
 
 WORDS, CHANNELS, REGIONS = 13, 6, 5
 KINDS: list[dict[str, Any]] = [
@@ -323,7 +323,7 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean_as_torchs_does(
 ) -> None:
     torch.manual_seed(0)
     inputs = torch.full((400, 500), 2.0, dtype=dtype, requires_grad=True)
-    outputs = Dropout(rate)(inputs)
+    outputs = FastDropout(rate)(inputs)
     outputs.sum().backward()
     assert outputs.dtype == dtype
     assert (outputs == 0).float().mean().item() == pytest.approx(

@@ -19,16 +19,16 @@ from captioner.data.annotations import Example
 from captioner.metrics.tokenizer import tokenize
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
-from captioner.training.batches import Photos, _ahead, epoch_batches
+from captioner.training.batches import TrainingSet, _ahead, epoch_batches
 from captioner.training.config import TrainingConfig
-from captioner.training.trainer import Batch, CaptionModel
+from captioner.training.loss import Batch, CaptionModel
 
 CONFIG = TrainingConfig(batch_size=6, captions_per_photo=3, seed=5)
 REGIONS, CHANNELS, VIEWS = 4, 5, 2
 
 
-def make_photos(count: int = 12, captions: int = 3) -> Photos:
-    """Photos whose rows are random, with captions of one to nine words."""
+def make_photos(count: int = 12, captions: int = 3) -> TrainingSet:
+    """TrainingSet whose rows are random, with captions of one to nine words."""
     source = np.random.default_rng(0)
     words = [f"word{number}" for number in range(20)]
     texts = [
@@ -43,7 +43,7 @@ def make_photos(count: int = 12, captions: int = 3) -> Photos:
     rows = SimpleNamespace(
         rows=source.normal(size=(count, VIEWS, REGIONS, CHANNELS)).astype(np.float16)
     )
-    return Photos(examples, cast(Any, rows), range(count), vocabulary, 20)
+    return TrainingSet(examples, cast(Any, rows), range(count), vocabulary, 20)
 
 
 # --- what a batch is ------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_with_fewer_captions_than_asked_for_every_one_is_used_before_any_is_used
 
 def test_captions_are_cut_to_the_longest_allowed() -> None:
     photos = make_photos()
-    short = Photos(
+    short = TrainingSet(
         photos.examples,
         photos.rows,
         photos.indices.tolist(),

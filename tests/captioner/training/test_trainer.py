@@ -27,10 +27,13 @@ from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
 from captioner.training.config import TrainingConfig
+from captioner.training.loss import Batch, CaptionModel
+from captioner.training.preparation import Run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
-from captioner.training.trainer import Batch, CaptionModel, train
+from captioner.training.trainer import train
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder
+from rnnkit.training import start_accelerator
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -128,21 +131,18 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_happened(
         sampling_rate=0.2,
     )
     run(files, tmp_path / "whole", config)
-    save = training._Trainer._save_state
-    for victim in (
-        1,
-        2,
-        3,
-    ):  # the last cross-entropy epoch and the first self-critical one among them
+    save = training.save_state
+    # Among these are the last cross-entropy epoch and the first self-critical one.
+    for victim in (1, 2, 3):
 
-        def dying_save(trainer: Any, victim: int = victim) -> None:
+        def dying_save(run: Run, victim: int = victim) -> None:
             if moment == "after the state is saved":
-                save(trainer)
-            if trainer.progress["epoch"] == victim:
+                save(run)
+            if run.progress.epoch == victim:
                 raise _Killed
-            save(trainer)
+            save(run)
 
-        monkeypatch.setattr(training._Trainer, "_save_state", dying_save)
+        monkeypatch.setattr(training, "save_state", dying_save)
         with pytest.raises(_Killed):
             run(files, tmp_path / "killed", config, resume=victim > 1)
     monkeypatch.undo()
@@ -256,7 +256,7 @@ def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(
 
 
 def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
-    handler = training._accelerator("cpu", SMALL).init_handler
+    handler = start_accelerator(torch.device("cpu"), "no").init_handler
     assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
@@ -265,9 +265,7 @@ def test_every_process_gets_its_share_of_the_same_batches(
 ) -> None:
     kept: dict[str, Any] = {}
     monkeypatch.setattr(
-        training._Trainer,
-        "run_epochs",
-        lambda trainer: kept.setdefault("photos", trainer.training) and {},
+        training, "train_epochs", lambda run: kept.setdefault("photos", run.training)
     )
     run(shapes(16, 4), tmp_path / "run", SMALL)
     photos = kept["photos"]
@@ -290,7 +288,7 @@ def test_more_processes_than_photos_are_refused(
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
     with pytest.raises(
         UserError,
-        match=r"4 photos to train on, 2 to validate on; at least 5 \(one for each process\)",
+        match=r"4 photos to train on and 2 to validate on; at least 5 \(one for each process\)",
     ):
         run(shapes(4, 2), tmp_path / "run", SMALL)
 
@@ -302,7 +300,7 @@ def test_too_few_photos_are_refused_before_any_feature_is_computed(
     with pytest.raises(
         UserError,
         match=(
-            f"{counts[0]} photos to train on, {counts[1]} to validate on; at least 1 .* and 2 of"
+            f"{counts[0]} photos to train on and {counts[1]} to validate on; at least 1 .* and 2 of"
             " one data set are needed"
         ),
     ):
@@ -321,28 +319,24 @@ def test_a_data_set_with_one_photo_to_validate_on_is_named_beside_another_that_j
     (tmp_path / "few.json").write_text(
         json.dumps({"images": [*records[:4], records[-1]]}), encoding="utf-8"
     )
-    monkeypatch.setattr(
-        training._Trainer, "run_epochs", lambda trainer: dict.fromkeys(trainer.validation)
-    )
+    judged: list[str] = []
+    monkeypatch.setattr(training, "train_epochs", lambda run: judged.extend(run.validation))
     datasets = [read_dataset(file, images) for file in (annotations, tmp_path / "few.json")]
     with caplog.at_level("WARNING", "captioner"):
-        judged = train(datasets, tmp_path / "run", SMALL, device="cpu", cache=tmp_path / "cache")
-    assert len(judged) == 1 and "few: its one photo to validate on is left out" in caplog.text
+        train(datasets, tmp_path / "run", SMALL, device="cpu", cache=tmp_path / "cache")
+    assert len(judged) == 1 and "few: its only validation photo is left out" in caplog.text
 
 
 def test_each_training_in_a_process_has_its_own_precision_and_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = [
-        training._accelerator("cpu", replace(SMALL, mixed_precision=precision)).mixed_precision
-        for precision in ("no", "bf16", "no")
-    ]
-    assert found == ["no", "bf16", "no"]
-    monkeypatch.delenv("ACCELERATE_TORCH_DEVICE", raising=False)
-    assert training._accelerator("meta", SMALL).device.type == "meta"
-    assert training._accelerator("auto", SMALL).device.type == (
-        "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    for precision in ("no", "bf16", "no"):
+        accelerator = start_accelerator(torch.device("cpu"), precision)
+        assert (accelerator.mixed_precision, accelerator.device.type) == (precision, "cpu")
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    start_accelerator(torch.device("cuda:1"), "no")
+    assert chosen == [torch.device("cuda:1")]
 
 
 def test_a_photo_whose_caption_says_left_is_never_mirrored(
@@ -355,9 +349,7 @@ def test_a_photo_whose_caption_says_left_is_never_mirrored(
     annotations.write_text(json.dumps(records), encoding="utf-8")
     kept: dict[str, Any] = {}
     monkeypatch.setattr(
-        training._Trainer,
-        "run_epochs",
-        lambda trainer: kept.setdefault("photos", trainer.training) and {},
+        training, "train_epochs", lambda run: kept.setdefault("photos", run.training)
     )
     run((annotations, images), tmp_path / "run", SMALL)
     views = np.stack(

@@ -1,0 +1,122 @@
+"""A captioner's checkpoint: what its config says, and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from captioner.network.decoder import Decoder, DecoderConfig
+from captioner.network.encoder import Encoder, Preprocessing, encoder_config
+from captioner.network.vocabulary import Vocabulary
+from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from rnnkit.errors import UserError
+
+KIND, VERSION = "captioner", 1
+FORMER_LENGTH_PENALTY = 0.9  # of checkpoints whose config does not name one
+
+
+class StoredParts(NamedTuple):
+    """What a checkpoint's config says of its parts."""
+
+    encoder: str  # its name
+    preprocessing: Preprocessing
+    vocabulary: Vocabulary
+    decoder: DecoderConfig
+
+
+def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
+    """The parts that a checkpoint's config describes.
+
+    Raises: UserError naming the checkpoint and a value that makes no sense.
+    """
+    try:
+        name = config["encoder"]["name"]
+        preprocessing = Preprocessing.from_config(config["encoder"]["preprocessing"])
+        vocabulary, decoder = Vocabulary(config["vocabulary"]), DecoderConfig(**config["decoder"])
+        if not isinstance(name, str):
+            raise TypeError(f"the encoder's name must be text, not {name!r}")
+        if len(vocabulary) != decoder.vocabulary_size:
+            raise ValueError(
+                f"{len(vocabulary)} words in the vocabulary, {decoder.vocabulary_size} in the"
+                " decoder"
+            )
+        if not abs(penalty := length_penalty(config)) <= 100:
+            raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
+        frozenset(repeatable_words_of(config) or ())
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the config in '{source}' is damaged ({type(error).__name__}: {error})"
+        ) from None
+    return StoredParts(name, preprocessing, vocabulary, decoder)
+
+
+def length_penalty(info: Mapping[str, Any]) -> float:
+    """The length penalty that was chosen for a checkpoint."""
+    return float(info.get("decoding", {}).get("length_penalty", FORMER_LENGTH_PENALTY))
+
+
+def repeatable_words_of(info: Mapping[str, Any]) -> list[str] | None:
+    """The words that a caption may repeat; None if the checkpoint has no such rule."""
+    words: list[str] | None = info.get("decoding", {}).get("repeatable")
+    return words
+
+
+def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> None:
+    """Load a checkpoint's weights into its two parts.
+
+    Raises: UserError as `load_checkpoint` does, or if the weights do not fit.
+    """
+    tensors, _ = load_checkpoint(folder, kind=KIND, version=VERSION)
+    load_part(encoder, "encoder.", tensors, source=folder)
+    load_part(decoder, "decoder.", tensors, source=folder)
+
+
+def load_part(
+    module: torch.nn.Module, prefix: str, tensors: Mapping[str, Tensor], *, source: Path
+) -> None:
+    """Load those of a checkpoint's tensors whose names have the prefix into a module.
+
+    Raises: UserError if they do not fit.
+    """
+    part = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+    load_weights(module, part, source=source)
+
+
+def save_captioner(
+    folder: Path,
+    encoder: Encoder,
+    decoder: Decoder,
+    vocabulary: Vocabulary,
+    info: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = torch.float16,
+) -> None:
+    """Write a checkpoint folder with everything that captioning needs.
+
+    Args:
+        info: more for the config, as JSON values.
+        dtype: floating-point weights are stored in this type; None keeps theirs.
+    """
+    tensors = {
+        f"{part}.{name}": tensor
+        for part, module in (("encoder", encoder), ("decoder", decoder))
+        for name, tensor in module.state_dict().items()
+    }
+    config = {
+        "kind": KIND,
+        "version": VERSION,
+        "encoder": encoder_config(encoder),
+        "decoder": asdict(decoder.config),
+        **info,
+        "vocabulary": list(vocabulary.words),
+    }
+    save_checkpoint(folder, tensors, config, dtype=dtype)

@@ -1,0 +1,119 @@
+"""From region features to sentences as ids, by search or by sampling, as a `Decoding` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from captioner.backends.base import DecoderRunner
+from captioner.decoding.beam_search import Hypothesis, beam_search
+from captioner.decoding.sampling import sample
+from captioner.network.decoder import Memory, State
+from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
+from captioner.types import Decoding
+
+FORBIDDEN = (PAD, START, UNKNOWN)
+
+
+def generate(
+    decoder: DecoderRunner,
+    features: Tensor,
+    decoding: Decoding,
+    *,
+    length_penalty: float,
+    once: Tensor | None = None,
+) -> list[list[Hypothesis]]:
+    """Sentences about photos: for each up to num_captions, best first.
+
+    Args:
+        features: (B, R, channels).
+        length_penalty: as in `beam_search`.
+        once: as in `beam_search`; sampling does not use it.
+    """
+    if decoding.sample and decoding.seed is not None and len(features) > 1:
+        # One by one, so that a photo's sentences do not depend on the rest of the batch.
+        return [
+            sentences
+            for row in features
+            for sentences in generate(
+                decoder, row.unsqueeze(0), decoding, length_penalty=length_penalty
+            )
+        ]
+    state, memory = decoder.start(features)
+    step = log_prob_step(decoder)
+    if decoding.sample:
+        return _sampled(step, state, memory, decoding)
+    hypotheses = beam_search(
+        step,
+        state,
+        memory,
+        start=START,
+        end=END,
+        forbidden=FORBIDDEN,
+        beam_size=max(decoding.beam_size, decoding.num_captions),
+        max_length=decoding.max_length,
+        length_penalty=length_penalty,
+        once=once,
+    )
+    return [group[: decoding.num_captions] for group in hypotheses]
+
+
+def _sampled(
+    step: Callable[[Tensor, State, Memory], tuple[Tensor, State]],
+    state: State,
+    memory: Memory,
+    decoding: Decoding,
+) -> list[list[Hypothesis]]:
+    """Sampled sentences of each image, best first by their log-probability for each word."""
+    generator = torch.Generator(state.hidden.device)
+    if decoding.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(decoding.seed)
+    ids, totals = sample(
+        step,
+        state,
+        memory,
+        start=START,
+        end=END,
+        forbidden=FORBIDDEN,
+        num_samples=decoding.num_captions,
+        max_length=decoding.max_length,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        generator=generator,
+    )
+    sentences = []
+    for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True):
+        cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
+        group = [
+            Hypothesis(words, total, total / (len(words) + 1))
+            for words, total in zip(cut, scores, strict=True)
+        ]
+        sentences.append(sorted(group, key=lambda hypothesis: -hypothesis.score))
+    return sentences
+
+
+def log_prob_step(
+    decoder: DecoderRunner,
+) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
+    """A decoder's step with log-probabilities (B, K, V) instead of logits and attention."""
+
+    def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        logits, state, _ = decoder.step(words, state, memory)
+        return logits.float().log_softmax(dim=-1), state
+
+    return step
+
+
+def words_used_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:
+    """True for the words that may not be repeated, (vocabulary,); special tokens are not words."""
+    allowed = frozenset(repeatable)
+    return torch.tensor(
+        [
+            index >= len(SPECIAL) and word not in allowed
+            for index, word in enumerate(vocabulary.words)
+        ]
+    )

@@ -1,0 +1,69 @@
+"""A caption as HTML, for notebooks: the sentence, the photo, and where each word looked."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from PIL import Image
+
+from captioner.data.images import ImageError, Source, open_image
+
+PHOTO_SIDE, WORD_SIDE = 320, 112  # pixels of the longer side
+DARKEST = 0.25  # brightness of a region that was not looked at
+
+
+def caption_html(
+    text: str, words: Sequence[str], attention: np.ndarray | None, photo: Source | None
+) -> str:
+    """The HTML of a caption.
+
+    Args:
+        attention: (words, rows, columns), or None.
+        photo: the picture is left out if it is None or cannot be opened any more.
+    """
+    picture = _open(photo)
+    sentence = f"<figcaption>{escape(text)}</figcaption>"
+    if picture is None:
+        return f"<figure>{sentence}</figure>"
+    shown = _image(picture, PHOTO_SIDE, text)
+    if attention is None:
+        return f"<figure>{shown}{sentence}</figure>"
+    looked = "".join(
+        "<figure style='display:inline-block;margin:4px;text-align:center'>"
+        f"{_image(_masked(picture, grid), WORD_SIDE, word)}"
+        f"<figcaption>{escape(word)}</figcaption></figure>"
+        for word, grid in zip(words, attention, strict=True)
+    )
+    return f"<figure>{shown}{sentence}</figure><div>{looked}</div>"
+
+
+def _open(photo: Source | None) -> Image.Image | None:
+    if photo is None:
+        return None
+    try:
+        return open_image(photo, size=(PHOTO_SIDE, PHOTO_SIDE))
+    except ImageError:  # a file that has gone, or a stream that is closed
+        return None
+
+
+def _masked(picture: Image.Image, grid: np.ndarray) -> Image.Image:
+    """The picture, dark where a word's attention (rows, columns) is low."""
+    brightness = DARKEST + (1 - DARKEST) * grid / max(float(grid.max()), 1e-9)
+    mask = Image.fromarray(np.rint(255 * brightness).astype(np.uint8))
+    small = picture.copy()
+    small.thumbnail((WORD_SIDE, WORD_SIDE))
+    mask = mask.resize(small.size, Image.Resampling.BICUBIC)
+    return Image.composite(small, Image.new("RGB", small.size), mask)
+
+
+def _image(picture: Image.Image, side: int, description: str) -> str:
+    small = picture.copy()
+    small.thumbnail((side, side))
+    encoded = io.BytesIO()
+    small.save(encoded, "JPEG", quality=85)
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return f"<img src='data:image/jpeg;base64,{data}' alt='{escape(description)}'>"

@@ -1,0 +1,322 @@
+"""Sets up a training run: checks the data, builds or restores the network, computes features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from captioner.checkpoint import KIND, VERSION, load_parts, read_parts
+from captioner.data.annotations import Dataset, Example
+from captioner.metrics.tokenizer import tokenize
+from captioner.network.backbones import create_encoder
+from captioner.network.decoder import Decoder, DecoderConfig
+from captioner.network.encoder import Encoder
+from captioner.network.vocabulary import SPECIAL, Vocabulary, repeatable_words
+from captioner.training.batches import TrainingSet
+from captioner.training.config import TrainingConfig
+from captioner.training.feature_cache import photo_views
+from captioner.training.loss import CaptionModel
+from rnnkit.checkpoint import load_weights, read_config
+from rnnkit.errors import UserError
+from rnnkit.runs import RunFolder, load_optimizer_tensors
+from rnnkit.settings import resumed_settings
+from rnnkit.training import moving_average, weight_decay_groups
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    epoch: int = 0  # the last whole one
+    step: int = 0
+    best: dict[str, Any] | None = None  # the record of the best epoch
+
+
+@dataclass
+class Run:
+    """A training run: its data, its network and how far it has come."""
+
+    folder: RunFolder
+    config: TrainingConfig
+    accelerator: Accelerator
+    datasets: Sequence[Dataset]
+    data_hash: str
+    vocabulary: Vocabulary
+    repeatable: list[str]  # words that a caption may repeat
+    training: TrainingSet
+    validation: dict[str, TrainingSet]  # by data set
+    model: CaptionModel
+    average: AveragedModel  # the moving average of the model
+    wrapped: nn.Module  # the model as accelerate runs it
+    optimizer: torch.optim.Optimizer
+    progress: Progress
+
+    @property
+    def validated_model(self) -> CaptionModel:
+        """The network that is validated and kept."""
+        model = self.average.module if self.config.ema_decay else self.model.eval()
+        assert isinstance(model, CaptionModel)
+        return model
+
+
+def prepare_run(
+    datasets: Sequence[Dataset],
+    folder: RunFolder,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    cache: Path,
+    *,
+    resuming: bool,
+) -> Run:
+    """A run that is ready to train, from its state if it is resumed.
+
+    Everything that can be refused is checked before features are computed, which may take hours.
+
+    Args:
+        cache: where computed features are kept.
+        resuming: there is a state to resume from.
+
+    Raises: UserError if the run cannot start.
+    """
+    state, progress = _load_state(folder, config, resuming=resuming)
+    _check_enough_photos(
+        sum(len(dataset.split("train")) for dataset in datasets),
+        [len(dataset.split("val")) for dataset in datasets],
+        accelerator.num_processes,
+    )
+    vocabulary, sizes = _initial_parts(config, datasets)
+    data_hash = _hash_data(vocabulary, datasets)
+    if state.info.get("data_hash", data_hash) != data_hash:  # runs of version 0.1 may have none
+        raise UserError(
+            f"'{folder.path}' was started on other photos or captions",
+            hint="resume with those, or start a new run",
+        )
+    encoder, decoder = _build_network(config, vocabulary, sizes)
+    training, validation = _load_photos(datasets, encoder, vocabulary, config, accelerator, cache)
+    model = CaptionModel(encoder, decoder, config.fine_tune_stages)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = moving_average(model, config.ema_decay)
+    optimizer = _optimizer(model, config)
+    if resuming:
+        _restore_weights(model, average, state.tensors, progress, folder)
+        if accelerator.is_main_process:
+            folder.forget_after(progress.step)
+    average.to(accelerator.device)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    if resuming:
+        device = accelerator.device
+        moved = {k: v.to(device) if v.dim() else v for k, v in state.tensors.items()}
+        load_optimizer_tensors(optimizer, moved)
+    return Run(
+        folder,
+        config,
+        accelerator,
+        datasets,
+        data_hash,
+        vocabulary,
+        repeatable_words(_training_captions(datasets)),
+        training,
+        validation,
+        model,
+        average,
+        wrapped,
+        optimizer,
+        progress,
+    )
+
+
+# --- the state of a resumed run -------------------------------------------------------------------
+
+
+@dataclass
+class _State:
+    tensors: dict[str, torch.Tensor]
+    info: dict[str, Any]
+
+
+def _load_state(
+    folder: RunFolder, config: TrainingConfig, *, resuming: bool
+) -> tuple[_State, Progress]:
+    """What the run has saved; nothing for a new run.
+
+    Raises: UserError if the run was started with other settings.
+    """
+    if not resuming:
+        return _State({}, {}), Progress()
+    tensors, info = folder.load_state()
+    resumed_settings(TrainingConfig, info["settings"], None, asdict(config), folder.path)
+    return _State(tensors, info), Progress(info["epoch"], info["step"], info["best"])
+
+
+def _restore_weights(
+    model: CaptionModel,
+    average: AveragedModel,
+    tensors: dict[str, torch.Tensor],
+    progress: Progress,
+    folder: RunFolder,
+) -> None:
+    for prefix, module in (("model.", model), ("average.", average.module)):
+        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        load_weights(module, part, source=folder.path)
+    average.n_averaged.fill_(progress.step)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def _training_captions(datasets: Sequence[Dataset]) -> Iterator[list[str]]:
+    """The training captions, tokenised."""
+    for dataset in datasets:
+        for example in dataset.split("train"):
+            yield from map(tokenize, example.captions)
+
+
+def _hash_data(vocabulary: Vocabulary, datasets: Sequence[Dataset]) -> str:
+    """A hash of what is learned from and validated on; photos may move to another folder."""
+    digest = hashlib.sha256(json.dumps(vocabulary.words).encode())
+    for dataset in datasets:
+        for example in (*dataset.split("train"), *dataset.split("val")):
+            row = [example.path.name, example.split, example.captions]
+            digest.update(json.dumps(row).encode())
+    return digest.hexdigest()[:16]
+
+
+def _check_enough_photos(training: int, held_out: Sequence[int], processes: int) -> None:
+    """Raises: UserError if there are too few photos to train on, or none can be validated on."""
+    if training < processes or max(held_out, default=0) < 2:
+        raise UserError(
+            f"{training} photos to train on and {sum(held_out)} to validate on; at least"
+            f" {processes} (one for each process) and 2 of one data set are needed: add photos, or"
+            " give more of them the split that has too few"
+        )
+
+
+def _load_photos(
+    datasets: Sequence[Dataset],
+    encoder: Encoder,
+    vocabulary: Vocabulary,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    cache: Path,
+) -> tuple[TrainingSet, dict[str, TrainingSet]]:
+    """The photos to train and to validate on, with their features.
+
+    The main process computes features first, so that no two processes write to one file.
+    """
+    examples = [[e for e in d.examples if e.split in ("train", "val")] for d in datasets]
+    paths = [example.path for group in examples for example in group]
+    with accelerator.main_process_first():
+        rows, unreadable = photo_views(
+            encoder,
+            paths,
+            cache,
+            accelerator.device,
+            trained=config.fine_tune_stages,
+            crops=config.crops,
+            crop_scale=config.crop_scale,
+        )
+    if unreadable:
+        named = ", ".join(f"{paths[i].name} ({why})" for i, why in list(unreadable.items())[:5])
+        more = " ..." if len(unreadable) > 5 else ""
+        logger.warning("%d photos skipped: %s%s", len(unreadable), named, more)
+
+    def photos(chosen: Sequence[tuple[int, Example]]) -> TrainingSet:
+        indices, kept = [index for index, _ in chosen], [example for _, example in chosen]
+        return TrainingSet(kept, rows, indices, vocabulary, config.max_length)
+
+    training: list[tuple[int, Example]] = []
+    validation: dict[str, TrainingSet] = {}
+    start = 0
+    for dataset, group in zip(datasets, examples, strict=True):
+        usable = [(i, e) for i, e in enumerate(group, start) if i not in unreadable]
+        start += len(group)
+        training += [(i, e) for i, e in usable if e.split == "train"]
+        held_out = [(i, e) for i, e in usable if e.split == "val"]
+        held_out = held_out[: config.validation_photos or None]
+        if len(held_out) >= 2:
+            validation[dataset.name] = photos(held_out)
+        elif held_out:
+            logger.warning(
+                "%s: its only validation photo is left out, because CIDEr-D needs two", dataset.name
+            )
+    sizes = [len(held_out) for held_out in validation.values()]
+    _check_enough_photos(len(training), sizes, accelerator.num_processes)
+    return photos(training), validation
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+
+def _initial_parts(
+    config: TrainingConfig, datasets: Sequence[Dataset]
+) -> tuple[Vocabulary, DecoderConfig | None]:
+    """The vocabulary, and the decoder's sizes if --init gives them.
+
+    Raises: UserError if the training captions have too few words.
+    """
+    if config.init:
+        source = Path(config.init)
+        parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
+        if parts.encoder != config.encoder:
+            raise UserError(
+                f"'{source}' was trained on {parts.encoder}", hint=f"add --encoder {parts.encoder}"
+            )
+        vocabulary, sizes = parts.vocabulary, parts.decoder
+    else:
+        captions = _training_captions(datasets)
+        vocabulary = Vocabulary.from_captions(captions, min_count=config.min_count)
+        sizes = None
+    words = len(vocabulary) - len(SPECIAL)
+    if words < config.beam_size:
+        raise UserError(
+            f"the training captions have {words} different words, counting those seen"
+            f" {config.min_count} times",
+            hint="lower --min-count",
+        )
+    return vocabulary, sizes
+
+
+def _build_network(
+    config: TrainingConfig, vocabulary: Vocabulary, sizes: DecoderConfig | None
+) -> tuple[Encoder, Decoder]:
+    """Encoder and decoder, with the weights of --init if it is given."""
+    torch.manual_seed(config.seed)
+    encoder = create_encoder(
+        config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not config.init
+    )
+    if sizes is None:
+        sizes = DecoderConfig(
+            len(vocabulary),
+            encoder.channels,
+            embedding_size=config.embedding_size,
+            hidden_size=config.hidden_size,
+            attention_size=config.attention_size,
+            attention=config.attention,
+            adaptive=config.adaptive,
+            tied=config.tied,
+        )
+    decoder = Decoder(replace(sizes, dropout=config.dropout))
+    if config.init:
+        load_parts(Path(config.init), encoder=encoder, decoder=decoder)
+    encoder.unfreeze(config.fine_tune_stages)
+    return encoder, decoder
+
+
+def _optimizer(model: CaptionModel, config: TrainingConfig) -> torch.optim.Optimizer:
+    groups = [
+        *weight_decay_groups(model.decoder, config.weight_decay, part="decoder"),
+        *weight_decay_groups(model.encoder, config.weight_decay, part="encoder"),
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
