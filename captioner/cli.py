@@ -27,7 +27,7 @@ from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
 from rnnkit.command_line import run_app
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
-from rnnkit.runs import STATE
+from rnnkit.runs import STATE, RunFolder, run_settings
 from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -335,7 +335,9 @@ def train_command(
     output: Annotated[
         Path, typer.Option(help="Run folder: checkpoint, metrics.jsonl, metrics.png.")
     ],
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --output.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="JSON file with settings; flags override it.")
     ] = None,
@@ -354,7 +356,8 @@ def train_command(
             f"{len(annotations)} --annotations but {len(images)} --images: give one folder of"
             " photos for each file of captions"
         )
-    settings = settings_from(TrainingConfig, config, flags)
+    run = RunFolder(output, "captioner")
+    settings = run_settings(TrainingConfig, run, config, flags, resume=resume)
     datasets = [
         read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)
     ]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from charlm.training.config import TrainingSettings  # the settings are the flags
+from charlm.training.config import TrainingConfig  # its fields are flags
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError
 from rnnkit.settings import with_flags
 
 if TYPE_CHECKING:
-    from charlm.data import UnknownPolicy
     from charlm.inference.base import Precision
+    from charlm.vocabulary import UnknownPolicy
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -30,27 +30,27 @@ UnknownOption = Annotated[
     str,
     typer.Option(
         "--unknown",
-        help="For characters that the model has never seen: error names them, skip drops them.",
+        help="Characters that the model has never seen: error names them, skip drops them.",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-MAX_INSPECTED = 1000  # characters; nobody could read figures of more
+MAX_INSPECTED = 1000  # characters; figures of more are unreadable
 
 
 @app.callback()
-def about() -> None:
-    """Train a character-level language model, write text with it, score texts and look inside."""
+def main_help() -> None:
+    """Train a character-level language model, write and score text with it, and look inside it."""
 
 
 @app.command()
-@with_flags(TrainingSettings)
+@with_flags(TrainingConfig)
 def train(
     corpus: Annotated[
         list[Path],
-        typer.Argument(help="UTF-8 text; several files are read as one text.", metavar="CORPUS..."),
+        typer.Argument(help="UTF-8 text files, read as one text.", metavar="CORPUS..."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", help="Folder of the run, which is also the checkpoint.")
+        Path, typer.Option("--output", help="Folder of the run, which becomes the checkpoint.")
     ],
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --output, with its settings.")
@@ -70,7 +70,7 @@ def train(
     from rnnkit.runs import RunFolder, run_settings
 
     run = RunFolder(output, "charlm")
-    settings = run_settings(TrainingSettings, run, config, flags, resume=resume)
+    settings = run_settings(TrainingConfig, run, config, flags, resume=resume)
     text = "".join(read_text(path) for path in corpus)
     finished = run_training(
         text,
@@ -91,21 +91,20 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Score a text in nats and bits per character, under the two protocols stream and window-256."""
+    """Score a text in nats and bits per character, under the protocols stream and window-256."""
     from charlm import evaluation
     from charlm.data import read_text
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
     text = read_text(file)
-    # Where the model has a symbol for unknown characters, that is what it is asked to predict.
-    ids = lm.vocabulary.encode(
-        text, unknown="skip" if unknown_policy(unknown) == "skip" else "replace"
-    )
+    # A model with a symbol for unknown characters is asked to predict that one.
+    policy: UnknownPolicy = "skip" if parse_unknown(unknown) == "skip" else "replace"
+    ids = lm.vocabulary.encode(text, unknown=policy)
     if len(ids) < len(text):
         print(
-            f"{len(text) - len(ids):,} of {len(text):,} characters, which the model has never seen,"
-            " are left out",
+            f"skipped {len(text) - len(ids):,} of {len(text):,} characters, which the model has"
+            " never seen",
             file=sys.stderr,
         )
     scores = evaluation.evaluate(lm.network, ids.to(lm.device))
@@ -122,9 +121,7 @@ def evaluate(
 @app.command()
 def sample(
     model: ModelOption = None,
-    prompt: Annotated[
-        str, typer.Option("--prompt", help="The text to continue; may be empty.")
-    ] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="Text to continue; may be empty.")] = "",
     length: Annotated[int, typer.Option("--length", help="Characters to write.")] = 1000,
     temperature: Annotated[
         float,
@@ -138,49 +135,46 @@ def sample(
     top_p: Annotated[
         float,
         typer.Option(
-            "--top-p", help="Only the likeliest characters whose probabilities sum to this."
+            "--top-p", help="Only the likeliest characters that together have this probability."
         ),
     ] = 1.0,
     stop: Annotated[
         list[str] | None,
-        typer.Option("--stop", help="End before this string; may be given more than once."),
+        typer.Option("--stop", help="End before this string; may be repeated."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="The same seed gives the same text.")
     ] = None,
     count: Annotated[
         int,
-        typer.Option("--count", min=1, help="How many texts to write; they are made as one batch."),
+        typer.Option("--count", min=1, help="How many texts to write, as one batch."),
     ] = 1,
     unknown: UnknownOption = "error",
     precision: Annotated[
-        str, typer.Option("--precision", help="Precision of the weights: auto, float32 or int8.")
+        str, typer.Option("--precision", help="Recurrent weights: auto, float32 or int8.")
     ] = "auto",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Continue a prompt; the text goes to stdout as it is written."""
+    """Continue a prompt; the text is printed as it is written."""
     from charlm.model import CharLM
-    from charlm.sampling import Choice
+    from charlm.sampling import SamplingParams
 
     lm = CharLM.load(model, device=device)
-    policy = unknown_policy(unknown)
-    prompt = lm.vocabulary.decode(lm.vocabulary.encode(prompt, unknown=policy))
-    pieces = lm.sample_many(
+    session = lm.session(
         [prompt] * count,
-        length=length,
-        choice=Choice(temperature, top_k, top_p),
-        stop=stop or (),
         seed=seed,
+        unknown=parse_unknown(unknown),
         precision=cast("Precision", precision),
     )
+    pieces = session.write(length, SamplingParams(temperature, top_k, top_p), stop or ())
     if count == 1:
-        write_as_it_comes(prompt, pieces)
+        print_as_written(session.prompts[0], pieces)
     else:
-        write_when_whole(prompt, pieces, count)
+        print_at_end(session.prompts, pieces)
 
 
-def write_as_it_comes(prompt: str, pieces: Iterator[list[str]]) -> None:
-    """One text, flushed at most some twenty times a second; Ctrl-C ends it with a whole line."""
+def print_as_written(prompt: str, pieces: Iterator[list[str]]) -> None:
+    """Print one text, flushed at most twenty times a second; Ctrl-C ends it with a whole line."""
     out, flushed = sys.stdout, 0.0
     out.write(prompt)
     try:
@@ -194,9 +188,9 @@ def write_as_it_comes(prompt: str, pieces: Iterator[list[str]]) -> None:
         out.flush()
 
 
-def write_when_whole(prompt: str, pieces: Iterator[list[str]], count: int) -> None:
-    """Several texts under headings; Ctrl-C writes what there is of each."""
-    texts = [prompt] * count
+def print_at_end(prompts: list[str], pieces: Iterator[list[str]]) -> None:
+    """Print several texts under headings; after Ctrl-C, as far as they were written."""
+    texts = prompts
     try:
         for step in pieces:
             texts = [text + piece for text, piece in zip(texts, step, strict=True)]
@@ -207,38 +201,34 @@ def write_when_whole(prompt: str, pieces: Iterator[list[str]], count: int) -> No
 
 @app.command()
 def inspect(
-    text: Annotated[str, typer.Option("--text", help="The text to look at.")],
+    text: Annotated[str, typer.Option("--text", help="Text to look at.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the figures.")],
     model: ModelOption = None,
     compare: Annotated[
         list[Path] | None,
         typer.Option(
-            "--compare", help="More models for the gradient flow; may be given more than once."
+            "--compare", help="Another model to compare the gradient flow with; may be repeated."
         ),
     ] = None,
     position: Annotated[
         int,
-        typer.Option(
-            "--position", help="Character whose prediction is traced back; -1 is the last."
-        ),
+        typer.Option("--position", help="Character whose prediction is explained; -1 is the last."),
     ] = -1,
     clip_norm: Annotated[
         float,
-        typer.Option(
-            "--clip-norm", help="Norm to which the gradient is clipped in the dashed curves."
-        ),
+        typer.Option("--clip-norm", help="Gradient norm at which the dashed curves are clipped."),
     ] = 1.0,
     unknown: UnknownOption = "error",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Draw what goes on inside: gradient flow, hidden units, surprise, and what a prediction
+    """Draw what happens inside: gradient flow, hidden units, surprise, and what a prediction
     depends on.
     """
     from charlm.analysis import figures, insight
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
-    policy = unknown_policy(unknown)
+    policy = parse_unknown(unknown)
     text = lm.vocabulary.decode(lm.vocabulary.encode(text, unknown=policy))
     if not 2 <= len(text) <= MAX_INSPECTED:
         raise UserError(
@@ -247,39 +237,39 @@ def inspect(
         )
     if not clip_norm > 0:
         raise UserError(f"--clip-norm must be above 0, not {clip_norm}")
+    place = len(text) + position if position < 0 else position
+    if not 1 <= place < len(text):
+        raise UserError(
+            f"--position must be from 1 to {len(text) - 1}, or from -{len(text) - 1} to -1, counted"
+            f" from the end, not {position}"
+        )
     models = {lm.network.architecture.cell.upper(): lm}
     for folder in compare or []:
         other = CharLM.load(folder, device=device)
         models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other
     flows = {}
-    for name, m in models.items():
-        ids = m.vocabulary.encode(text, unknown=policy).to(m.device)
-        flows[name] = insight.gradient_flow(m.network, ids, clip_norm=clip_norm)
+    for name, compared in models.items():
+        ids = compared.vocabulary.encode(text, unknown=policy).to(compared.device)
+        flows[name] = insight.gradient_flow(compared.network, ids, clip_norm=clip_norm)
     traces = insight.unit_traces(lm, text)
-    place = len(text) + position if position < 0 else position
-    if not 1 <= place < len(text):
-        raise UserError(
-            f"--position must be from 1 to {len(text) - 1}, or from -{len(text) - 1} to -1 counted"
-            f" from the end, not {position}"
-        )
+    matches = insight.matching_units(traces, text)[:6]
     drawn = {
-        "gradient-flow.png": figures.draw_gradient_flow(flows),
-        "hidden-units.png": figures.draw_units(
-            text, traces, insight.matching_units(traces, text)[:6]
-        ),
-        "surprise.png": figures.draw_surprise(text, insight.surprise(lm, text)),
-        "connectivity.png": figures.draw_connectivity(
+        "gradient-flow": figures.draw_gradient_flow(flows),
+        "hidden-units": figures.draw_units(text, traces, matches),
+        "surprise": figures.draw_surprise(text, insight.surprise(lm, text)),
+        "connectivity": figures.draw_connectivity(
             text, place, insight.connectivity(lm, text, place)
         ),
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(output / name, dpi=110)
-        print(output / name)
+        path = output / f"{name}.png"
+        figure.savefig(path, dpi=110)
+        print(path)
 
 
-def unknown_policy(name: str) -> UnknownPolicy:
-    """Checks what --unknown was given."""
+def parse_unknown(name: str) -> UnknownPolicy:
+    """The value of --unknown. Raises: UserError if it is not error or skip."""
     if name not in ("error", "skip"):
         raise UserError(f"--unknown must be error or skip, not '{name}'")
     return cast("UnknownPolicy", name)

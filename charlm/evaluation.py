@@ -1,5 +1,6 @@
-"""Nats per character of a text under the two named protocols, stream and window-256. Their numbers
-must not be mixed.
+"""Nats per character of a text under two protocols, stream and window-256.
+
+Scores under different protocols cannot be compared.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Score:
 
     @property
     def bits_per_char(self) -> float:
-        """The same with logarithms to base 2."""
+        """The same score with logarithms to base 2."""
         return self.nats_per_char / math.log(2)
 
     def as_json(self) -> dict[str, float | int]:
@@ -50,8 +51,8 @@ def score_stream(network: Network, ids: torch.Tensor, *, length: int = 4096) -> 
 
     Args:
         ids: (characters,), on the network's device.
-        length: how many characters are read in a call; it bounds memory and does not change the
-            score.
+        length: how many characters are read in a call, which bounds memory; it does not change
+            the score.
     """
     _check(ids)
     total, state = 0.0, None
@@ -65,8 +66,13 @@ def score_stream(network: Network, ids: torch.Tensor, *, length: int = 4096) -> 
 def score_windows(
     network: Network, ids: torch.Tensor, *, window: int = WINDOW, batch_size: int = 128
 ) -> Score:
-    """The text cut into runs of `window` characters to predict, each from a zero state and fed the
-    one character before it.
+    """The text cut into runs of `window` characters to predict.
+
+    Each run starts from a zero state and is fed the one character before it.
+
+    Args:
+        ids: (characters,), on the network's device.
+        batch_size: how many runs are read in a call; it does not change the score.
     """
     _check(ids)
     whole = (len(ids) - 1) // window
@@ -96,5 +102,5 @@ def _nats(
 def _check(ids: torch.Tensor) -> None:
     if len(ids) < 2:
         raise UserError(
-            f"a text of {len(ids)} characters has nothing to predict: at least 2 are needed"
+            f"a text of {len(ids)} characters has nothing to predict", hint="at least 2 are needed"
         )

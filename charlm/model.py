@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from charlm.data import UnknownPolicy, Vocabulary
 from charlm.inference.base import Precision, Stepper, prepare
 from charlm.network import SIZES, Architecture, Network
-from charlm.sampling import Choice, StopStrings, generate
-from charlm.text_session import Writer
+from charlm.sampling import SamplingParams, TextSession
+from charlm.vocabulary import UnknownPolicy, Vocabulary
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
@@ -25,58 +24,58 @@ KIND, VERSION = "charlm", 1
 class CharLM:
     """A character-level language model: prompt in, text out.
 
+    After a change to the network, make a new CharLM: the weights for sampling are prepared once.
+
     Attributes:
         vocabulary: its symbols, in the order of their ids.
         network: the recurrent network, in evaluation mode.
-        about: what the checkpoint says of itself (training settings, corpus, scores), as JSON
-            values.
+        info: training settings, corpus and scores of the checkpoint, as JSON values.
     """
 
     def __init__(
-        self, network: Network, vocabulary: Vocabulary, about: Mapping[str, Any] | None = None
+        self, network: Network, vocabulary: Vocabulary, info: Mapping[str, Any] | None = None
     ) -> None:
-        self.network, self.vocabulary, self.about = network.eval(), vocabulary, dict(about or {})
+        self.network, self.vocabulary, self.info = network.eval(), vocabulary, dict(info or {})
         self._prepared: dict[tuple[int, Precision], Callable[[], Stepper]] = {}
 
     @classmethod
     def load(cls, folder: str | Path | None = None, *, device: str = "cpu") -> CharLM:
         """Load a checkpoint folder; without one, the model that comes with the package.
 
-        Raises: UserError if the folder holds no sound charlm checkpoint or the device is not there.
+        Raises: UserError if the folder does not hold a sound charlm checkpoint, or the device does
+            not exist.
         """
-        path = (
-            Path(str(resources.files("charlm") / "pretrained")) if folder is None else Path(folder)
-        )
+        path = Path(folder or str(resources.files("charlm") / "pretrained"))
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         try:
             vocabulary = Vocabulary(config["vocabulary"])
             architecture = Architecture(vocabulary_size=len(vocabulary), **config["architecture"])
         except (KeyError, TypeError, UserError) as error:
             raise UserError(
-                f"the config in '{path}' is damaged ({error}): copy or train the checkpoint again"
+                f"the config in '{path}' is damaged ({error})",
+                hint="copy or train the checkpoint again",
             ) from None
         check_sizes({name: getattr(architecture, name) for name in SIZES}, tensors, source=path)
         network = Network(architecture)
         load_weights(network, _with_tied(tensors, architecture), source=path)
-        about = {
-            key: value
-            for key, value in config.items()
-            if key not in ("kind", "version", "architecture", "vocabulary")
-        }
-        return cls(network.to(resolve_device(device)), vocabulary, about)
+        own = ("kind", "version", "architecture", "vocabulary")
+        info = {key: value for key, value in config.items() if key not in own}
+        return cls(network.to(resolve_device(device)), vocabulary, info)
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = torch.float16) -> None:
-        """Write a checkpoint folder, weights in half precision unless another type is given (None
-        keeps theirs).
+        """Write a checkpoint folder.
+
+        Args:
+            dtype: type of the stored weights; None keeps theirs.
         """
         architecture = dataclasses.asdict(self.network.architecture)
-        del architecture["vocabulary_size"]  # the vocabulary says it
+        del architecture["vocabulary_size"]  # the vocabulary has it
         config = {
             "kind": KIND,
             "version": VERSION,
             "architecture": architecture,
             "vocabulary": list(self.vocabulary),
-            **self.about,
+            **self.info,
         }
         tensors = self.network.state_dict()
         if self.network.architecture.tied:
@@ -89,11 +88,10 @@ class CharLM:
         return self.network.output.weight.device
 
     def log_probs(self, text: str) -> torch.Tensor:
-        """Natural-log probabilities of the next character after each character of a text, from a
-        zero state.
+        """Natural-log probabilities of what follows each character of a text, from a zero state.
 
-        Returns: (characters, vocabulary), float32 on the CPU; row t is about what follows text[: t
-            + 1].
+        Returns: (characters, vocabulary), float32 on the CPU; row t is about what follows
+            text[: t + 1].
         Raises: UserError naming characters that the model does not know.
         """
         if not text:
@@ -116,32 +114,30 @@ class CharLM:
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
     ) -> Iterator[str]:
-        """Text that goes on from a prompt, character by character.
+        """Continue a prompt, character by character.
 
         Args:
-            prompt: may be empty; it is not given out again.
+            prompt: may be empty; it is not yielded.
             length: how many characters to draw.
             temperature: below 1 likelier, above 1 wilder, 0 always the likeliest character.
             top_k: only the k likeliest characters; 0 is all.
             top_p: only the likeliest characters that together have this probability.
-            stop: a string, or some, before which the text ends.
-            seed: the same seed, model and settings give the same text on the same device; None is
-                another each time.
+            stop: one or more strings; the text ends before the first of them.
+            seed: the same seed, model and settings give the same text on the same device; with None
+                it is another text each time.
             unknown: "skip" leaves out characters of the prompt that the model does not know;
                 "error" refuses them.
-            precision: of the weights that each step reads: "float32", "int8", or "auto" (int8 where
-                it runs).
+            precision: of the recurrent weights: "float32", "int8", or "auto" (int8 where it runs).
 
         Yields: pieces of text, one character each unless some were held back as the possible start
             of a stop string.
         Raises: UserError for a setting out of its range or an unknown character; at the call, not
             later.
         """
-        choice = Choice(temperature, top_k, top_p)
         pieces = self.sample_many(
             [prompt],
             length=length,
-            choice=choice,
+            params=SamplingParams(temperature, top_k, top_p),
             stop=stop,
             seed=seed,
             unknown=unknown,
@@ -154,54 +150,38 @@ class CharLM:
         prompts: Sequence[str],
         *,
         length: int = 200,
-        choice: Choice = Choice(),
+        params: SamplingParams = SamplingParams(),
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
     ) -> Iterator[list[str]]:
-        """Several texts at once, as one batch. The settings are those of `sample`; temperature,
-        top-k and top-p make a `Choice`.
+        """Several texts at once, as one batch; the settings are those of `sample`.
 
         Yields: a list with a piece of text for each prompt; "" for one that has nothing new at this
             step.
         """
-        if length < 0:
-            raise UserError(f"length must be 0 or more, not {length}")
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        StopStrings(stops)  # refuses an empty one now, not at the first character
-        ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
-        if not ids or length == 0:
+        if not prompts:
             return iter(())
-        return generate(
-            self.stepper(len(ids), precision),
-            self.vocabulary,
-            ids,
-            length=length,
-            choice=choice,
-            stop=stops,
-            seed=seed,
-        )
+        session = self.session(prompts, seed=seed, unknown=unknown, precision=precision)
+        return session.write(length, params, stop)
 
-    def writer(
+    def session(
         self,
-        prompt: str = "",
+        prompts: Sequence[str],
         *,
         seed: int | None = None,
         unknown: UnknownPolicy = "error",
         precision: Precision = "auto",
-    ) -> Writer:
-        """A text that goes on from a prompt and can be stopped, looked at and gone on with; the
-        settings are those of `sample`.
-        """
-        ids = self.vocabulary.encode(prompt, unknown=unknown).tolist()
-        return Writer(self.stepper(1, precision), self.vocabulary, ids, seed=seed)
+    ) -> TextSession:
+        """Texts that can be left, looked at and continued; the settings are those of `sample`."""
+        ids = [self.vocabulary.encode(prompt, unknown=unknown).tolist() for prompt in prompts]
+        return TextSession(self.stepper(len(ids), precision), self.vocabulary, ids, seed=seed)
 
     def stepper(self, batch_size: int = 1, precision: Precision = "auto") -> Stepper:
-        """A new one-character stepper with a zero state; its weights are laid out once for each
-        batch size and precision.
+        """A one-character stepper with a zero state.
 
-        The weights are those of the first call: after changing the network, make a new CharLM.
+        Its weights are prepared once for each batch size and precision.
         """
         key = (batch_size, precision)
         if key not in self._prepared:

@@ -1,6 +1,4 @@
-"""The network: an embedding, stacked recurrent layers, and a layer from the last hidden state to
-the next character.
-"""
+"""The network: an embedding, stacked recurrent layers, and an output layer over the characters."""
 
 from __future__ import annotations
 
@@ -21,12 +19,14 @@ LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "lstm": nn.LSTM,
 }
 SIZES = ("vocabulary_size", "hidden_size", "embedding_size")
+MAX_SIZE, MAX_LAYERS = 1_000_000, 100
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network needs to be built again. The fields are checked, so a config file cannot ask
-    for nonsense.
+    """Everything that rebuilds a network.
+
+    Raises: UserError for a value of the wrong type or out of its range, as a config file may hold.
     """
 
     vocabulary_size: int
@@ -38,8 +38,8 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
-            raise UserError(f"unknown cell {self.cell!r}: use {', '.join(LAYERS)}")
-        for name, most in (*((name, 1_000_000) for name in SIZES), ("num_layers", 100)):
+            raise UserError(f"cell must be {', '.join(LAYERS)}, not {self.cell!r}")
+        for name, most in (*((name, MAX_SIZE) for name in SIZES), ("num_layers", MAX_LAYERS)):
             size = getattr(self, name)
             if type(size) is not int or not 1 <= size <= most:
                 raise UserError(f"{name} must be a whole number from 1 to {most}, not {size!r}")
@@ -53,16 +53,19 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Dropout:
-    """Chances of dropping while training. Each mask but the tokens' stays the same over a chunk's
-    time (Gal and Ghahramani 2016).
+class DropoutRates:
+    """Chances of dropping while training.
+
+    Each mask except the tokens' is the same for all time steps of a chunk (Gal and Ghahramani
+    2016).
     """
 
     token: float = 0.0  # a whole character of the input, at one place
     input: float = 0.0  # units of the embedding
     hidden: float = 0.0  # units between layers
     output: float = 0.0  # units of the last hidden state
-    weight: float = 0.0  # single hidden-to-hidden weights (DropConnect on the state; Merity et al. 2018, section 2)
+    # single hidden-to-hidden weights (DropConnect on the state; Merity et al. 2018, section 2)
+    weight: float = 0.0
 
     def __post_init__(self) -> None:
         for name, chance in dataclasses.asdict(self).items():
@@ -81,10 +84,10 @@ class Network(nn.Module):
     the others (h).
     """
 
-    def __init__(self, architecture: Architecture, dropout: Dropout | None = None) -> None:
+    def __init__(self, architecture: Architecture, dropout: DropoutRates | None = None) -> None:
         super().__init__()
         a = self.architecture = architecture
-        self.dropout = dropout or Dropout()
+        self.dropout = dropout or DropoutRates()
         self.embedding = nn.Embedding(a.vocabulary_size, a.embedding_size)
         sizes = [a.embedding_size, *[a.hidden_size] * (a.num_layers - 1)]
         self.layers = nn.ModuleList(LAYERS[a.cell](size, a.hidden_size) for size in sizes)
@@ -119,7 +122,7 @@ class Network(nn.Module):
         """
         if state is None:
             state = self.zero_state(ids.shape[1])
-        drop = self.dropout if self.training else Dropout()
+        drop = self.dropout if self.training else DropoutRates()
         x = self.embedding(ids) * self.input_scale  # (T, B, E)
         x = drop_characters(x, drop.token)
         x = drop_units(x, drop.input)
@@ -131,8 +134,8 @@ class Network(nn.Module):
         return self.output(x), torch.stack(states)  # (T, B, V)
 
     def _set_forget_bias(self, value: float) -> None:
-        # Two biases are added, so one carries the value. A remembering start: Jozefowicz et al.
-        # 2015.
+        # So that it remembers from the start (Jozefowicz et al. 2015). torch adds two biases; one
+        # carries the value.
         hidden = self.architecture.hidden_size
         for layer in self.layers:
             _, _, bias_ih, bias_hh = layer_weights(layer)
@@ -141,7 +144,7 @@ class Network(nn.Module):
 
 
 def layer_weights(layer: nn.Module) -> Weights:
-    """The weights of one of the network's recurrent layers, the very tensors."""
+    """The weights of a recurrent layer: the tensors themselves, not copies."""
     return Weights(*layer.parameters())
 
 
@@ -153,27 +156,19 @@ def run_layer(
     Args:
         x: (time, batch, inputs).
         state: (parts, batch, hidden).
-        weight_dropout: chance for each hidden-to-hidden weight to be left out of this whole chunk.
+        weight_dropout: chance for each hidden-to-hidden weight to be dropped for the whole chunk.
 
     Returns: hidden states (time, batch, hidden); the state after the last.
     """
     if weight_dropout == 0:
         y, after = layer(x, (state[:1], state[1:]) if len(state) == 2 else state)
         return y, torch.cat(after) if len(state) == 2 else after
-    # The fused function is called directly: replacing the module's own parameter would undo the
-    # layout cuDNN wants on every call, and the gradient would not reach the raw weight. Dropped
-    # weights are laid out once a chunk instead.
+    # The fused function is called directly. If the module's own parameter were replaced, cuDNN
+    # would lay out all weights on each call, and no gradient would reach the raw weight.
     input_hidden, hidden_hidden, bias_ih, bias_hh = layer_weights(layer)
     weights = [input_hidden, F.dropout(hidden_hidden, weight_dropout), bias_ih, bias_hh]
-    options = (
-        weights,
-        True,
-        1,
-        0.0,
-        True,
-        False,
-        False,
-    )  # biases, 1 layer, no dropout, training, one direction, time first
+    # With biases, 1 layer, no dropout, training, one direction, time first.
+    options = (weights, True, 1, 0.0, True, False, False)
     if isinstance(layer, nn.LSTM):
         y, h, c = torch.lstm(x, (state[:1], state[1:]), *options)
         return y, torch.cat((h, c))
@@ -191,7 +186,8 @@ def drop_units(x: torch.Tensor, chance: float) -> torch.Tensor:
 
 
 def drop_characters(x: torch.Tensor, chance: float) -> torch.Tensor:
-    """Dropout of whole time steps, each by its own chance; nothing is scaled up, for what is left
-    is no weaker. x: (time, batch, units).
+    """Dropout of whole time steps. The others are not scaled up, because they are not weaker.
+
+    x: (time, batch, units).
     """
     return x if chance == 0 else x * (torch.rand_like(x[..., :1]) >= chance)

@@ -1,4 +1,4 @@
-"""From logits to text: temperature, top-k, top-p, stop strings, a seed; a generator of characters."""
+"""From logits to text: how a character is drawn, stop strings, and the one loop that writes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from charlm.data import Vocabulary
 from charlm.inference.base import Stepper
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 
-COLDEST = 1e-6  # at a lower temperature nothing but the likeliest is ever drawn, and 32 bits cannot say so
+COLDEST = 1e-6  # below this only the likeliest is ever drawn, and 32 bits cannot express it
 HOTTEST = 1_000_000  # all characters are equally likely long before that
 
 
 @dataclass(frozen=True)
-class Choice:
-    """How the next character is drawn. The three limits hold together: temperature first, then
-    top-k, then top-p.
+class SamplingParams:
+    """How the next character is drawn: temperature first, then top-k, then top-p.
+
+    Raises: UserError for a value out of its range.
     """
 
     temperature: float = 1.0  # 0 always takes the likeliest
     top_k: int = 0  # only the k likeliest; 0 is all
-    top_p: float = (
-        1.0  # only the likeliest whose probabilities reach p together (Holtzman et al. 2020)
-    )
+    top_p: float = 1.0  # only the likeliest that together reach p (Holtzman et al. 2020)
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= HOTTEST:
@@ -49,15 +47,16 @@ class Choice:
         """
         if self.temperature < COLDEST:
             return likeliest(logits)
-        cumulative = running_sums(self.weights(logits))  # (B, V)
+        cumulative = self.weights(logits).cumsum(axis=1, dtype=np.float64)  # (B, V)
         total = cumulative[:, -1]
-        # Rounding must not carry the threshold up to the total, behind which there is no character.
+        # Rounding must not lift the threshold to the total, which no sum exceeds.
         threshold = np.minimum(uniform * total, np.nextafter(total, 0))
         return likeliest(cumulative > threshold[:, None])
 
     def weights(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities but for a factor, (batch, vocabulary), 0 for what the limits leave out.
-        Needs a temperature of COLDEST at least.
+        """Unnormalised probabilities, (batch, vocabulary), 0 for the characters left out.
+
+        The temperature must be at least COLDEST.
         """
         weights: NDArray[np.float32] = np.exp(
             (logits - logits.max(axis=1, keepdims=True)) / self.temperature
@@ -67,7 +66,7 @@ class Choice:
             weights[weights < least] = 0
         if self.top_p < 1:
             ranked = -np.sort(-weights, axis=1)  # (B, V), falling
-            before = ranked.cumsum(axis=1) - ranked  # what the likelier ones have together
+            before = ranked.cumsum(axis=1) - ranked  # the sum of the likelier ones
             kept = before < self.top_p * ranked.sum(axis=1, keepdims=True)  # the first always
             least = np.where(kept, ranked, np.inf).min(axis=1, keepdims=True)
             weights[weights < least] = 0
@@ -79,107 +78,155 @@ def likeliest(scores: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
 
 
-def running_sums(weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sums of each row up to each place, (batch, vocabulary), in double precision."""
-    if len(weights) < 12:
-        return np.add.accumulate(weights, axis=1, dtype=np.float64)
-    # The same sums in the same order, in a third of the time for many rows; for few, numpy is the
-    # faster.
-    return np.asarray(torch.from_numpy(weights).cumsum(dim=1, dtype=torch.float64))
-
-
 class StopStrings:
-    """Lets characters through, holding back those that may be the beginning of a stop string."""
+    """Lets characters through, but holds back those that may begin a stop string.
+
+    Attributes:
+        held: the characters held back.
+        stopped: whether a stop string was completed.
+
+    Raises: UserError for an empty stop string.
+    """
 
     def __init__(self, strings: Sequence[str]) -> None:
         if "" in strings:
-            raise UserError("a stop string must not be empty: leave it out")
+            raise UserError("a stop string must not be empty", hint="leave it out")
         self.strings, self.held, self.stopped = tuple(strings), "", False
 
     def push(self, character: str) -> str:
-        """Take one more character; returns what is sure not to be part of a stop string. `stopped`
-        says that one came.
-        """
+        """Take one more character; returns what cannot be part of a stop string."""
+        if not self.strings:
+            return character
         self.held += character
-        if self.held.endswith(self.strings):
+        completed = [stop for stop in self.strings if self.held.endswith(stop)]
+        if completed:
             self.stopped = True
-            stop = max((s for s in self.strings if self.held.endswith(s)), key=len)
-            return self._release(len(stop), forget=True)
-        longest = max(
+            released, self.held = self.held[: -max(map(len, completed))], ""
+            return released
+        possible = max(
             (n for s in self.strings for n in range(1, len(s)) if self.held.endswith(s[:n])),
             default=0,
         )
-        return self._release(longest)
-
-    def _release(self, keep: int, forget: bool = False) -> str:
-        cut = len(self.held) - keep
-        released, self.held = self.held[:cut], "" if forget else self.held[cut:]
+        cut = len(self.held) - possible
+        released, self.held = self.held[:cut], self.held[cut:]
         return released
 
 
-def generate(
-    stepper: Stepper,
-    vocabulary: Vocabulary,
-    prompts: Sequence[Sequence[int]],
-    *,
-    length: int,
-    choice: Choice,
-    stop: Sequence[str] = (),
-    seed: int | None = None,
-) -> Iterator[list[str]]:
-    """Go on from several prompts at once.
+class TextSession:
+    """A batch of texts being written: leave them at any character, look, and write on.
 
-    All texts step together; each is fed its prompt first and then what was drawn for it, so prompts
-    may differ in length. Where a prompt is empty, the network is fed a line end (or the most
-    frequent character), after which a text begins.
+    All texts take each step together. Every step feeds each text its next character: the prompt's
+    until it ends, then the one drawn last. So prompts may differ in length. An empty prompt is
+    replaced by a line end (or the most frequent character), after which a text begins.
 
-    Args:
-        stepper: of batch size len(prompts).
-        prompts: ids.
-        length: characters to draw for each.
-        stop: a text ends before the first of these strings; they are not given out.
-        seed: of the random numbers; None takes another each time.
+    What a text says depends on its prompt, its row, the number of texts, the seed and the
+    settings, but not on the other prompts nor on how often it was left: the character after its
+    t-th one is drawn with number [t, row] of `default_rng(seed).random((..., texts))`.
 
-    Yields: a piece of text for each prompt: most often one character; "" while its prompt is read,
-        while characters that may begin a stop string are held back, and after its end.
+    Attributes:
+        prompts: the prompts, without characters that the model does not know.
+        stopped: whether the last `write` ended each text at a stop string.
+        seed: of the random numbers; None takes others each time.
     """
-    stepper.reset()
-    uniform = _uniform(np.random.default_rng(seed), len(prompts))
-    fed = [list(prompt) or [vocabulary.begin] for prompt in prompts]
-    stops = [StopStrings(stop) for _ in prompts]
-    ends = [
-        len(prompt) + length for prompt in fed
-    ]  # what is drawn at position p is given out where len(prompt) <= p < end
-    all_read, first_end = max(map(len, fed)), min(ends)
-    unknown, symbols = vocabulary.unknown, vocabulary.symbols
-    ids = np.array([prompt[0] for prompt in fed], dtype=np.int64)
-    position = 1
-    while position < max(ends):
-        logits = stepper(ids)
-        if unknown is not None:
-            logits[:, unknown] = -np.inf
-        ids = choice.draw(logits, next(uniform))
-        if all_read <= position < first_end and not stop:
-            yield [symbols[index] for index in ids.tolist()]
-        else:
-            pieces = [""] * len(fed)
-            for row, index in enumerate(ids.tolist()):
-                if position < len(fed[row]):
-                    ids[row] = fed[row][position]
-                elif position < ends[row]:
-                    pieces[row] = stops[row].push(symbols[index])
-                    if stops[row].stopped:
-                        ends[row] = position
-                    elif position + 1 == ends[row]:
-                        pieces[row] += stops[row].held
+
+    def __init__(
+        self,
+        stepper: Stepper,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Sequence[int]],
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self.prompts = [vocabulary.decode(prompt) for prompt in prompts]
+        self.stopped, self.seed = [False] * len(prompts), seed
+        self._stepper, self._vocabulary = stepper, vocabulary
+        self._unknown = vocabulary.unknown
+        self._texts = [list(prompt) or [vocabulary.begin] for prompt in prompts]  # ids; they grow
+        self._starts = [len(text) for text in self._texts]  # where the prompt ends
+        self._entropy = np.random.SeedSequence(seed)
+        self._rewind()
+
+    @property
+    def written(self) -> list[str]:
+        """All that was written after each prompt, including stop strings."""
+        pairs = zip(self._texts, self._starts, strict=True)
+        return [self._vocabulary.decode(text[start:]) for text, start in pairs]
+
+    @property
+    def texts(self) -> list[str]:
+        """Each prompt and what was written after it."""
+        return [p + written for p, written in zip(self.prompts, self.written, strict=True)]
+
+    def write(
+        self, length: int, params: SamplingParams = SamplingParams(), stop: str | Sequence[str] = ()
+    ) -> Iterator[list[str]]:
+        """Write on. The iterator may be left at any character; the next `write` continues there.
+
+        Args:
+            length: how many characters to draw for each text.
+            stop: one or more strings that end a text for this `write`. They become part of
+                `texts`, but are not given out.
+
+        Yields: a piece of each text: usually one character; "" while its prompt is read, while
+            characters that may begin a stop string are held back, and after its end.
+        Raises: UserError for a setting out of its range; at the call, not later.
+        """
+        if length < 0:
+            raise UserError(f"length must be 0 or more, not {length}")
+        strings = (stop,) if isinstance(stop, str) else tuple(stop)
+        return self._write(length, params, [StopStrings(strings) for _ in self._texts])
+
+    def likeliest(self, k: int = 10, *, row: int = 0) -> list[tuple[str, float]]:
+        """The k likeliest next characters of a text and their probabilities at temperature 1."""
+        self._rewind_if_ahead()
+        while self._position < len(self._texts[row]):
+            self._read()
+        weights = SamplingParams().weights(self._logits[row : row + 1])[0]  # (V,)
+        known = len(weights) - (self._unknown is not None)
+        order = np.argsort(-weights, kind="stable")[: min(k, known)]
+        total = weights.sum()
+        return [(self._vocabulary[int(id)], float(weights[id] / total)) for id in order]
+
+    def _write(
+        self, length: int, params: SamplingParams, stops: list[StopStrings]
+    ) -> Iterator[list[str]]:
+        self._rewind_if_ahead()
+        texts, symbols = self._texts, self._vocabulary.symbols
+        ends = [len(text) + length for text in texts]
+        self.stopped = [False] * len(texts)
+        while growing := [row for row, text in enumerate(texts) if len(text) < ends[row]]:
+            if all(len(texts[row]) > self._position for row in growing):
+                self._read()
+            drawn = params.draw(self._logits, self._uniform).tolist()
+            pieces = [""] * len(texts)
+            for row in growing:
+                text, stop = texts[row], stops[row]
+                if len(text) > self._position:  # its prompt is still being read
+                    continue
+                text.append(drawn[row])
+                pieces[row] = stop.push(symbols[drawn[row]])
+                if stop.stopped:
+                    ends[row], self.stopped[row] = len(text), True
+                elif len(text) == ends[row]:
+                    pieces[row] += stop.held
             if any(pieces):
                 yield pieces
-        position += 1
 
+    def _read(self) -> None:
+        """Feed each text its next character. One that has none is fed anything and runs ahead."""
+        ids = [text[self._position] if self._position < len(text) else 0 for text in self._texts]
+        self._logits = self._stepper(np.array(ids))  # (B, V)
+        if self._unknown is not None:
+            self._logits[:, self._unknown] = -np.inf
+        self._uniform = self._generator.random(len(ids))  # (B,)
+        self._position += 1
 
-def _uniform(generator: np.random.Generator, size: int) -> Iterator[NDArray[np.float64]]:
-    """Random numbers in [0, 1), (size,) at a time; the same as drawing each alone, which takes
-    longer.
-    """
-    while True:
-        yield from generator.random((256, size))
+    def _rewind_if_ahead(self) -> None:
+        """Texts that ended earlier than others are read again before they are written on."""
+        if any(len(text) < self._position for text in self._texts):
+            self._rewind()
+
+    def _rewind(self) -> None:
+        self._stepper.reset()
+        self._generator = np.random.default_rng(self._entropy)
+        self._position = 0  # how many characters of each text were read

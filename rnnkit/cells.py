@@ -1,12 +1,12 @@
 """The three recurrent cells, one time step each, written from their equations.
 
-They compute what torch.nn.RNN, GRU and LSTM compute, from the same four weights in the same layout,
-so that insight can look at every hidden state of a network that was trained with torch's fused
-layers, and a reader can see what those do.
+They compute what torch.nn.RNN, GRU and LSTM compute, from the same four weights in the same layout.
+So a reader can see what those do, and every hidden state of a network that was trained with torch's
+fused layers can be examined.
 
-The worked example of the lectures: the vocabulary h, e, l, o as one-hot inputs, three hidden units,
-one number for the recurrent weight and one for the bias. After "he", `l` should be likely; an
-untrained network thinks otherwise.
+The worked example of many lectures: the vocabulary h, e, l, o as one-hot inputs, three hidden
+units, one number for the recurrent weight and one for the bias. After "he", `l` should be likely;
+an untrained network disagrees.
 
 >>> import torch
 >>> input_hidden = torch.tensor([
@@ -14,7 +14,8 @@ untrained network thinks otherwise.
 ...     [0.902874, 0.871522, 0.691079, 0.189980],
 ...     [0.537524, 0.092240, 0.558159, 0.491528],
 ... ])
->>> weights = Weights(input_hidden, 0.427043 * torch.eye(3), torch.full((3,), 0.567001), torch.zeros(3))
+>>> hidden_hidden, bias = 0.427043 * torch.eye(3), torch.full((3,), 0.567001)
+>>> weights = Weights(input_hidden, hidden_hidden, bias, torch.zeros(3))
 >>> to_output = torch.tensor([
 ...     [0.37168, 0.974829459, 0.830034886],
 ...     [0.39141, 0.282585823, 0.659835709],
@@ -44,8 +45,9 @@ import torch
 
 
 class Weights(NamedTuple):
-    """A layer's weights as torch's recurrent layers hold them; gates is 1 for the RNN, 3 for the
-    GRU, 4 for the LSTM.
+    """A layer's weights in the layout of torch's recurrent layers.
+
+    gates is 1 for the RNN, 3 for the GRU and 4 for the LSTM.
     """
 
     input_hidden: torch.Tensor  # (gates * hidden, inputs)
@@ -68,8 +70,9 @@ def rnn_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Te
 
 
 def gru_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Tensor:
-    """The GRU (Cho et al. 2014, equations 5 to 8), with the reset gate after the product, as torch
-    and cuDNN have it.
+    """The GRU (Cho et al. 2014, equations 5 to 8).
+
+    The reset gate is applied after the product, as in torch and cuDNN.
 
     r = sigmoid(W_xr x_t + W_hr h_{t-1} + b_r),  z = sigmoid(W_xz x_t + W_hz h_{t-1} + b_z),
     n = tanh(W_xn x_t + b_xn + r * (W_hn h_{t-1} + b_hn)),  h_t = (1 - z) * n + z * h_{t-1}.
@@ -87,8 +90,8 @@ def gru_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Te
 def lstm_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.Tensor:
     """The LSTM with a forget gate (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
 
-    i, f, o = sigmoid(W_x x_t + W_h h_{t-1} + b) with weights of their own each,  g =
-    tanh(likewise), c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t).
+    i, f, o = sigmoid(W_x x_t + W_h h_{t-1} + b),  g = tanh(W_x x_t + W_h h_{t-1} + b), each with
+    its own weights,  c_t = f * c_{t-1} + i * g,  h_t = o * tanh(c_t).
 
     Args:
         x: (batch, inputs).
@@ -101,7 +104,7 @@ def lstm_step(x: torch.Tensor, state: torch.Tensor, weights: Weights) -> torch.T
 
 
 def gru_gates(from_input: torch.Tensor, from_hidden: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-    """The GRU's new h (B, H) from its two products with biases, (B, 3H) each, in the order r, z, n."""
+    """The GRU's new h (B, H), from its two products (B, 3H), ordered r, z, n."""
     x_r, x_z, x_n = from_input.chunk(3, dim=-1)
     h_r, h_z, h_n = from_hidden.chunk(3, dim=-1)
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
@@ -110,9 +113,7 @@ def gru_gates(from_input: torch.Tensor, from_hidden: torch.Tensor, h: torch.Tens
 
 
 def lstm_gates(joined: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The LSTM's new h and c, (B, H) each, from the sum of its products and biases (B, 4H), in the
-    order i, f, g, o.
-    """
+    """The LSTM's new h and c, (B, H) each, from its summed products (B, 4H), ordered i, f, g, o."""
     i, f, g, o = joined.chunk(4, dim=-1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c

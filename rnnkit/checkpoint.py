@@ -1,5 +1,6 @@
-"""A checkpoint is a folder: model.safetensors and config.json. No pickle anywhere, so loading one
-runs no code.
+"""A checkpoint is a folder with model.safetensors and config.json.
+
+There is no pickle anywhere, so loading a checkpoint runs no code.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint folder.
 
-    Both files are written beside their final names and then renamed; each carries the other's mark,
-    so a pair left half-replaced by a crash is recognised, and completed, when it is loaded.
+    Both files are written beside their final names and then renamed. Both hold the hash of the
+    weights, so a pair that a crash has left half replaced is recognised, and completed, on loading.
 
     Args:
         dtype: floating-point tensors are stored in this type; None keeps theirs.
@@ -53,8 +54,9 @@ def save_checkpoint(
 def write_tensors(
     path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write a safetensors file. Raises: OSError naming it, where safetensors itself hides what the
-    system said (a full disk).
+    """Write a safetensors file.
+
+    Raises: OSError naming the file. safetensors itself hides the system's error (a full disk).
     """
     try:
         save_file(dict(tensors), path, metadata=dict(metadata))
@@ -71,8 +73,8 @@ def load_checkpoint(
     """Read a checkpoint folder onto the CPU, whatever it was trained on.
 
     Args:
-        kind: what the config's "kind" must be ("captioner", "charlm"), so one network's folder is
-            not loaded as the other's.
+        kind: what the config's "kind" must be ("captioner", "charlm"), so that no network loads
+            another one's folder.
         version: the newest format version this code reads.
 
     Returns: (tensors by name, in the type they were stored in; the config).
@@ -82,7 +84,8 @@ def load_checkpoint(
     try:
         with safe_open(folder / WEIGHTS, framework="pt", device="cpu") as file:
             digest = (file.metadata() or {}).get("weights_hash")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            names = list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise UserError(f"no {WEIGHTS} in '{folder}': copy both files of the checkpoint") from None
     except SafetensorError as error:
@@ -93,13 +96,13 @@ def load_checkpoint(
         config = _left_between_renames(folder, digest) or config
     if digest != config.get("weights_hash"):
         raise UserError(
-            f"the two files in '{folder}' are not of one checkpoint: copy or train it again"
+            f"the two files in '{folder}' belong to different checkpoints: copy or train it again"
         )
     if weights_hash(tensors) != digest:
-        # Not only for damage: what is converted from the weights is kept under their hash.
+        # Not only because of damage: the cache keeps converted networks under this hash.
         raise UserError(
-            f"the weights in '{folder}' are not those that were saved there: copy the checkpoint"
-            " again, or save them anew"
+            f"the weights in '{folder}' are not those that were saved there: copy or save the"
+            " checkpoint again"
         )
     return tensors, config
 
@@ -130,7 +133,7 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
 
 
 def _left_between_renames(folder: Path, digest: str | None) -> dict[str, Any] | None:
-    """The config that belongs to new weights, where a crash kept it from its name."""
+    """The config of new weights, if a crash came before it was renamed."""
     try:
         config = json.loads((folder / f"{CONFIG}.part").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -162,8 +165,7 @@ def load_weights(
 def check_sizes(
     sizes: Mapping[str, int], tensors: Mapping[str, torch.Tensor], *, source: object
 ) -> None:
-    """Compare the sizes in a config with the stored tensors, before a network of those sizes takes
-    its memory.
+    """Compare a config's sizes with the stored tensors, before a network of that size is built.
 
     Raises: UserError naming the source and a size that is larger than any the tensors have.
     """

@@ -1,6 +1,4 @@
-"""Where the arithmetic runs: one name in, one torch.device out, checked; and each training with its
-own.
-"""
+"""Turns the name of a device into a torch.device, and gives each training its own accelerator."""
 
 from __future__ import annotations
 
@@ -10,12 +8,11 @@ from rnnkit.errors import UserError
 
 
 def forget_accelerator() -> None:
-    """Let this process's next Accelerator take its own device and precision: accelerate keeps the
-    first one's for all that follow.
+    """Let the next Accelerator of this process choose its own device and precision.
+
+    accelerate keeps the first one's for all that follow, and has no public way to change that.
     """
-    from accelerate.state import (
-        AcceleratorState,
-    )  # takes seconds to import, which only training has
+    from accelerate.state import AcceleratorState  # takes seconds to import
 
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -26,7 +23,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     Args:
         name: "auto" (CUDA where there is one, else CPU), "cpu", "cuda" or "cuda:N".
 
-    Raises: UserError if the name is not one of these or the device is not there.
+    Raises: UserError if the name is not one of these or the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,8 +34,9 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"unknown device '{name}': use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
         raise UserError(
-            f"device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA devices;"
-            " use --device cpu"
+            f"device '{name}' is not available (torch sees {count} CUDA devices)",
+            hint="use --device cpu",
         )
     return device

@@ -1,5 +1,6 @@
-"""The console commands' entry points: importing torch takes seconds, and Ctrl-C is answered in
-words in those too.
+"""The console commands' entry points.
+
+Importing torch takes seconds; Ctrl-C is answered properly during those, too.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def webui() -> None:
 
 def _start(name: str) -> None:
     def leave(*_: object) -> None:
-        # At once: an exception out of a half-imported library may come out as another one. Nothing
-        # has been begun yet.
+        # At once, because a half-imported library may turn the exception into another one. Nothing
+        # has been started yet.
         print(f"{name}: interrupted", file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)
 

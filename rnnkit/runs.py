@@ -130,7 +130,7 @@ class RunFolder:
             write_tensors(temporary, stored, {"info": json.dumps(header)})
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """What `save_state` wrote: the tensors and the info, with the settings in `info["settings"]`.
+        """The tensors and the info that `save_state` wrote; settings are in `info["settings"]`.
 
         Raises: UserError if the state is damaged or belongs to another program.
         """

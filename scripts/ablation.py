@@ -1,10 +1,10 @@
-"""Trains a recipe and variants of it that each change one setting, and prints a table of how each
-did on held-out data.
+"""Trains a recipe and variants of it that each change one setting, and prints a table of their
+scores on held-out data.
 
     python scripts/ablation.py charlm CORPUS --output RUNS
     python scripts/ablation.py captioner --annotations dataset.json --images photos/ --output RUNS
 
-A variant that is done is not trained again; one that was interrupted goes on.
+A variant that is done is not trained again; one that was interrupted is resumed.
 """
 
 from __future__ import annotations
@@ -75,14 +75,13 @@ CHARLM_VARIANTS: dict[str, Settings] = {
     "label smoothing": {"label_smoothing": 0.05},
 }
 
-# What the bundled captioner was trained with; everything else stands at the defaults.
+# What the bundled captioner was trained with; all other settings are the defaults.
 CAPTIONER: Settings = {"fine_tune_stages": 3, "crops": 4}
 
 CAPTIONER_VARIANTS: dict[str, Settings] = {
     "recipe": {},
-    "encoder frozen": {
-        "fine_tune_from": 1000
-    },  # an epoch that never comes; the cached front is then shared with the recipe
+    # An epoch that never comes, so that the recipe's cached features can be used.
+    "encoder frozen": {"fine_tune_from": 1000},
     "no crops": {"crops": 0},
     "no mirror": {"mirror": False},
     "no label smoothing": {"label_smoothing": 0.0},
@@ -101,11 +100,11 @@ CAPTIONER_VARIANTS: dict[str, Settings] = {
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-Output = Annotated[Path, typer.Option(help="Folder for the runs, one per variant.")]
+Output = Annotated[Path, typer.Option(help="Folder for the runs, one for each variant.")]
 Only = Annotated[str, typer.Option(help="Variants, separated by commas; all if not given.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Runs at the same time.")]
 Flags = Annotated[
-    str, typer.Option(help="More flags for every run, as one string; they win over the recipe.")
+    str, typer.Option(help="More flags for every run, as one string; they override the recipe.")
 ]
 
 
@@ -119,13 +118,10 @@ def charlm(
 ) -> None:
     """Ablate the character model's recipe; prints a Markdown table, best first."""
     command = ["charlm.cli", "train", str(corpus)]
-    print(
-        charlm_table(
-            run_variants(
-                command, CHARLM, CHARLM_VARIANTS, output, only=only, jobs=jobs, flags=flags
-            )
-        )
+    records = run_variants(
+        command, CHARLM, CHARLM_VARIANTS, output, only=only, jobs=jobs, flags=flags
     )
+    print(charlm_table(records))
 
 
 @app.command()
@@ -139,13 +135,10 @@ def captioner(
 ) -> None:
     """Ablate the captioner's recipe; prints a Markdown table, best first."""
     command = ["captioner.cli", "train", "--annotations", str(annotations), "--images", str(images)]
-    print(
-        captioner_table(
-            run_variants(
-                command, CAPTIONER, CAPTIONER_VARIANTS, output, only=only, jobs=jobs, flags=flags
-            )
-        )
+    records = run_variants(
+        command, CAPTIONER, CAPTIONER_VARIANTS, output, only=only, jobs=jobs, flags=flags
     )
+    print(captioner_table(records))
 
 
 def run_variants(
@@ -158,16 +151,16 @@ def run_variants(
     jobs: int,
     flags: str,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Train each variant; one that is done in the output folder already is not trained again.
+    """Train each variant, except those that are already done in the output folder.
 
     Args:
         command: a module and its arguments, to which --output and the settings are added as flags.
-        only: names of variants, separated by commas; empty takes all.
-        jobs: runs at a time.
-        flags: more flags for every run, as one string; they win over the recipe.
+        only: names of variants, separated by commas; empty means all.
+        jobs: runs at the same time.
+        flags: more flags for every run, as one string; they override the recipe.
 
     Returns: each variant's records (`metrics.jsonl`).
-    Raises: UserError for a variant that is not there.
+    Raises: UserError for an unknown variant.
     """
     names = [name.strip() for name in only.split(",") if name.strip()] or list(variants)
     unknown = [name for name in names if name not in variants]
@@ -200,29 +193,21 @@ def run_variants(
 def _start(
     command: Sequence[str], settings: Settings, run: Path, flags: str
 ) -> subprocess.Popen[bytes]:
-    """Train one variant, or go on with it; what it says goes to a log beside its folder."""
-    arguments = [flag for key, value in settings.items() for flag in _as_flag(key, value)]
+    """Train one variant, or resume it; its output goes to a log beside its folder."""
+    arguments = [*command, "--output", str(run)]
+    arguments += [flag for key, value in settings.items() for flag in _as_flag(key, value)]
+    arguments += flags.split()
+    if run.exists():
+        arguments.append("--resume")
     with run.with_suffix(".log").open("wb") as log:
-        whole = [
-            sys.executable,
-            "-m",
-            *command,
-            "--output",
-            str(run),
-            *arguments,
-            *flags.split(),
-            *(["--resume"] if run.exists() else []),
-        ]
-        return subprocess.Popen(whole, stdout=log, stderr=log)
+        return subprocess.Popen([sys.executable, "-m", *arguments], stdout=log, stderr=log)
 
 
 def _as_flag(name: str, value: Any) -> list[str]:
     flag = name.replace("_", "-")
-    return (
-        [f"--{flag}" if value else f"--no-{flag}"]
-        if isinstance(value, bool)
-        else [f"--{flag}", str(value)]
-    )
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", str(value)]
 
 
 def _folder(output: Path, name: str) -> Path:
@@ -230,7 +215,7 @@ def _folder(output: Path, name: str) -> Path:
 
 
 def charlm_table(records: dict[str, list[dict[str, Any]]]) -> str:
-    """A Markdown table of each run's best held-out loss, where in the run it was, and its speed."""
+    """A Markdown table of each run's best held-out loss, the epoch that reached it, and speed."""
     rows = []
     for name, run in records.items():
         scored = [record for record in run if record.get("held_out_stream") is not None]
@@ -247,15 +232,9 @@ def charlm_table(records: dict[str, list[dict[str, Any]]]) -> str:
             f"{best['held_out_window-256']:.4f}",
             f"{best['epoch']:.0f} of {scored[-1]['epoch']:.0f}",
         )
-        rows.append(
-            (
-                best["held_out_stream"],
-                (
-                    f"| {name} | {' | '.join(cells)} | {losses[-1]:.3f} |"
-                    f" {speeds[len(speeds) // 2]:,.0f} |"
-                ),
-            )
-        )
+        speed = f"{speeds[len(speeds) // 2]:,.0f}"
+        row = f"| {name} | {' | '.join(cells)} | {losses[-1]:.3f} | {speed} |"
+        rows.append((best["held_out_stream"], row))
     head = (
         "| variant | held-out stream | held-out window-256 | best at epoch | training loss |"
         " chars/s |\n|---|---|---|---|---|---|"
@@ -273,15 +252,8 @@ def captioner_table(records: dict[str, list[dict[str, Any]]]) -> str:
             continue
         best = max(scored, key=lambda record: record["cider_d"])
         scores = f"{100 * best['cider_d']:.1f} | {100 * best['bleu_4']:.1f}"
-        rows.append(
-            (
-                -best["cider_d"],
-                (
-                    f"| {name} | {scores} | {best['epoch']} of {scored[-1]['epoch']} |"
-                    f" {best['loss']:.3f} |"
-                ),
-            )
-        )
+        epoch = f"{best['epoch']} of {scored[-1]['epoch']}"
+        rows.append((-best["cider_d"], f"| {name} | {scores} | {epoch} | {best['loss']:.3f} |"))
     head = "| variant | CIDEr-D | BLEU-4 | best at epoch | training loss |\n|---|---|---|---|---|"
     return "\n".join([head, *(row for _, row in sorted(rows))])
 

@@ -1,13 +1,13 @@
-"""Checks this package's scores against the public record: the 1,000 captions that coco-caption
-ships with its example.
+"""Checks this package's scores against published ones: those of the 1,000 captions that ship with
+coco-caption as its example.
 
     python scripts/check_golden_scores.py REFERENCES PREDICTIONS [EXPECTED]
 
 REFERENCES are COCO's val2014 captions (the whole file or those of the 1,000 photos), PREDICTIONS
 coco-caption's captions_val2014_fakecap_results.json. EXPECTED is a JSON file with other values to
-check: "guess", "correct" (n-grams in the predictions and matched, n = 1..4), "testlen", "reflen"
-(words), "bleu", "rouge_l", "cider_d". Counts must be equal, scores to three decimals. Exit code 1
-if anything differs.
+check: "guess" and "correct" (n-grams in the predictions, and those that match, for n = 1..4),
+"testlen" and "reflen" (words), "bleu", "rouge_l", "cider_d". Counts must be equal, and scores equal
+to three decimals. The exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ RECORD: dict[str, Any] = {
 
 def check(
     references: Annotated[
-        Path, typer.Argument(help="COCO's val2014 captions, or those of the 1,000 photos.")
+        Path, typer.Argument(help="COCO's val2014 captions, all or those of the 1,000 photos.")
     ],
     predictions: Annotated[
         Path, typer.Argument(help="coco-caption's captions_val2014_fakecap_results.json.")
     ],
     expected: Annotated[Path | None, typer.Argument(help="JSON file with other values.")] = None,
 ) -> None:
-    """Score and compare."""
+    """Score the predictions and compare the scores with the expected ones."""
     wanted = RECORD if expected is None else _read(expected)
     examples = read_references(references).examples
     captions = read_predictions(predictions, examples, allow_missing=True)
@@ -59,7 +59,7 @@ def check(
         java=False,
     )
     scores = report.scores
-    found = {
+    actual = {
         "guess": scores.totals,
         "correct": scores.matches,
         "testlen": scores.prediction_length,
@@ -70,12 +70,12 @@ def check(
     }
     different = 0
     for name, value in wanted.items():
-        same = _rounded(found.get(name)) == _rounded(value)
-        different += not same
-        print(
-            f"{'same' if same else 'DIFFERENT'}  {name}:"
-            f" {_rounded(found.get(name))}{'' if same else f', should be {_rounded(value)}'}"
-        )
+        here, there = _rounded(actual[name]), _rounded(value)
+        if here == there:
+            print(f"same  {name}: {here}")
+        else:
+            print(f"DIFFERENT  {name}: {here}, should be {there}")
+            different += 1
     print(f"{len(kept)} images, {different} of {len(wanted)} values differ")
     if different:
         raise typer.Exit(SOME_FAILED)
@@ -92,13 +92,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
-    return (
-        [_rounded(each) for each in value]
-        if isinstance(value, list)
-        else round(value, 3)
-        if isinstance(value, float)
-        else value
-    )
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

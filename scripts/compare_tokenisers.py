@@ -1,10 +1,9 @@
-"""Counts the captions that this package's tokeniser splits otherwise than coco-caption's Java one
-(Java, metrics extra).
+"""Counts the captions that this package's tokeniser and coco-caption's Java one split differently.
 
     python scripts/compare_tokenisers.py CAPTIONS
 
-CAPTIONS is any file of references that `captioner evaluate` reads. The captions that differ are
-printed one by one.
+CAPTIONS is any file of references that `captioner evaluate` reads. The first captions that differ
+are printed. Needs Java and the metrics extra.
 """
 
 from __future__ import annotations
@@ -29,11 +28,9 @@ def compare(
             help="References: COCO's or Karpathy's JSON, Flickr8k's token file, CSV, plain text."
         ),
     ],
-    shown: Annotated[
-        int, typer.Option(help="How many of the captions that differ are printed.")
-    ] = 20,
+    shown: Annotated[int, typer.Option(help="How many of the captions that differ to print.")] = 20,
 ) -> None:
-    """Tokenise with both and count."""
+    """Tokenise captions with both and count the differences."""
     try:
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
     except ImportError:
@@ -46,15 +43,15 @@ def compare(
         caption for example in read_references(captions).examples for caption in example.captions
     ]
     started = time.perf_counter()
-    mine = [tokenize(text) for text in texts]
+    ours = [tokenize(text) for text in texts]
     ended = time.perf_counter()
     java = PTBTokenizer().tokenize(
         {number: [{"caption": text}] for number, text in enumerate(texts)}
     )
     seconds = time.perf_counter() - ended
-    different = [number for number, tokens in enumerate(mine) if java[number][0].split() != tokens]
+    different = [number for number, tokens in enumerate(ours) if java[number][0].split() != tokens]
     for number in different[:shown]:
-        print(f"{texts[number]}\n  Java: {java[number][0]}\n  here: {' '.join(mine[number])}")
+        print(f"{texts[number]}\n  Java: {java[number][0]}\n  here: {' '.join(ours[number])}")
     print(
         f"{len(different)} of {len(texts)} captions differ; {ended - started:.1f} s here,"
         f" {seconds:.1f} s in Java"

@@ -1,14 +1,12 @@
 """Turns a training run into the bundled captioner: chooses the length penalty on validation photos,
-scores it, stores it.
-
-The penalty is the one with the highest sum of CIDEr-D and BLEU-4: CIDEr-D hardly moves with it,
-BLEU-4 does.
+scores the captioner and stores it.
 
     python scripts/make_pretrained.py RUN --annotations A.json --images A/ --annotations B.json
     --images B/ --output captioner/pretrained
 
-Prints the tables of the model card. The run's checkpoint is half precision already, so what is
-scored is what is stored.
+The penalty chosen has the highest sum of CIDEr-D and BLEU-4; CIDEr-D hardly depends on it, BLEU-4
+does. Prints the tables of the model card. The run's checkpoint is in half precision already, so
+what is scored is what is stored.
 """
 
 from __future__ import annotations
@@ -30,22 +28,26 @@ from captioner.network.vocabulary import repeatable_words
 from rnnkit.command_line import run_app
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
+STORED = ("images", "values", "intervals", "distinct_captions")
+Features = tuple[list[Example], torch.Tensor]  # the features are (photos, regions, channels)
 
 
 def make(
-    run: Annotated[Path, typer.Argument(help="Run folder, or any checkpoint.")],
-    annotations: Annotated[list[Path], typer.Option(help="Captions with a val split. Repeatable.")],
+    run: Annotated[Path, typer.Argument(help="Run folder or checkpoint.")],
+    annotations: Annotated[
+        list[Path], typer.Option(help="Captions with a val split; may be repeated.")
+    ],
     images: Annotated[
         list[Path], typer.Option(help="Folder of the photos, one for each --annotations.")
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Where to store the checkpoint; nowhere if not given.")
+        Path | None, typer.Option(help="Where to store the checkpoint; not stored if not given.")
     ] = None,
     beam_size: Annotated[
         int, typer.Option(help="Beam with which the length penalty is chosen.")
     ] = 3,
 ) -> None:
-    """Choose, score and store."""
+    """Choose the length penalty, score the captioner and store it."""
     captioner = Captioner.load(run)
     datasets = {
         file.parent.name: read_dataset(file, folder)
@@ -59,59 +61,50 @@ def make(
     )
     captioner.info["decoding"] = {"repeatable": repeatable_words(learned)}
     sets = {name: _features(captioner, dataset.split("val")) for name, dataset in datasets.items()}
+    captioner.info["decoding"]["length_penalty"] = choose_penalty(captioner, sets, beam_size)
+    captioner.info["scores"] = score(captioner, sets)
+    if output is not None:
+        captioner.save(output)
+        size = sum(file.stat().st_size for file in output.iterdir())
+        print(f"\nstored in {output}: {size / 1e6:.1f} MB")
+
+
+def choose_penalty(captioner: Captioner, sets: dict[str, Features], beam_size: int) -> float:
+    """The length penalty with the highest CIDEr-D + BLEU-4; prints a table of all."""
     print(f"CIDEr-D / BLEU-4 on validation photos at beam {beam_size}\n")
-    print(
-        f"| length penalty | {' | '.join(sets)} | mean CIDEr-D + BLEU-4"
-        f" |\n|---|{'---|' * len(sets)}---|"
-    )
+    print(f"| length penalty | {' | '.join(sets)} | mean CIDEr-D + BLEU-4 |")
+    print(f"|---|{'---|' * len(sets)}---|")
     means = {}
     for penalty in PENALTIES:
-        reports = [
-            _judge(
-                captioner,
-                name,
-                *found,
-                Decoding(beam_size=beam_size, length_penalty=penalty),
-                bootstrap=0,
-            )
-            for name, found in sets.items()
-        ]
-        means[penalty] = float(
-            np.mean(
-                [report["values"]["cider_d"] + report["values"]["bleu_4"] for report in reports]
-            )
-        )
-        cells = [
-            f"{100 * report['values']['cider_d']:.1f} / {100 * report['values']['bleu_4']:.1f}"
+        decoding = Decoding(beam_size=beam_size, length_penalty=penalty)
+        reports = [_judge(captioner, name, *photos, decoding) for name, photos in sets.items()]
+        scores = [
+            (100 * report["values"]["cider_d"], 100 * report["values"]["bleu_4"])
             for report in reports
         ]
-        print(f"| {penalty} | {' | '.join(cells)} | {100 * means[penalty]:.2f} |", flush=True)
-    best = max(means, key=lambda penalty: means[penalty])
-    captioner.info["decoding"]["length_penalty"] = best
-    captioner.info["scores"] = {}
+        means[penalty] = float(np.mean([cider_d + bleu_4 for cider_d, bleu_4 in scores]))
+        cells = " | ".join(f"{cider_d:.1f} / {bleu_4:.1f}" for cider_d, bleu_4 in scores)
+        print(f"| {penalty} | {cells} | {means[penalty]:.2f} |", flush=True)
+    return max(means, key=lambda penalty: means[penalty])
+
+
+def score(captioner: Captioner, sets: dict[str, Features]) -> dict[str, dict[str, Any]]:
+    """The scores that the checkpoint keeps, by data set and beam; prints them."""
+    scores: dict[str, dict[str, Any]] = {name: {} for name in sets}
     for beam in (1, 3, 5):
-        for name, found in sets.items():
-            report = _judge(captioner, name, *found, Decoding(beam_size=beam), bootstrap=1000)
-            print(
-                f"\n{name}, beam {beam}: {report['distinct_captions']} distinct captions of"
-                f" {report['images']}"
-            )
+        for name, photos in sets.items():
+            decoding = Decoding(beam_size=beam)
+            report = _judge(captioner, name, *photos, decoding, bootstrap=1000)
+            distinct = f"{report['distinct_captions']} distinct captions of {report['images']}"
+            print(f"\n{name}, beam {beam}: {distinct}")
             for metric, value in report["values"].items():
                 low, high = report["intervals"].get(metric, (float("nan"), float("nan")))
                 print(f"  {metric:8} {100 * value:6.2f}  [{100 * low:.2f}, {100 * high:.2f}]")
-            kept = ("images", "values", "intervals", "distinct_captions")
-            captioner.info["scores"].setdefault(name, {})[f"beam_{beam}"] = {
-                key: report[key] for key in kept
-            }
-    if output is not None:
-        captioner.save(output)
-        print(
-            f"\nstored in {output}:"
-            f" {sum(file.stat().st_size for file in output.iterdir()) / 1e6:.1f} MB"
-        )
+            scores[name][f"beam_{beam}"] = {key: report[key] for key in STORED}
+    return scores
 
 
-def _features(captioner: Captioner, examples: list[Example]) -> tuple[list[Example], torch.Tensor]:
+def _features(captioner: Captioner, examples: list[Example]) -> Features:
     """The examples whose photos open, and their region features in half precision."""
     usable: list[Example] = []
 
@@ -124,7 +117,7 @@ def _features(captioner: Captioner, examples: list[Example]) -> tuple[list[Examp
                     usable.append(example)
                 except ImageError as error:
                     print(f"left out: {error}")
-            yield captioner.backend.encode(np.stack(pixels)).half()
+            yield captioner.encode(np.stack(pixels)).half()
 
     return usable, torch.cat(list(batches()))
 
@@ -136,14 +129,14 @@ def _judge(
     features: torch.Tensor,
     decoding: Decoding,
     *,
-    bootstrap: int,
+    bootstrap: int = 0,
 ) -> dict[str, Any]:
     captions: dict[str, str] = {}
     for start in range(0, len(examples), 32):
-        found = captioner.caption_features(features[start : start + 32].float(), decoding)
+        candidates = captioner.caption_features(features[start : start + 32].float(), decoding)
         captions |= {
-            str(example.image_id): group[0].text
-            for example, group in zip(examples[start : start + 32], found, strict=True)
+            str(example.image_id): best[0].text
+            for example, best in zip(examples[start : start + 32], candidates, strict=True)
         }
     report = judge(
         captions,

@@ -18,7 +18,7 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from or left in the user's cache; what one test converts, the next ones find."""
+    """Leaves the user's cache alone; what one test converts, the next ones find."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

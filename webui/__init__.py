@@ -1,3 +1,1 @@
-"""One page over both networks: caption photos, write text, look inside, score. It runs here and
-speaks to nobody else.
-"""
+"""One page over both networks. It runs on this machine and talks to no other."""

@@ -5,7 +5,6 @@ themselves.
 """
 
 import inspect
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,34 +12,21 @@ from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
-from gradio.utils import get_function_description
 
-from captioner import Decoding
 from rnnkit.errors import UserError
-from webui.decoding_options import SAMPLING, decoding
 from webui.errors import in_words
-from webui.tabs.caption import caption_photo
-from webui.tabs.many_photos import HEADERS, caption_entries, gather, scores_of, write_csv
-from webui.tabs.score import score_files
-from webui.tabs.write import MAX_LENGTH, begin, choice_of, stream, whole_number
-from webui.uploads import new_folder, received, temporary_folder
+from webui.gradio_compat import describe_parameters
+from webui.services import writing
+from webui.services.caption_files import write_rows
+from webui.services.captioning import caption_photo, decoding_of
+from webui.services.many_photos import HEADERS, caption_entries, gather, scores_of
+from webui.services.scoring import score_files
+from webui.uploads import new_folder, temporary_folder
 from webui.workers import Models
 
 
 def build(models: Models) -> None:
     """Add the endpoints to the page."""
-
-    def settings(
-        beam_size: int,
-        max_length: int,
-        sample: bool,
-        temperature: float,
-        top_p: float,
-        seed: int | None,
-    ) -> Decoding:
-        return decoding(
-            SAMPLING if sample else "", beam_size, 1, max_length, temperature, top_p, seed
-        )
 
     def caption(
         photo: FileData,
@@ -56,15 +42,23 @@ def build(models: Models) -> None:
         Args:
             photo: The photo, uploaded or as a data URL; addresses are not fetched. JPEG, PNG, WebP,
                 GIF, BMP, TIFF or AVIF, at most 20 MB.
-            beam_size: Sentences kept while searching; 1 is greedy.
-            max_length: Longest caption in words.
+            beam_size: How many sentences the search keeps; 1 is greedy.
+            max_length: The most words in the caption.
             sample: Draw words at random instead of searching.
             temperature: Below 1 makes likely words likelier; with sample.
-            top_p: Draw only from the likeliest words that sum to this; with sample.
+            top_p: Draw only from the likeliest words whose probabilities add up to this; with
+                sample.
             seed: The same seed draws the same sentence; with sample.
         """
-        choice = settings(beam_size, max_length, sample, temperature, top_p, seed)
-        return caption_photo(models.captioner.get(), received(photo), choice)[0].text
+        decoding = decoding_of(
+            beam_size=beam_size,
+            max_length=max_length,
+            sample=sample,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        return caption_photo(models.captioner.get(), photo, decoding)[0].text
 
     def caption_many(
         photos: list[FileData],
@@ -80,26 +74,34 @@ def build(models: Models) -> None:
 
         Args:
             photos: Photos or ZIPs of photos, at most 500 photos in all.
-            beam_size: Sentences kept while searching; 1 is greedy.
-            max_length: Longest caption in words.
+            beam_size: How many sentences the search keeps; 1 is greedy.
+            max_length: The most words in a caption.
             sample: Draw words at random instead of searching.
             temperature: Below 1 makes likely words likelier; with sample.
-            top_p: Draw only from the likeliest words that sum to this; with sample.
-            seed: The same seed draws the same sentence; with sample.
+            top_p: Draw only from the likeliest words whose probabilities add up to this; with
+                sample.
+            seed: The same seed draws the same sentences; with sample.
 
         Returns:
             The table (headers, and data with a row for each photo), and the same as a CSV file.
         """
-        choice = settings(beam_size, max_length, sample, temperature, top_p, seed)
+        decoding = decoding_of(
+            beam_size=beam_size,
+            max_length=max_length,
+            sample=sample,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
         if not photos:
             raise UserError("there are no photos")
         with TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as work:
             entries = gather(photos, Path(work))
-            for _ in caption_entries(models.captioner.get(), entries, choice):
+            for _ in caption_entries(models.captioner.get(), entries, decoding):
                 pass
         rows = [entry.cells for entry in entries]
-        written = write_csv(rows, scores_of(entries), new_folder())
-        return {"headers": HEADERS, "data": rows}, FileData(path=written)
+        file = write_rows(rows, scores_of(entries), "csv", new_folder())
+        return {"headers": HEADERS, "data": rows}, FileData(path=file)
 
     def generate(
         prompt: str,
@@ -115,22 +117,25 @@ def build(models: Models) -> None:
 
         Args:
             prompt: The text to continue; characters that the model has never seen are left out.
-            length: Characters to write.
-            temperature: Below 1 likelier, above 1 wilder; 0 always takes the likeliest.
-            top_k: Only the k likeliest characters; 0 is all.
-            top_p: Only the likeliest characters whose probabilities sum to this.
-            stop: End before this text; empty for none.
+            length: How many characters to write.
+            temperature: Below 1 is safer, above 1 is wilder; 0 always takes the likeliest
+                character.
+            top_k: Draw only from the k likeliest characters; 0 is all.
+            top_p: Draw only from the likeliest characters whose probabilities add up to this.
+            stop: Stop before this text; empty for none.
             seed: The same seed gives the same text.
         """
-        shared = models.charlm.get()
-        start = (
-            random.randrange(2**31) if seed is None else whole_number(seed, "the seed", 0, 2**31)
+        worker = models.charlm.get()
+        draft = writing.begin(worker, prompt, writing.random_seed() if seed is None else seed)
+        yield from writing.write(
+            worker,
+            draft,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
         )
-        characters, choice = (
-            whole_number(length, "the length", 1, MAX_LENGTH),
-            choice_of(temperature, top_k, top_p),
-        )
-        yield from stream(shared, begin(shared, prompt, start), characters, choice, stop)
 
     def score(
         references: FileData,
@@ -138,7 +143,7 @@ def build(models: Models) -> None:
         split: str = "automatic",
         allow_missing: bool = False,
     ) -> dict[str, Any]:
-        """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95 % bootstrap
+        """Score captions against references: BLEU-1 to 4, ROUGE-L and CIDEr-D with 95% bootstrap
         intervals, as fractions.
 
         Args:
@@ -147,7 +152,7 @@ def build(models: Models) -> None:
             predictions: A COCO results file, [{"image_id", "caption"}, ...], or JSONL, CSV or TSV
                 as `captioner caption` writes.
             split: automatic, test, val, train or all.
-            allow_missing: Score the photos that have a caption, though others have none.
+            allow_missing: Score only the photos that have a caption.
         """
         return score_files(references, predictions, split, allow_missing).report.as_json()
 
@@ -161,24 +166,14 @@ def _add(function: Callable[..., Any], group: str, limit: int, *, returns: Any =
     """Make an endpoint of a function, under its name.
 
     Args:
-        group: endpoints and events of one group have one limit of how many run at a time.
-        returns: of a generator, the type of what it yields.
+        group: endpoints and events of one group share one limit of how many run at a time.
+        returns: for a generator, the type of what it yields.
     """
     wrapped = in_words(function)
     if returns is not None:
-        wrapped.__signature__ = inspect.signature(function).replace(return_annotation=returns)  # type: ignore[attr-defined]
-    block = gr.api(
+        signature = inspect.signature(function).replace(return_annotation=returns)
+        wrapped.__signature__ = signature  # type: ignore[attr-defined]
+    endpoint = gr.api(
         wrapped, api_name=function.__name__, concurrency_id=group, concurrency_limit=limit
     )
-    _describe(block, function)
-
-
-def _describe(endpoint: Any, function: Callable[..., Any]) -> None:
-    """Put what the docstring says of each parameter where the API page shows it."""
-    _, parameters, _ = get_function_description(function)
-    root = gr.context.Context.root_block
-    for component, name in zip(
-        root.fns[endpoint["id"]].inputs, inspect.signature(function).parameters, strict=True
-    ):
-        component.label = name
-        component._api_info = {**component._api_info, "additional_description": parameters[name]}
+    describe_parameters(endpoint, function)

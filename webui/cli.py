@@ -30,22 +30,20 @@ def serve(
     share: Annotated[
         bool,
         typer.Option(
-            "--share", help="Also make a public address, through a tunnel over Gradio's servers."
+            "--share", help="Also give the page a public address, through Gradio's servers."
         ),
     ] = False,
-    auth: Annotated[
-        str | None, typer.Option(help="USER:PASSWORD that visitors must enter.")
-    ] = None,
+    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD for visitors to enter.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     captioner: Annotated[
-        Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
+        Path | None, typer.Option(help="Checkpoint or run folder; by default the bundled model.")
     ] = None,
     charlm: Annotated[
-        Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
+        Path | None, typer.Option(help="Checkpoint or run folder; by default the bundled model.")
     ] = None,
     mcp: Annotated[
         bool,
-        typer.Option("--mcp", help="Offer the endpoints as MCP tools too; needs the mcp extra."),
+        typer.Option("--mcp", help="Also offer the endpoints as MCP tools; needs the mcp extra."),
     ] = False,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in a browser.")
@@ -53,20 +51,20 @@ def serve(
 ) -> None:
     """Serve the page: caption photos, write text, look inside the networks, score captions."""
     user, host = _credentials(auth), host.strip("[]")
-    _check(device, captioner, charlm, mcp)
+    _check_flags(device, captioner, charlm, mcp)
     _check_address(host, port)
     if (share or host not in LOCAL) and user is None:
-        where = "anybody with the public address" if share else f"everybody who reaches {host}"
-        _tell(
-            f"warning: {where} can use this page and this machine's processor; add --auth"
+        visitors = "anyone with the public address" if share else f"anyone who can reach {host}"
+        _report(
+            f"warning: {visitors} can use this page and this machine's processor; add --auth"
             " USER:PASSWORD to ask for a password"
         )
     if mcp and user is not None:
-        _tell("warning: Gradio's MCP endpoint may not ask for the password; do not expose it")
+        _report("warning: Gradio's MCP endpoint may not ask for the password; do not expose it")
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    # Imported here: these take seconds, and a wrong flag should not.
+    # Imported here because these take seconds, which a wrong flag should not.
     from webui.uploads import prepare_gradio, remove_temporary_folder
 
     prepare_gradio()
@@ -85,21 +83,17 @@ def serve(
             open_browser=open_browser,
         )
     except OSError as error:
-        _check_address(host, port)  # taken meanwhile
+        _check_address(host, port)  # in case it was taken meanwhile
         raise UserError(
             f"cannot listen on {host}, port {port} ({error.strerror or type(error).__name__})"
         ) from None
-    _tell(
-        f"the page is at {page.local_url.rstrip('/')}"
-        + (f" and {page.share_url}" if share and page.share_url else "")
-        + "; Ctrl-C ends it"
-    )
+    public = f" and {page.share_url}" if share and page.share_url else ""
+    _report(f"the page is at {page.local_url.rstrip('/')}{public}; press Ctrl-C to stop it")
     while not ended.wait(3600):
         pass
     close(page)
     remove_temporary_folder()
-    # Not by the interpreter's own end, which aborts where a model is still being loaded in a
-    # thread.
+    # The interpreter's own exit aborts if a thread is still loading a model.
     os._exit(ALL_DONE)
 
 
@@ -112,7 +106,7 @@ def _credentials(auth: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def _check(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) -> None:
+def _check_flags(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) -> None:
     """Find what is wrong with the flags before anything is loaded."""
     import importlib.util
 
@@ -124,34 +118,34 @@ def _check(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) 
         if folder is not None:
             read_config(folder, kind=kind, version=1)
     if mcp and importlib.util.find_spec("mcp") is None:
-        raise UserError("--mcp needs the mcp extra: pip install 'show-and-spell[mcp]'")
+        raise UserError("--mcp needs the mcp extra", hint="pip install 'show-and-spell[mcp]'")
 
 
 def _check_address(host: str, port: int) -> None:
-    """Try to listen there: Gradio calls everything that may go wrong a lack of ports.
+    """Try to listen there, because Gradio blames every failure on a lack of ports.
 
     Raises: UserError that says whether another host or another port is needed.
     """
-    choices = "127.0.0.1 is this machine alone, 0.0.0.0 shows the page to the whole network"
+    other_host = (
+        "choose another with --host (127.0.0.1 is this machine alone, 0.0.0.0 shows the page to the"
+        " whole network)"
+    )
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise UserError(
-            f"there is no host '{host}': choose another with --host ({choices})"
-        ) from None
-    refusals = [_refusal(family, address) for family, *_, address in found]
+        raise UserError(f"there is no host '{host}'", hint=other_host) from None
+    refusals = [_refusal(family, address) for family, *_, address in addresses]
     if errno.EADDRNOTAVAIL in refusals and all(refusals):
+        raise UserError(f"{host} is not an address of this machine", hint=other_host)
+    # Gradio needs the port on 127.0.0.1 in any case.
+    if errno.EADDRINUSE in [*refusals, _refusal(socket.AF_INET, ("127.0.0.1", port))]:
         raise UserError(
-            f"{host} is no address of this machine: choose another with --host ({choices})"
+            f"port {port} is taken by another program", hint="choose another with --port"
         )
-    if errno.EADDRINUSE in [
-        *refusals,
-        _refusal(socket.AF_INET, ("127.0.0.1", port)),
-    ]:  # there Gradio wants the port in any case
-        raise UserError(f"port {port} is taken by another program: choose another with --port")
     if errno.EACCES in refusals:
         raise UserError(
-            f"port {port} is for the administrator alone: choose one above 1023 with --port"
+            f"port {port} is reserved for the administrator",
+            hint="choose one above 1023 with --port",
         )
 
 
@@ -159,16 +153,15 @@ def _refusal(family: int, address: Any) -> int | None:
     """Why nothing can listen at an address, as an errno; None if something can."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the server does, for a port left a moment ago
+            # As the server does, so that a port that was just released counts as free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
         return error.errno
     return None
 
 
-def _tell(message: str) -> None:
+def _report(message: str) -> None:
     print(f"webui: {message}", file=sys.stderr, flush=True)
 
 

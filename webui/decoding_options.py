@@ -1,24 +1,21 @@
-"""The folded-away settings of captioning, for every tab that captions, and the decoding that they
-ask for.
-"""
+"""The Options of every tab that captions, folded away at first."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from captioner import Decoding
-from rnnkit.errors import UserError
+from webui.services.captioning import decoding_of
 
 BEAM, SAMPLING = "Beam search", "Sampling"
 
 
 @dataclass
 class Options:
-    """The settings as they are drawn."""
+    """The settings as components."""
 
     method: gr.Radio
     beam_size: gr.Slider
@@ -30,7 +27,7 @@ class Options:
 
     @property
     def components(self) -> list[gr.Component]:
-        """In the order in which `decoding` takes their values."""
+        """In the order in which `chosen_decoding` takes their values."""
         return [
             self.method,
             self.beam_size,
@@ -42,62 +39,7 @@ class Options:
         ]
 
 
-def options() -> Options:
-    """Draw the settings."""
-    method = gr.Radio(
-        [BEAM, SAMPLING],
-        value=BEAM,
-        label="Method",
-        info="Search for the likeliest sentence, or draw words at random.",
-    )
-    beam_size = gr.Slider(
-        1, 10, 3, step=1, label="Beam size", info="Sentences kept while searching; 1 is greedy."
-    )
-    num_captions = gr.Slider(
-        1, 10, 3, step=1, label="Captions", info="How many candidates are shown."
-    )
-    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="At most so many words.")
-    temperature = gr.Slider(
-        0.1,
-        2,
-        1,
-        step=0.05,
-        label="Temperature",
-        info="Below 1 likelier, above 1 wilder.",
-        visible=False,
-    )
-    top_p = gr.Slider(
-        0.05,
-        1,
-        1,
-        step=0.05,
-        label="Top-p",
-        info="Only the likeliest words that sum to this.",
-        visible=False,
-    )
-    seed = gr.Textbox(
-        "",
-        label="Seed",
-        info="A number; the same draws the same, empty takes a new one.",
-        max_length=18,
-        visible=False,
-    )
-    sampling = [temperature, top_p, seed]
-    method.change(
-        lambda chosen: [
-            gr.update(visible=chosen != SAMPLING),
-            *[gr.update(visible=chosen == SAMPLING)] * 3,
-        ],
-        method,
-        [beam_size, *sampling],
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
-    )
-    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed)
-
-
-def decoding(
+def chosen_decoding(
     method: Any,
     beam_size: Any,
     num_captions: Any,
@@ -106,22 +48,87 @@ def decoding(
     top_p: Any,
     seed: Any,
 ) -> Decoding:
-    """What the settings mean; they come as a client sent them.
+    """The decoding that the components' values ask for.
 
-    Raises: UserError for one that is no number or out of range.
+    Raises: UserError naming a setting that is not a number or out of its range.
     """
-    try:
-        chosen = Decoding(
-            beam_size=int(beam_size),
-            num_captions=int(num_captions),
-            max_length=int(max_length),
-            sample=method == SAMPLING,
-            temperature=float(temperature),
-            top_p=float(top_p),
-            seed=None if seed is None or seed == "" else int(seed) % 2**63,
-        )
-    except (TypeError, ValueError, OverflowError):
-        raise UserError("a setting is no number: correct it under Options") from None
-    if not math.isfinite(chosen.temperature):
-        raise UserError("the temperature must be a number")
-    return chosen
+    return decoding_of(
+        beam_size=beam_size,
+        num_captions=num_captions,
+        max_length=max_length,
+        sample=method == SAMPLING,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+    )
+
+
+def options(*, candidates: bool = True) -> Options:
+    """Draw the settings.
+
+    Args:
+        candidates: offer several captions for a photo.
+    """
+    method = gr.Radio(
+        [BEAM, SAMPLING],
+        value=BEAM,
+        label="Method",
+        info="Search for the likeliest sentence, or draw words at random.",
+    )
+    beam_size = gr.Slider(
+        1,
+        10,
+        3,
+        step=1,
+        label="Beam size",
+        info="How many sentences the search keeps; 1 is greedy.",
+    )
+    num_captions = gr.Slider(
+        1,
+        10,
+        3 if candidates else 1,
+        step=1,
+        label="Captions",
+        info="How many candidates to show.",
+        visible=candidates,
+    )
+    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="The most words in a caption.")
+    temperature = gr.Slider(
+        0.1,
+        2,
+        1,
+        step=0.05,
+        label="Temperature",
+        info="Below 1, likely words become likelier; above 1, less so.",
+        visible=False,
+    )
+    top_p = gr.Slider(
+        0.05,
+        1,
+        1,
+        step=0.05,
+        label="Top-p",
+        info="Draw only from the likeliest words whose probabilities add up to this.",
+        visible=False,
+    )
+    seed = gr.Textbox(
+        "",
+        label="Seed",
+        info="A number draws the same sentence every time; empty draws a new one.",
+        max_length=18,
+        visible=False,
+    )
+
+    def visibility(chosen: str) -> list[Any]:
+        sampling = chosen == SAMPLING
+        return [gr.update(visible=not sampling), *[gr.update(visible=sampling)] * 3]
+
+    method.change(
+        visibility,
+        method,
+        [beam_size, temperature, top_p, seed],
+        api_visibility="private",
+        queue=False,
+        show_progress="hidden",
+    )
+    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed)

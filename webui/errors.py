@@ -1,4 +1,11 @@
-"""Whatever goes wrong in a handler becomes one sentence on the page, and nothing else."""
+"""Whatever goes wrong becomes one sentence on the page.
+
+Two wrappers share the work. `in_words` goes around each of our handlers: a UserError is shown as
+it is, and anything else is a bug of ours, which is logged. `gradio_compat.answer_misfits` goes
+around Gradio's own processing of a request, which fails before a handler is called if the request
+does not fit it; `misfit` then says so. `RequestFilter` uses the same words where Gradio fails
+before it has even found the endpoint.
+"""
 
 from __future__ import annotations
 
@@ -41,56 +48,6 @@ def in_words(handler: Handler) -> Handler:
     return call  # type: ignore[return-value]
 
 
-def requests_in_words(page: gr.Blocks) -> None:
-    """Let a request that Gradio itself refuses, for it has too few values or a file of the
-    server's, be answered by a sentence too.
-
-    Gradio would answer such a one with nothing, and print a traceback for whoever runs the page.
-    """
-    process = page.process_api
-
-    @functools.wraps(process)
-    async def process_api(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await process(*args, **kwargs)
-        except gr.Error:
-            raise
-        except Exception as error:
-            raise gr.Error(
-                escape(refusal(error), quote=False), duration=20, print_exception=False
-            ) from None
-
-    page.process_api = process_api
-
-
-def refusal(error: Exception) -> str:
-    """What is said to a request that does not fit, in place of the error that came of it; the
-    reason is logged in one line.
-    """
-    first = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
-    reason = "".join(character for character in first if character.isprintable())
-    logger.warning("a request was refused (%s)", reason)
-    logger.debug("where it failed", exc_info=error)
-    return (
-        "This request does not fit what the page takes"
-        f" ({sentence(UserError(reason)).rstrip('.')}); its API page shows what does."
-    )
-
-
-def sentence(error: BaseException) -> str:
-    """An error as a visitor should read it: without the server's paths, as a sentence."""
-    text = str(error)
-    for folder in (str(temporary_folder()), tempfile.gettempdir()):
-        text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
-    text = re.sub(
-        r"[;:,]? \(?(?:check|use|see|or use) --[^;.)]*\)?", "", text
-    )  # advice for the command line
-    text = re.sub(r"--([a-z-]+)", lambda flag: f"'{flag[1].replace('-', ' ')}'", text)
-    if "." not in text.split(" ", 1)[0]:  # a file's name stays as it is
-        text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
 @contextmanager
 def _in_words() -> Iterator[None]:
     try:
@@ -98,14 +55,39 @@ def _in_words() -> Iterator[None]:
     except gr.Error:
         raise
     except UserError as error:
-        # Escaped, for Gradio shows it as HTML, and a file's name may be anything.
-        raise gr.Error(
-            escape(sentence(error), quote=False), duration=20, print_exception=False
-        ) from None
+        raise page_error(sentence(error)) from None
     except Exception as error:
         logger.exception("a handler failed")
-        raise gr.Error(
-            f"Something unexpected went wrong here ({type(error).__name__}); the page still works.",
-            duration=20,
-            print_exception=False,
+        kind = type(error).__name__
+        raise page_error(
+            f"Something unexpected went wrong ({kind}); the page still works."
         ) from None
+
+
+def misfit(error: Exception) -> str:
+    """What to answer to a request that does not fit; the reason is logged in one line."""
+    first = f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
+    reason = "".join(character for character in first if character.isprintable())
+    logger.warning("a request was refused (%s)", reason)
+    logger.debug("where it failed", exc_info=error)
+    reason = sentence(UserError(reason)).rstrip(".")
+    return f"This request does not fit what the page takes ({reason}); see its API page."
+
+
+def page_error(text: str) -> gr.Error:
+    """A sentence as an error on the page. Gradio takes it for HTML, and a file's name may be
+    anything, so it is escaped.
+    """
+    return gr.Error(escape(text, quote=False), duration=20, print_exception=False)
+
+
+def sentence(error: UserError) -> str:
+    """An error as a visitor should read it: a sentence without the server's paths, and without
+    the hint, which is about the command line.
+    """
+    text = error.message
+    for folder in (str(temporary_folder()), tempfile.gettempdir()):
+        text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
+    if "." not in text.split(" ", 1)[0]:  # a file's name stays as it is
+        text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "?", "!")) else f"{text}."

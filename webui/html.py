@@ -1,5 +1,5 @@
-"""Numbers as HTML and SVG in the page's own colours: bars, coloured text, a heat map, lines on a
-logarithmic axis.
+"""Numbers as HTML and SVG in the page's own colours: bars, coloured text, a heat map, and lines
+on a logarithmic axis.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 
 def visible(character: str) -> str:
-    """A character as something to see."""
+    """A character, or a visible sign for one that cannot be seen."""
     return {"\n": "⏎", " ": "␣", "\t": "→", "\r": "␍"}.get(character, character)
 
 
@@ -29,7 +29,7 @@ def notice(text: str, *, kind: str = "hint") -> str:
 
 
 def bars(rows: Sequence[tuple[str, float]], *, label: str) -> str:
-    """Labelled bars of probabilities, the fullest as wide as there is room."""
+    """Labelled bars of probabilities, the largest over the whole width."""
     most = max((value for _, value in rows), default=0) or 1
     cells = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td><span class="bar"'
@@ -40,21 +40,15 @@ def bars(rows: Sequence[tuple[str, float]], *, label: str) -> str:
 
 
 def percent(value: float) -> str:
-    """A probability as one reads it."""
+    """A probability with about two digits; nothing if it is not finite."""
     if not math.isfinite(value):
         return ""
     shown = 100 * value
-    return (
-        f"{shown:.0f} %"
-        if shown >= 9.95
-        else (
-            f"{shown:.1f} %"
-            if shown >= 0.095
-            else f"{shown:.2g} %"
-            if shown >= 1e-4
-            else "< 0.0001 %"
-        )
-    )
+    if shown >= 9.95:
+        return f"{shown:.0f}%"
+    if shown >= 0.095:
+        return f"{shown:.1f}%"
+    return f"{shown:.2g}%" if shown >= 1e-4 else "< 0.0001%"
 
 
 def coloured_text(
@@ -68,28 +62,20 @@ def coloured_text(
     titles: Sequence[str] = (),
     marked: int | None = None,
 ) -> str:
-    """The text with each character's background by its value.
+    """The text with each character's background coloured by its value.
 
     Args:
         values: (characters,); nan leaves a character plain.
-        low, high: values of no and full colour; with signed, of full colour either way.
-        titles: what is said about each character when pointed at.
+        low, high: the values of no colour and of full colour.
+        signed: 0 has no colour, and -high full colour of another kind.
+        titles: tooltips of the characters.
         marked: index of a character to put a frame around.
     """
     spans = []
     for index, character in enumerate(text):
         value = float(values[index]) if index < len(values) else math.nan
-        share = (
-            0.0
-            if math.isnan(value)
-            else min(
-                1.0,
-                max(
-                    -1.0 if signed else 0.0,
-                    value / high if signed else (value - low) / (high - low),
-                ),
-            )
-        )
+        share = value / high if signed else (value - low) / (high - low)
+        share = 0.0 if math.isnan(share) else min(1.0, max(-1.0 if signed else 0.0, share))
         kind = "minus" if share < 0 else "plus"
         style = f' style="--share:{100 * abs(share):.0f}%"' if share else ""
         title = f' title="{escape(titles[index], quote=True)}"' if index < len(titles) else ""
@@ -105,11 +91,11 @@ def coloured_text(
 
 
 def heat_map(values: Array, names: Sequence[str], *, label: str) -> str:
-    """Rows of values from -1 to 1 as a picture, the first of them named.
+    """Rows of values from -1 to 1 as a picture.
 
     Args:
         values: (rows, columns).
-        names: of the first rows.
+        names: names of the first rows, in order.
     """
     rows = []
     for name, row in zip(names, values, strict=False):
@@ -147,19 +133,15 @@ def log_panels(
     positive = [
         value for lines in panels.values() for _, values in lines for value in values if value > 0
     ]
-    low, high = (
-        (math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive))))
-        if positive
-        else (-1, 0)
-    )
+    low, high = -1, 0
+    if positive:
+        low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     low, high = max(low, high - 16), max(high, low + 1)
     drawn = ""
     for name, lines in panels.items():
         drawing = _log_panel(lines, low, high, x_label, y_label)
-        drawn += (
-            f"<figure><figcaption>{escape(name)}</figcaption>{drawing}<p"
-            f' class="fine">{escape(notes[name])}</p></figure>'
-        )
+        note = f'<p class="fine">{escape(notes[name])}</p>'
+        drawn += f"<figure><figcaption>{escape(name)}</figcaption>{drawing}{note}</figure>"
     return f'<div class="panels">{drawn}</div>'
 
 
@@ -167,7 +149,7 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
     """Bars with whiskers.
 
     Args:
-        rows: (name, value, low, high, full width's value) each.
+        rows: (name, value, low, high, the value at full width) each.
     """
     drawn = []
     for name, value, low, high, full in rows:
@@ -177,36 +159,31 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
             if math.isfinite(low)
             else ""
         )
-        said = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "none"
-        track = (
-            '<div class="track"><span class="bar"'
-            f' style="width:{at[0]:.2f}%"></span>{whisker}</div>'
-        )
+        interval = f"{low:.2f} to {high:.2f}" if math.isfinite(low) else "none"
+        bar = f'<span class="bar" style="width:{at[0]:.2f}%"></span>'
         drawn.append(
-            f'<tr><th scope="row">{escape(name)}</th><td'
-            f' class="wide">{track}</td><td>{value:.2f}</td><td>{said}</td></tr>'
+            f'<tr><th scope="row">{escape(name)}</th>'
+            f'<td class="wide"><div class="track">{bar}{whisker}</div></td>'
+            f"<td>{value:.2f}</td><td>{interval}</td></tr>"
         )
-    columns = (
-        '<th scope="col">Measure</th><td class="wide"></td><th scope="col">Score</th><th'
-        ' scope="col">95 % interval</th>'
+    head = (
+        f"<caption>{escape(label)}</caption>"
+        '<thead><tr><th scope="col">Measure</th><td class="wide"></td>'
+        '<th scope="col">Score</th><th scope="col">95% interval</th></tr></thead>'
     )
-    head = f"<thead><tr>{columns}</tr></thead>"
-    return (
-        '<table class="bars'
-        f' scores"><caption>{escape(label)}</caption>{head}<tbody>{"".join(drawn)}</tbody></table>'
-    )
+    return f'<table class="bars scores">{head}<tbody>{"".join(drawn)}</tbody></table>'
 
 
 def small_png(values: NDArray[np.uint8]) -> str:
-    """A data URL of a picture (rows, columns, 4)."""
+    """The data URL of an RGBA picture (rows, columns, 4)."""
     file = io.BytesIO()
     Image.fromarray(values).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _pixels(values: Array) -> str:
-    """Plum for minus, the accent for plus, clear in between, so that it reads on light and dark.
-    values: (rows, columns).
+    """Values (rows, columns) as plum where negative, the accent where positive, and clear at 0, to
+    be readable on light and dark.
     """
     strength = np.clip(np.nan_to_num(values), -1, 1)
     colour = np.where(strength[..., None] < 0, [132, 84, 178], [20, 140, 130])

@@ -1,5 +1,5 @@
-"""What the server keeps for its visitors between events, each under a token that only its visitor
-holds.
+"""What the server keeps for its visitors between events, each thing under a token that only its
+visitor holds.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import Any, Generic, TypeVar
 
 from rnnkit.errors import UserError
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
 
-class Kept(Generic[Thing]):
-    """Things by token; the ones that were not used for the longest are forgotten.
+class SessionStore(Generic[T]):
+    """Things by token; those that have not been used for the longest time are forgotten.
 
     Args:
-        missing: what a visitor is told whose thing is not there (any more).
+        missing: the error for a visitor whose thing is not here, or no longer.
     """
 
     def __init__(self, missing: str, *, limit: int = 200) -> None:
-        self._things: OrderedDict[str, Thing] = OrderedDict()
+        self._things: OrderedDict[str, T] = OrderedDict()
         self._missing, self._limit = missing, limit
 
-    def keep(self, thing: Thing) -> str:
+    def keep(self, thing: T) -> str:
         """Keep a thing; returns its token."""
         token = uuid.uuid4().hex
         self._things[token] = thing
@@ -32,8 +32,8 @@ class Kept(Generic[Thing]):
             self._things.popitem(last=False)
         return token
 
-    def get(self, token: Any) -> Thing:
-        """The thing of a token.
+    def get(self, token: Any) -> T:
+        """The thing with a token.
 
         Raises: UserError if there is none.
         """

@@ -1,4 +1,4 @@
-"""How the page looks: one accent on quiet greys, fonts that come with Gradio, light and dark."""
+"""The page's look: one accent colour on quiet greys, Gradio's own fonts, light and dark."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes.utils.fonts import Font, LocalFont
 
-# One accent; its shades are used by name below. Text on them keeps WCAG AA's contrast, which the
-# tests compute.
+# One accent, whose shades are used by name below. Text on them has the contrast that WCAG AA asks
+# for; the tests compute it.
 ACCENT = gr.themes.Color(
     c50="#eefaf8",
     c100="#d4f1ec",
@@ -40,7 +40,7 @@ STYLE = Path(__file__).with_name("style.css")
 
 def theme() -> gr.themes.Base:
     """Gradio's base theme in these colours."""
-    # Regular and bold only: of the weights between, Gradio brings files that lack most letters.
+    # Regular and bold only: Gradio's files of the weights in between lack most letters.
     look = gr.themes.Base(
         primary_hue=ACCENT,
         secondary_hue=ACCENT,

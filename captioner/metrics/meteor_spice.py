@@ -116,7 +116,7 @@ def _missing() -> dict[str, str]:
         os.environ["JAVA_TOOL_OPTIONS"] = f"{options} {_LOCALE}".strip()
     package = Path(next(iter(found.submodule_search_locations)))
     if not list((package / "spice" / "lib").glob("stanford-corenlp-*.jar")):
-        # pycocoevalcap would fetch 385 MB at this point; nothing is downloaded unless the user asks.
+        # pycocoevalcap would fetch 385 MB now; nothing is downloaded unless the user asks for it.
         return {
             "spice": (
                 "needs Stanford CoreNLP in pycocoevalcap/spice/lib (python -m"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -212,7 +213,10 @@ def json_row(row: CaptionResult) -> dict[str, object]:
     if row.error is not None:
         return record | {"status": "error", "error": row.error}
     best = row.captions[0]
-    record |= {"caption": best.text, "score": round(best.score, 4), "status": "ok"}
+    record["caption"] = best.text
+    if not math.isnan(best.score):  # a caption that a person wrote has none
+        record["score"] = round(best.score, 4)
+    record["status"] = "ok"
     if len(row.captions) > 1:
         record["captions"] = [
             {"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions

@@ -1,5 +1,6 @@
-"""Training photos as batches: the same order, captions and views for every process, made while the
-step before is computed.
+"""Training photos as batches, made while the step before is computed.
+
+Every process draws the same order, captions and views, and takes its share of them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class TrainingSet:
         self.ids = [
             [vocabulary.encode(tokens[:longest]) for tokens in captions] for captions in self.tokens
         ]
-        # Mirroring a photo whose caption says "left" would make the caption wrong.
+        # In a mirror image, a caption that says "left" would be wrong.
         self.mirrorable = np.array(
             [
                 not any({"left", "right"} & set(tokens) for tokens in captions)
@@ -47,8 +48,10 @@ class TrainingSet:
         return len(self.examples)
 
     def inputs(self, chosen: np.ndarray, views: np.ndarray | None = None) -> Tensor:
-        """Rows of chosen photos, (B, R, channels) or (B, h, w, C), in the given views (B,); None
-        takes the photo as it is.
+        """Rows of chosen photos, (B, R, channels) or (B, h, w, C).
+
+        Args:
+            views: (B,); None takes the photos as they are.
         """
         seen = np.zeros(len(chosen), dtype=int) if views is None else views
         return torch.from_numpy(
@@ -119,7 +122,7 @@ def _pick(generator: np.random.Generator, available: int, wanted: int) -> np.nda
 
 
 def _ahead(build: Callable[..., Any], arguments: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
-    """Results of build(*arguments), each computed by a thread while the one before is used."""
+    """The results of build(*arguments), each computed by a thread while the last one is used."""
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for argument in arguments:

@@ -1,8 +1,7 @@
-"""What is computed once for each photo and reused by every epoch and run: memory-mapped rows, keyed
-so that none is ever stale.
+"""Features that are computed once for each photo and reused by every epoch and run.
 
-A row holds what the encoder's frozen stages make of several views of a photo: the photo as it is,
-its mirror image, and random crops. Training then begins where the frozen stages end.
+A row has the output of the encoder's frozen stages for several views of a photo: the photo as it
+is, its mirror image, and random crops. Training then starts where the frozen stages end.
 """
 
 from __future__ import annotations
@@ -29,18 +28,16 @@ from rnnkit.checkpoint import weights_hash
 from rnnkit.errors import UserError
 
 logger = logging.getLogger(__name__)
-_UNREADABLE = np.uint64(
-    1
-)  # marks a photo that does not open; real fingerprints are never this small
+_UNREADABLE = np.uint64(1)  # a photo that cannot be opened; fingerprints are larger
 
 
 class PhotoRows:
-    """One row of numbers a photo, in a memory map that survives crashes.
+    """One row of numbers for each photo, in a memory map that survives crashes.
 
-    The folder's name is a hash of what the rows depend on (encoder, weights, preprocessing, the
-    list of photos); each row also carries a fingerprint of its photo's size and time of change,
-    written after the row itself. A row whose fingerprint does not match is computed (again): so a
-    crash loses one batch, and a changed photo is noticed.
+    The folder's name is a hash of what the rows depend on (encoder, weights, preprocessing, list of
+    photos). Each row also has a fingerprint of its photo's size and time of change, written after
+    the row itself. A row whose fingerprint does not match is computed (again), so a crash loses one
+    batch, and a changed photo is noticed.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class PhotoRows:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if path.exists() and path.stat().st_size != size:
             raise UserError(
-                f"'{path}' is damaged (it has another size than its key says): delete the folder"
+                f"'{path}' is damaged (its size does not fit its key): delete the folder"
                 f" '{self._folder}'"
             )
         if not path.exists():
@@ -82,11 +79,11 @@ class PhotoRows:
         """Compute the rows that are missing or stale.
 
         Args:
-            compute: indices of photos -> batches of (indices, rows); raises nothing for a bad photo
-                but leaves it out.
-            what: named in the progress line.
+            compute: indices of photos -> batches of (indices, rows), without the photos that cannot
+                be opened.
+            what: what the progress lines call the rows.
 
-        Returns: index -> reason for photos that do not open.
+        Returns: index -> reason for photos that cannot be opened.
         """
         wanted = np.array([_fingerprint(photo) for photo in self.photos], dtype=np.uint64)
         stale = [int(index) for index in np.flatnonzero(self._fingerprints != wanted)]
@@ -98,15 +95,15 @@ class PhotoRows:
                 len(self.photos),
                 self._folder,
             )
-        done, told = 0, time.monotonic()
+        done, reported = 0, time.monotonic()
         for indices, rows in compute(stale):
             self.rows[indices] = rows
             self.rows.flush()
             self._fingerprints[indices] = wanted[indices]
             self._fingerprints.flush()
             done += len(indices)
-            if time.monotonic() - told > 10:
-                told = time.monotonic()
+            if time.monotonic() - reported > 10:
+                reported = time.monotonic()
                 logger.info("%s: %d of %d", what, done, len(stale))
         return {
             index: _reason(self.photos[index])
@@ -115,11 +112,11 @@ class PhotoRows:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of that size, of zeros; a disk that has no room for it says so now, not by a
-    signal while rows are written.
+    """Make a file of zeros of that size.
 
-    It gets its name when it is whole, and never that of another process's file, which may hold rows
-    already.
+    If the disk is too small for it, that is an error now; later it would be a signal that ends the
+    process while rows are written. The file gets its name by a link, once it is whole, because a
+    rename would replace the file that another process has made meanwhile and may have written to.
     """
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
@@ -130,7 +127,7 @@ def _reserve(path: Path, size: int) -> None:
                 file.truncate(size)
         try:
             path.hardlink_to(part)
-        except OSError:  # it is there already, or the file system knows no links
+        except OSError:  # another process was faster, or the file system has no links
             if not path.exists():
                 part.rename(path)
     except OSError as error:
@@ -151,23 +148,23 @@ def photo_views(
     backend: str = "auto",
     batch_size: int = 16,
 ) -> tuple[PhotoRows, dict[int, str]]:
-    """What the frozen stages make of views of each photo, computed by the engine of that backend.
+    """The output of the encoder's frozen stages for several views of each photo.
 
     Args:
-        trained: how many last stages are left for training; 0 gives the whole encoder's features.
-        crops: views beside the photo and its mirror; every other one is mirrored.
+        trained: how many of the last stages are trained; 0 gives the whole encoder's features.
+        crops: views beside the photo and its mirror image; every other one is mirrored.
         crop_scale: smallest share of the photo's area in a crop.
+        backend: what computes them.
 
-    Returns: rows (photos, 2 + crops, h, w, C) float16, (photos, 2 + crops, regions, channels) where
-        trained is 0; odd views are mirrored. And the unreadable photos with their reasons.
+    Returns: float16 rows (photos, 2 + crops, h, w, C), or (photos, 2 + crops, regions, channels) if
+        trained is 0, where odd views are mirrored; and the unreadable photos with their reasons.
     """
     with torch.inference_mode():
         blank = torch.zeros(
             1, encoder.preprocessing.size, encoder.preprocessing.size, 3, dtype=torch.uint8
         )
         shape = (encoder.front(blank, trained) if trained else encoder(blank)).shape[1:]
-    # In half precision, so that a checkpoint's weights, stored so, count as those that it was
-    # trained from.
+    # In half precision, as in a checkpoint, so that weights and their stored copy have one hash.
     frozen = {
         name: tensor.half()
         for name, tensor in encoder.stages[: len(encoder.stages) - trained].state_dict().items()

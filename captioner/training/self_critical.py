@@ -1,6 +1,4 @@
-"""Self-critical sequence training (Rennie et al. 2017): rewards of sampled sentences, and the
-targets whose loss is its gradient.
-"""
+"""Self-critical training (Rennie et al. 2017): rewards, and targets whose loss has its gradient."""
 
 from __future__ import annotations
 
@@ -21,8 +19,8 @@ _END = "<end>"
 class Reward:
     """CIDEr-D of sampled sentences against the training captions of their photos.
 
-    Document frequencies are those of the training captions. The end of a sentence counts as a word,
-    in samples and references alike; otherwise breaking off in the middle would pay.
+    Document frequencies are those of the training captions. The end of a sentence counts as a word
+    in samples and references; otherwise it would pay to break off in the middle.
 
     Args:
         references: tokenised training captions, one group a photo.
@@ -48,9 +46,7 @@ class Reward:
 
 
 def word_mask(sampled: Tensor) -> Tensor:
-    """1 for the words of sampled ids (..., L), the first <end> among them, 0 for the filling after
-    it.
-    """
+    """1 for the words of sampled ids (..., L) and their first <end>, 0 for the padding after it."""
     ends = (sampled == END).int()
     return (ends.cumsum(dim=-1) - ends == 0).float()
 
@@ -58,11 +54,10 @@ def word_mask(sampled: Tensor) -> Tensor:
 def self_critical_targets(
     sampled: Tensor, rewards: Tensor, given: Tensor, *, share: float, normalizer: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sentences and loss weights whose weighted negative log-likelihood has the policy gradient
-    (Rennie et al. 2017, eq. 7).
+    """Sentences and weights whose weighted negative log-likelihood has the policy gradient.
 
-    A sample's advantage is its reward less the mean reward of the photo's other samples (Luo 2020,
-    arXiv 2003.09971).
+    Rennie et al. 2017, eq. 7. A sample's advantage is its reward minus the mean reward of the
+    photo's other samples (Luo 2020, arXiv 2003.09971).
 
     Args:
         sampled: ids (B, K, L), filled with <end> after the first <end>.
@@ -87,7 +82,7 @@ def self_critical_targets(
     )
     words = torch.cat([own, given], dim=1)
     weights = torch.cat([own_weights, (given[..., 1:] != PAD) * share], dim=1)
-    # The longest first: the decoder leaves out columns that have no words any more.
+    # Longest first, because the decoder leaves out columns that have no more words.
     order = (
         (words != PAD).sum(dim=-1).argsort(dim=1, descending=True).unsqueeze(-1)
     )  # (B, K + G, 1)

@@ -1,6 +1,4 @@
-"""The three cells at one size, to look at side by side: trained ones from the package, else
-untrained ones.
-"""
+"""The three cells at one size, to compare: trained ones from the package, or untrained ones."""
 
 from __future__ import annotations
 
@@ -9,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from charlm.data import Vocabulary
 from charlm.model import CharLM
 from charlm.network import Architecture, Network
+from charlm.vocabulary import Vocabulary
 from rnnkit.cells import STEPS
 
 HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE = 128, 1, 32
@@ -20,28 +18,25 @@ HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE = 128, 1, 32
 def load_cells(
     vocabulary: Vocabulary, *, folder: Path | None = None, device: str = "cpu"
 ) -> tuple[dict[str, CharLM], bool]:
-    """A small model of each cell: the stored ones, or untrained ones where none are stored.
+    """A small model of each cell: stored ones, or untrained ones if none are stored.
 
     Args:
-        vocabulary: of the models if they have to be made anew.
-        folder: with a checkpoint folder for each of rnn, gru and lstm; None is the package's own.
+        vocabulary: of untrained models.
+        folder: has a checkpoint folder for each of rnn, gru and lstm; None is the package's own.
 
     Returns: models by cell, in the order rnn, gru, lstm; whether they are trained.
-    Raises: UserError naming the checkpoint, if one of them is missing or damaged.
+    Raises: UserError naming a checkpoint that is missing or damaged.
     """
-    where = (
-        folder
-        if folder is not None
-        else Path(str(resources.files("charlm") / "pretrained" / "cells"))
-    )
+    where = folder or Path(str(resources.files("charlm") / "pretrained" / "cells"))
     if not any((where / cell).is_dir() for cell in STEPS):
         return untrained_cells(vocabulary), False
     return {cell: CharLM.load(where / cell, device=device) for cell in STEPS}, True
 
 
 def untrained_cells(vocabulary: Vocabulary) -> dict[str, CharLM]:
-    """A small model of each cell over any vocabulary, with random weights, the same each time; in
-    the order rnn, gru, lstm.
+    """A small model of each cell with random weights, the same ones each time.
+
+    Returns: models by cell, in the order rnn, gru, lstm.
     """
     return {cell: _untrained(cell, vocabulary) for cell in STEPS}
 

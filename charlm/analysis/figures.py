@@ -1,4 +1,4 @@
-"""Figures of what `charlm.analysis.insight` finds."""
+"""Figures of the arrays that `charlm.analysis.insight` computes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ CHARACTERS_A_ROW = 60
 
 
 def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
-    """Norm of the gradient by steps back from the loss, one panel for each named network; dashes
-    are after clipping.
-    """
+    """The gradient's norm by steps back from the loss, a panel a network; dashed after clipping."""
     figure = Figure(figsize=(5.2 * len(flows), 4), layout="constrained")
     panels = figure.subplots(1, len(flows), squeeze=False, sharey=True)[0]
     for axes, (name, flow) in zip(panels, flows.items(), strict=True):
@@ -69,22 +67,22 @@ def draw_units(text: str, traces: Array, matches: Sequence[UnitMatch]) -> Figure
     return figure
 
 
-def draw_surprise(text: str, found: Surprise, *, first: int = 40) -> Figure:
-    """The text coloured by surprise, and for its first characters the likeliest guesses under each."""
+def draw_surprise(text: str, surprise: Surprise, *, first: int = 40) -> Figure:
+    """The text coloured by surprise, and the likeliest guesses for its first characters."""
     shown = text[:first]
     rows = _rows(text)
     figure = Figure(
-        figsize=(11, 0.22 * len(rows) + 0.22 * found.probabilities.shape[1] + 1.6),
+        figsize=(11, 0.22 * len(rows) + 0.22 * surprise.probabilities.shape[1] + 1.6),
         layout="constrained",
     )
-    ratio = [len(rows), found.probabilities.shape[1] + 1]
+    ratio = [len(rows), surprise.probabilities.shape[1] + 1]
     above, below = figure.subplots(2, 1, height_ratios=ratio)
-    _draw_text(above, text, found.nats, low=0, high=6, colours="Reds")
-    known = np.nanmean(found.nats) if len(text) > 1 else np.nan
+    _draw_text(above, text, surprise.nats, low=0, high=6, colours="Reds")
+    known = np.nanmean(surprise.nats) if len(text) > 1 else np.nan
     above.set_title(f"surprise, -ln p: {known:.3f} nats/char on average", fontsize=9, loc="left")
-    guesses = found.probabilities[: len(shown)].T  # (k, characters)
+    guesses = surprise.probabilities[: len(shown)].T  # (k, characters)
     below.imshow(np.nan_to_num(guesses), aspect="auto", cmap="Greens", vmin=0, vmax=1)
-    for column, symbols in enumerate(found.likeliest[: len(shown)]):
+    for column, symbols in enumerate(surprise.likeliest[: len(shown)]):
         for row, symbol in enumerate(symbols):
             below.text(
                 column,
@@ -106,7 +104,7 @@ def draw_surprise(text: str, found: Surprise, *, first: int = 40) -> Figure:
 
 
 def draw_connectivity(text: str, position: int, strengths: Array) -> Figure:
-    """The text before a position, coloured by how much each character moved the prediction there."""
+    """The text up to a position, coloured by each character's influence on the prediction there."""
     figure = Figure(
         figsize=(11, 0.22 * len(_rows(text[: position + 1])) + 0.8), layout="constrained"
     )
@@ -120,7 +118,7 @@ def draw_connectivity(text: str, position: int, strengths: Array) -> Figure:
         colours="Oranges",
     )
     axes.set_title(
-        f"what moved the prediction of {_visible(text[position])!r}, the last character",
+        f"influence on the prediction of {_visible(text[position])!r}, the last character",
         fontsize=9,
         loc="left",
     )
@@ -146,15 +144,14 @@ def _draw_text(
                 family="monospace",
                 fontsize=7,
             )
-    image = axes.imshow(
-        grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6
-    )  # pale enough to read black on
+    # Pale enough to read black text on it.
+    image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6)
     axes.figure.colorbar(image, ax=axes, pad=0.01)
     axes.set_axis_off()
 
 
 def _rows(text: str) -> list[str]:
-    """The text in rows: a new one after each line end, and where a row is full."""
+    """The text in rows, which end at line ends and where they are full."""
     lines = text.splitlines(keepends=True) or [""]
     return [
         line[start : start + CHARACTERS_A_ROW]

@@ -1,7 +1,6 @@
-"""Views into a network: gradient flow through time, hidden units over a text, surprise, and what a
-prediction hangs on.
+"""What happens inside a network, as arrays that `charlm.analysis.figures` draws.
 
-Each returns plain arrays; `charlm.analysis.figures` draws them.
+Gradient flow through time, hidden units over a text, surprise, and what a prediction depends on.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from charlm.model import CharLM
-from charlm.network import Dropout, Network, layer_weights, run_layer
+from charlm.network import DropoutRates, Network, layer_weights, run_layer
 from rnnkit.cells import STEPS
 from rnnkit.errors import UserError
 
@@ -36,7 +35,7 @@ class GradientFlow:
             matrix. A vanilla RNN's gradient vanishes where it is below 1 and may explode where it
             is above (Pascanu, Mikolov and Bengio 2013, section 2).
         weight_norm: norm of the gradient of all weights.
-        clip_norm: the threshold.
+        clip_norm: the norm that it is clipped to.
     """
 
     norms: Array
@@ -47,11 +46,11 @@ class GradientFlow:
 
 
 def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0) -> GradientFlow:
-    """Read a text a step at a time with the written-out cells and follow the gradient of its last
-    character's loss back.
+    """Follow the gradient of the last character's loss back through every step.
 
     Args:
-        ids: (characters,); the last is what is predicted. Some hundred at most: every step is kept.
+        ids: (characters,); the last one is predicted. A few hundred at most, because every step is
+            kept in memory.
 
     Raises: UserError if there are fewer than 2 characters.
     """
@@ -60,9 +59,8 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
     step = STEPS[network.architecture.cell]
     layers = [layer_weights(layer) for layer in network.layers]
     zero = network.zero_state(1)
-    states: list[list[torch.Tensor]] = [
-        [zero[index]] for index in range(len(layers))
-    ]  # [layer][step]: (parts, 1, H)
+    # By layer and step, each (parts, 1, H).
+    states: list[list[torch.Tensor]] = [[zero[index]] for index in range(len(layers))]
     with torch.enable_grad():
         for index in ids[:-1]:
             x = network.embedding(index[None]) * network.input_scale  # (1, E)
@@ -70,24 +68,20 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
                 history.append(step(x, history[-1], weights))
                 x = history[-1][0]  # (1, H)
         loss = F.cross_entropy(network.output(x), ids[-1:])
-        wanted = [state for history in states for state in history[1:]]
-        weights_wanted = [
-            parameter for parameter in network.parameters() if parameter.requires_grad
-        ]
-        gradients = torch.autograd.grad(loss, [*wanted, *weights_wanted], allow_unused=True)
+        steps = [state for history in states for state in history[1:]]
+        weights_learned = [w for w in network.parameters() if w.requires_grad]
+        gradients = torch.autograd.grad(loss, [*steps, *weights_learned], allow_unused=True)
     parts = zero.shape[1]
-    # The last h of a lower layer, and c of a state that nothing reads, have no gradient of their
-    # own: it is zero.
+    # Nothing reads the last h of a lower layer or the last c, so their gradient is zero.
     by_step = [
-        torch.zeros_like(state) if g is None else g
-        for state, g in zip(wanted, gradients, strict=False)
+        torch.zeros_like(state) if gradient is None else gradient
+        for state, gradient in zip(steps, gradients, strict=False)
     ]
     norms = (
         torch.stack(by_step).flatten(2).norm(dim=2).view(len(layers), -1, parts).transpose(1, 2)
     )  # (layers, parts, steps)
-    weight_norm = float(
-        torch.stack([g.norm() for g in gradients[len(wanted) :] if g is not None]).norm()
-    )
+    by_weight = [gradient for gradient in gradients[len(steps) :] if gradient is not None]
+    weight_norm = float(torch.stack([gradient.norm() for gradient in by_weight]).norm())
     gates = layers[0].hidden_hidden.shape[0] // network.architecture.hidden_size
     matrices = torch.stack(
         [torch.stack(w.hidden_hidden.detach().chunk(gates)) for w in layers]
@@ -100,9 +94,9 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
 
 
 def unit_traces(model: CharLM, text: str) -> Array:
-    """What every hidden unit does while the network reads a text.
+    """The hidden units while the network reads a text.
 
-    Returns: h after each character, (characters, layers, hidden), each number from -1 to 1.
+    Returns: h after each character, (characters, layers, hidden), each value from -1 to 1.
     """
     ids = model.vocabulary.encode(text).to(model.device)
     network = model.network
@@ -116,9 +110,7 @@ def unit_traces(model: CharLM, text: str) -> Array:
 
 
 def text_features(text: str) -> dict[str, Array]:
-    """Nameable things about each place of a text, each (characters,): what a unit may turn out to
-    follow.
-    """
+    """Features of a text that a unit may follow, by name, each (characters,)."""
     position = np.array(
         [index - (text.rfind("\n", 0, index) + 1) for index in range(len(text))], dtype=float
     )
@@ -147,7 +139,7 @@ def text_features(text: str) -> dict[str, Array]:
 
 @dataclass(frozen=True)
 class UnitMatch:
-    """One unit and what it follows."""
+    """A unit and the feature of the text that it follows."""
 
     feature: str
     layer: int
@@ -156,12 +148,12 @@ class UnitMatch:
 
 
 def matching_units(traces: Array, text: str, *, per_feature: int = 1) -> list[UnitMatch]:
-    """The units that follow something nameable, the strongest correlation first.
+    """The units that follow a feature of the text, the strongest correlation first.
 
     Args:
         traces: what `unit_traces` returned for the text.
-        per_feature: so many units a feature. Features that are the same all over the text are left
-            out.
+        per_feature: how many units to return for each feature. A feature that is constant over the
+            text is left out.
     """
     units = traces.reshape(len(traces), -1)  # (T, layers * H)
     units = units - units.mean(axis=0)
@@ -182,12 +174,11 @@ def matching_units(traces: Array, text: str, *, per_feature: int = 1) -> list[Un
 
 @dataclass(frozen=True)
 class Surprise:
-    """What the model expected at each place.
+    """What the model expected at each character.
 
     Attributes:
-        nats: (characters,), -ln p of the character that came; nan for the first, before which
-            nothing was read.
-        likeliest: (characters, k), the symbols it held likeliest there, best first; "" for the
+        nats: (characters,), -ln p of the character; nan for the first, which nothing precedes.
+        likeliest: (characters, k), the characters it thought likeliest, best first; "" for the
             first character.
         probabilities: (characters, k), their probabilities; nan for the first.
     """
@@ -198,9 +189,7 @@ class Surprise:
 
 
 def surprise(model: CharLM, text: str, *, k: int = 5) -> Surprise:
-    """How surprising each character of a text is, and which k characters would have been the
-    likeliest there.
-    """
+    """How surprising each character of a text is, and which k characters were likeliest there."""
     k = min(k, len(model.vocabulary))
     log_probs = model.log_probs(text)[:-1]  # (T - 1, V): row t is about character t + 1
     ids = model.vocabulary.encode(text)[1:]
@@ -218,11 +207,12 @@ def surprise(model: CharLM, text: str, *, k: int = 5) -> Surprise:
 
 
 def connectivity(model: CharLM, text: str, position: int) -> Array:
-    """How much each earlier character moved the prediction of one (as in Madsen 2019, Visualizing
-    memorization in RNNs).
+    """How much each earlier character influenced a prediction.
+
+    The measure of Madsen 2019, Visualizing memorization in RNNs.
 
     Args:
-        position: which character's prediction is asked about, from 1 to the text's last.
+        position: of the character whose prediction is meant, from 1 to the text's last.
 
     Returns: (position,), the norm of d ln p(text[position]) / d embedding for each character before
         it.
@@ -248,9 +238,9 @@ def connectivity(model: CharLM, text: str, position: int) -> Array:
 
 @contextmanager
 def _differentiable(network: Network) -> Iterator[None]:
-    # cuDNN keeps what the backward pass needs only in training mode; without dropout the numbers
+    # cuDNN keeps what the backward pass needs in training mode only. Without dropout, the numbers
     # are the same.
-    dropout, network.dropout = network.dropout, Dropout()
+    dropout, network.dropout = network.dropout, DropoutRates()
     network.train()
     try:
         with torch.enable_grad():
@@ -261,9 +251,7 @@ def _differentiable(network: Network) -> Iterator[None]:
 
 
 def _inside(text: str, opening: str, closing: str) -> Array:
-    """1 from an opening mark to before its closing one; a line that is empty ends what was never
-    closed.
-    """
+    """1 from an opening mark up to its closing one, or else up to an empty line."""
     inside, marks = False, np.zeros(len(text))
     for index, character in enumerate(text):
         if inside and character == closing:

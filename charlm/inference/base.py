@@ -1,8 +1,7 @@
-"""The fast one-character step for sampling: what to ask for, and which engine runs it.
+"""The fast one-character step for sampling: its protocol, and which backend runs it.
 
-torch's recurrent layers lay their weights out anew at every call, which is fine for a chunk and
-slow for a character. A stepper lays them out once, from `charlm.inference.folded_weights`, and
-keeps the hidden state to itself.
+torch's recurrent layers lay out their weights again on each call. That is fine for a chunk, but
+slow for a character. A stepper lays them out once and keeps the hidden state to itself.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from charlm.inference.folded_weights import fold
+from charlm.inference.folded_weights import fold_weights
 from charlm.network import Network
 from rnnkit.errors import UserError
 
@@ -25,26 +23,29 @@ Precision = Literal["auto", "float32", "int8"]
 
 
 class Stepper(Protocol):
-    """Reads one character of each of `batch_size` texts a call; it starts from the zero state."""
+    """Reads one character of each of `batch_size` texts a call, starting from the zero state."""
 
     batch_size: int
 
     def __call__(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Logits of what follows. ids: (batch,). Returns: (batch, vocabulary), overwritten by the
-        next call.
+        """Logits of what follows.
+
+        Args:
+            ids: (batch,).
+
+        Returns: (batch, vocabulary); the next call overwrites it.
         """
         ...
 
     def reset(self) -> None:
-        """Back to the zero state."""
+        """Return to the zero state."""
         ...
 
 
 def prepare(
     network: Network, batch_size: int = 1, precision: Precision = "auto"
 ) -> Callable[[], Stepper]:
-    """Lay the weights out once; each call of what is returned gives a stepper with a state of its
-    own.
+    """Lay out the weights once; each call of the result gives a stepper with its own state.
 
     Args:
         network: on the CPU, or on CUDA, where the steps will then run.
@@ -53,40 +54,28 @@ def prepare(
 
     Raises: UserError for an unknown precision or one that does not run here.
     """
+    if precision not in get_args(Precision):
+        raise UserError(f"precision must be auto, float32 or int8, not '{precision}'")
     device = network.output.weight.device
     has_openvino = device.type == "cpu" and importlib.util.find_spec("openvino") is not None
-    if precision not in ("auto", "float32", "int8"):
-        raise UserError(f"unknown precision '{precision}': use auto, float32 or int8")
     if precision == "int8" and not has_openvino:
-        raise UserError(f"precision int8 needs a CPU and OpenVINO, not {device}: use float32")
+        raise UserError(
+            f"precision int8 needs a CPU and OpenVINO, not {device}", hint="use float32"
+        )
+    weights = fold_weights(network)
     if has_openvino:
         try:
             from charlm.inference.openvino_stepper import compile_step
 
-            return compile_step(fold(network), batch_size, int8=precision != "float32")
+            return compile_step(weights, batch_size, int8=precision != "float32")
         except Exception as error:  # whatever OpenVINO raises on a platform that it does not know
             reason = " ".join(str(error).split())[:200]
             if precision == "int8":
                 raise UserError(
-                    f"OpenVINO, which precision int8 needs, cannot run here ({reason}): use float32"
+                    f"OpenVINO, which precision int8 needs, cannot run here ({reason})",
+                    hint="use float32",
                 ) from None
             logger.warning("OpenVINO cannot run here (%s); using PyTorch, which is slower", reason)
     from charlm.inference.torch_stepper import TorchStepper
 
-    folded = fold(network)
-    return lambda: TorchStepper(folded, batch_size, device)
-
-
-def next_log_probs(stepper: Stepper, ids: torch.Tensor) -> torch.Tensor:
-    """Natural-log probabilities after each character of one text, read by a stepper from the zero
-    state.
-
-    Args:
-        stepper: of batch size 1.
-        ids: (characters,).
-
-    Returns: (characters, vocabulary).
-    """
-    stepper.reset()
-    rows = [torch.from_numpy(stepper(np.array([index])).copy()) for index in ids.tolist()]
-    return torch.cat(rows).log_softmax(-1)
+    return lambda: TorchStepper(weights, batch_size, device)

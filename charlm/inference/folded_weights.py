@@ -6,102 +6,80 @@ from dataclasses import dataclass
 
 import torch
 
-from charlm.network import Network, layer_weights
+from charlm.network import Network
 
 
 @dataclass(frozen=True)
 class FoldedLayer:
-    """One layer's products. RNN and LSTM add the product with the input and that with the state, so
-    theirs are one.
+    """The matrices of one layer.
 
-    In the first layer the input's product is a row of `Folded.table`; what is here is the state's
-    alone.
+    RNN and LSTM add the products of input and state, so theirs are joined into one matrix. In the
+    first layer, the product of the input is a row of `FoldedWeights.table`, and this is the
+    state's alone.
     """
 
-    weight: torch.Tensor  # RNN, LSTM: (gates * H, inputs + H), or (gates * H, H) in the first layer; GRU: (3H, H), of the state
-    bias: torch.Tensor  # (gates * H,); zero in the first layer of RNN and LSTM, whose table has it
+    # RNN, LSTM: (gates * H, inputs + H), or (gates * H, H) in the first layer. GRU: (3H, H), of the
+    # state.
+    weight: torch.Tensor
+    bias: torch.Tensor  # (gates * H,); zero in the first layer of RNN and LSTM: the table has it
     input_weight: torch.Tensor | None = None  # GRU after the first layer: (3H, inputs)
     input_bias: torch.Tensor | None = None  # likewise (3H,)
 
     def to(self, device: torch.device) -> FoldedLayer:
-        """The same on another device."""
-        moved = {
-            name: weight.to(device) for name, weight in vars(self).items() if weight is not None
-        }
-        return FoldedLayer(**moved)
+        """The same layer on another device."""
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return FoldedLayer(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True)
-class Folded:
-    """Weights of a whole network for one-character steps, float32 on the CPU."""
+class FoldedWeights:
+    """The weights of a whole network for one-character steps, float32 on the CPU."""
 
     cell: str
     hidden_size: int
-    table: torch.Tensor  # (V, gates * H): what each character adds to the first layer's gates; one-hot times matrix is a row
+    # (V, gates * H): what each character adds to the gates of the first layer. A one-hot vector
+    # times a matrix is a row of it.
+    table: torch.Tensor
     layers: list[FoldedLayer]
     output_weight: torch.Tensor  # (V, H)
     output_bias: torch.Tensor  # (V,)
 
     @property
     def parts(self) -> int:
-        """How many tensors (batch, hidden) make up a layer's state."""
+        """How many tensors (batch, hidden) make up the state of a layer."""
         return 2 if self.cell == "lstm" else 1
-
-    @property
-    def recurrent_weights(self) -> int:
-        """How many weights every step must read: all but the table."""
-        matrices = [
-            self.output_weight,
-            *(
-                w
-                for layer in self.layers
-                for w in (layer.weight, layer.input_weight)
-                if w is not None
-            ),
-        ]
-        return sum(matrix.numel() for matrix in matrices)
 
 
 @torch.no_grad()
-def fold(network: Network) -> Folded:
-    """Fold embedding and first input product into a table and join what can be joined."""
+def fold_weights(network: Network) -> FoldedWeights:
+    """Fold embedding and first input product into a table, and join what can be joined."""
     cell = network.architecture.cell
-    layers = []
+    embedding = _plain(network.embedding.weight) * network.input_scale  # (V, E)
     table = torch.empty(0)
-    for index, layer in enumerate(network.layers):
-        w = type(layer_weights(layer))(
-            *(weight.detach().float().cpu() for weight in layer_weights(layer))
-        )
-        if index == 0:
-            embedding = (
-                network.embedding.weight.detach().float().cpu() * network.input_scale
-            )  # (V, E)
-            table = (
-                embedding @ w.input_hidden.T
-                + w.input_bias
-                + (0 if cell == "gru" else w.hidden_bias)
-            )
-            layers.append(
-                FoldedLayer(
-                    w.hidden_hidden,
-                    w.hidden_bias if cell == "gru" else torch.zeros_like(w.hidden_bias),
-                )
-            )
+    layers = []
+    for number, layer in enumerate(network.layers):
+        input_hidden, hidden_hidden, input_bias, hidden_bias = map(_plain, layer.parameters())
+        # The GRU multiplies its reset gate with the state's product and bias: they stay apart.
+        if number == 0 and cell == "gru":
+            table = embedding @ input_hidden.T + input_bias
+            layers.append(FoldedLayer(hidden_hidden, hidden_bias))
+        elif number == 0:
+            table = embedding @ input_hidden.T + input_bias + hidden_bias
+            layers.append(FoldedLayer(hidden_hidden, torch.zeros_like(hidden_bias)))
         elif cell == "gru":
-            layers.append(FoldedLayer(w.hidden_hidden, w.hidden_bias, w.input_hidden, w.input_bias))
+            layers.append(FoldedLayer(hidden_hidden, hidden_bias, input_hidden, input_bias))
         else:
-            layers.append(
-                FoldedLayer(
-                    torch.cat((w.input_hidden, w.hidden_hidden), dim=1),
-                    w.input_bias + w.hidden_bias,
-                )
-            )
-    output = network.output
-    return Folded(
+            joined = torch.cat((input_hidden, hidden_hidden), dim=1)
+            layers.append(FoldedLayer(joined, input_bias + hidden_bias))
+    return FoldedWeights(
         cell,
         network.architecture.hidden_size,
         table,
         layers,
-        output.weight.detach().float().cpu(),
-        output.bias.detach().float().cpu(),
+        _plain(network.output.weight),
+        _plain(network.output.bias),
     )
+
+
+def _plain(weight: torch.Tensor) -> torch.Tensor:
+    return weight.detach().float().cpu()

@@ -1,5 +1,6 @@
-"""The one-character step as an OpenVINO graph, for CPUs: all layers in one call, the state kept
-inside, weights in eight bits.
+"""The one-character step as an OpenVINO graph, for CPUs.
+
+One call runs all layers, the graph keeps the state, and weights may have eight bits.
 """
 
 from __future__ import annotations
@@ -12,17 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.inference.folded_weights import Folded, FoldedLayer
+from charlm.inference.folded_weights import FoldedLayer, FoldedWeights
 from rnnkit.openvino import CORE, openvino
 
-# Weights keep to seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits,
-# where 2 * 255 * 63 has room.
+# Weights have seven of their eight bits: CPUs without VNNI add pairs of products in 16 bits, which
+# 2 * 255 * 127 would overflow.
 LARGEST_WEIGHT = 63
-# From so many texts on, a product for each gate takes less time than one for all, whose result must
-# then be split.
-MANY = 48
 op = openvino.opset13
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 class OpenVINOStepper:
@@ -30,12 +27,10 @@ class OpenVINOStepper:
 
     def __init__(self, compiled: Any, batch_size: int, vocabulary_size: int) -> None:
         self.batch_size = batch_size
-        self.ids, self.logits = (
-            np.zeros(batch_size, np.int32),
-            np.zeros((batch_size, vocabulary_size), np.float32),
-        )
+        self.ids = np.zeros(batch_size, np.int32)
+        self.logits = np.zeros((batch_size, vocabulary_size), np.float32)
         self.request = compiled.create_infer_request()
-        # The engine reads and writes these two arrays in place.
+        # OpenVINO reads and writes these two arrays in place.
         self.request.set_input_tensor(0, openvino.Tensor(self.ids, shared_memory=True))
         self.request.set_output_tensor(0, openvino.Tensor(self.logits, shared_memory=True))
         self.infer = self.request.infer
@@ -49,114 +44,77 @@ class OpenVINOStepper:
         self.request.reset_state()
 
 
-def compile_step(folded: Folded, batch_size: int, *, int8: bool) -> Callable[[], OpenVINOStepper]:
-    """Build and compile the graph; each call of what is returned gives a stepper with a state of
-    its own.
-    """
+def compile_step(
+    weights: FoldedWeights, batch_size: int, *, int8: bool
+) -> Callable[[], OpenVINOStepper]:
+    """Build and compile the graph; each call of the result gives a stepper with its own state."""
     config = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": (
-            "f32"
-        ),  # what is not eight-bit stays in 32 bits, also where bfloat16 would be faster
+        # What is not in eight bits stays in 32, even where bfloat16 would be faster.
+        "INFERENCE_PRECISION_HINT": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = CORE.compile_model(build_step(folded, batch_size, int8=int8), "CPU", config)
-    return partial(OpenVINOStepper, compiled, batch_size, len(folded.table))
+    compiled = CORE.compile_model(build_step(weights, batch_size, int8=int8), "CPU", config)
+    return partial(OpenVINOStepper, compiled, batch_size, len(weights.table))
 
 
-def build_step(folded: Folded, batch_size: int, *, int8: bool) -> Any:
+def build_step(weights: FoldedWeights, batch_size: int, *, int8: bool) -> openvino.Model:
     """The graph: ids (batch,) in, logits (batch, vocabulary) out, the state in variables that start
     at zero.
     """
-    ids = op.parameter([batch_size], np.int32, name="ids")  # wider ones would only be converted
-    sinks = []
-    x = None
-    for index, layer in enumerate(folded.layers):
-        names = [f"layer{index}.part{part}" for part in range(folded.parts)]
-        variables = [_variable(name, batch_size, folded.hidden_size) for name in names]
-        state = [
-            op.read_value(_constant(np.zeros((batch_size, folded.hidden_size))), variable)
-            for variable in variables
-        ]
-        state = _layer(folded, layer, ids if x is None else None, x, state, batch_size, int8)
-        sinks += [
-            op.assign(value, variable) for value, variable in zip(state, variables, strict=True)
-        ]
-        x = state[0]
-    logits = op.add(
-        op.matmul(x, _constant(folded.output_weight), False, True),
-        _constant(folded.output_bias[None]),
-    )
+    ids = op.parameter([batch_size], np.int32, name="ids")  # int64 would only be converted
+    zero = _constant(np.zeros((batch_size, weights.hidden_size)))
+    row = op.gather(_constant(weights.table), ids, op.constant(np.int32(0)))  # (B, gates * H)
+    x, sinks = None, []
+    for number, layer in enumerate(weights.layers):
+        names = [f"layer{number}.part{part}" for part in range(weights.parts)]
+        variables = [_variable(name, batch_size, weights.hidden_size) for name in names]
+        before = [op.read_value(zero, variable) for variable in variables]
+        after = _layer(weights.cell, layer, row if number == 0 else None, x, before, int8)
+        sinks += [op.assign(*pair) for pair in zip(after, variables, strict=True)]
+        x = after[0]  # (B, H)
+    product = op.matmul(x, _constant(weights.output_weight), False, True)
+    logits = op.add(product, _constant(weights.output_bias[None]))  # (B, V)
     return openvino.Model([op.result(logits)], sinks, [ids], "charlm_step")
 
 
 def _layer(
-    folded: Folded,
-    layer: FoldedLayer,
-    ids: Any,
-    x: Any,
-    state: list[Any],
-    batch_size: int,
-    int8: bool,
+    cell: str, layer: FoldedLayer, row: Any, x: Any, state: list[Any], int8: bool
 ) -> list[Any]:
-    """One layer's new state; the equations are those of `rnnkit.cells`, whose steps the tests
-    compare with these.
+    """One layer's new state, by the equations of `rnnkit.cells`.
 
     Args:
-        ids: in the first layer the characters read, (batch,), else None.
-        x: after the first layer its input, (batch, H), else None.
+        row: in the first layer the table's row for the character read, (batch, gates * H).
+        x: after the first layer its input, (batch, H).
+        state: h, and c for the LSTM, (batch, H) each.
     """
-    h, gates = state[0], GATES[folded.cell]
-    pieces = gates if batch_size >= MANY else 1
-
-    def product(x: Any, weight: torch.Tensor, bias: torch.Tensor) -> list[Any]:
-        return [
-            _product(x, *part, int8)
-            for part in zip(weight.chunk(pieces), bias.chunk(pieces), strict=True)
-        ]
-
-    def rows() -> list[Any]:
-        return [
-            op.gather(_constant(part), ids, op.constant(np.int32(0)))
-            for part in folded.table.chunk(pieces, dim=1)
-        ]
-
-    if folded.cell == "gru":
-        from_input = (
-            rows()
-            if layer.input_weight is None or layer.input_bias is None
-            else product(x, layer.input_weight, layer.input_bias)
-        )
-        return [
-            _gru(_split(from_input, gates), _split(product(h, layer.weight, layer.bias), gates), h)
-        ]
-    joined = product(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias)
+    h = state[0]
+    if cell == "gru":
+        from_input = row if x is None else _affine(x, layer.input_weight, layer.input_bias, int8)
+        return [_gru(from_input, _affine(h, layer.weight, layer.bias, int8), h)]
+    joined = _affine(h if x is None else op.concat([x, h], 1), layer.weight, layer.bias, int8)
     if x is None:
-        joined = [op.add(part, row) for part, row in zip(joined, rows(), strict=True)]
-    return [_tanh(joined[0])] if folded.cell == "rnn" else _lstm(_split(joined, gates), state[1])
+        joined = op.add(joined, row)
+    return [_tanh(joined)] if cell == "rnn" else _lstm(joined, state[1])
 
 
-def _split(pieces: list[Any], gates: int) -> list[Any]:
-    """A piece (batch, H) for each gate, where there may be one for all."""
-    return pieces if len(pieces) == gates else list(op.split(pieces[0], 1, gates).outputs())
-
-
-def _gru(from_input: list[Any], from_hidden: list[Any], h: Any) -> Any:
-    (x_r, x_z, x_n), (h_r, h_z, h_n) = from_input, from_hidden
+def _gru(from_input: Any, from_hidden: Any, h: Any) -> Any:
+    x_r, x_z, x_n = op.split(from_input, 1, 3).outputs()
+    h_r, h_z, h_n = op.split(from_hidden, 1, 3).outputs()
     r, z = _sigmoid(op.add(x_r, h_r)), _sigmoid(op.add(x_z, h_z))
     n = _tanh(op.add(x_n, op.multiply(r, h_n)))
     return op.add(n, op.multiply(z, op.subtract(h, n)))
 
 
-def _lstm(joined: list[Any], c: Any) -> list[Any]:
-    i, f, g, o = joined
+def _lstm(joined: Any, c: Any) -> list[Any]:
+    i, f, g, o = op.split(joined, 1, 4).outputs()
     c = op.add(op.multiply(_sigmoid(f), c), op.multiply(_sigmoid(i), _tanh(g)))
     return [op.multiply(_sigmoid(o), _tanh(c)), c]
 
 
-# OpenVINO's own sigmoid and tanh take half as long again. Where exp overflows, these are right too:
-# 0 and 1.
+# Written out, because OpenVINO's own sigmoid and tanh round differently and would change the texts
+# that a seed gives. Where exp overflows they are right, too: 0 and 1.
 
 
 def _sigmoid(x: Any) -> Any:
@@ -175,25 +133,24 @@ def _scalar(value: float) -> Any:
     return _constant(np.array([[value]]))
 
 
-def _product(x: Any, weight: torch.Tensor, bias: torch.Tensor, int8: bool) -> Any:
-    product = (
-        op.matmul(_rounded(x), _whole_numbers(weight), False, True)
-        if int8
-        else op.matmul(x, _constant(weight), False, True)
-    )
-    return product if not bias.any() else op.add(product, _constant(bias[None]))
+def _affine(x: Any, weight: torch.Tensor | None, bias: torch.Tensor | None, int8: bool) -> Any:
+    """x @ weight.T + bias"""
+    assert weight is not None and bias is not None
+    if int8:
+        product = op.matmul(_quantized_state(x), _quantized_weight(weight), False, True)
+    else:
+        product = op.matmul(x, _constant(weight), False, True)
+    return op.add(product, _constant(bias[None])) if bias.any() else product
 
 
-def _rounded(x: Any) -> Any:
-    """A hidden state in 255 steps: no cell's leaves [-1, 1], so one scale known beforehand does for
-    all.
-    """
+def _quantized_state(x: Any) -> Any:
+    """A hidden state in 255 steps. Every cell's is within [-1, 1], so the scale is known."""
     lowest, highest = _scalar(-1), _scalar(1)
     return op.fake_quantize(x, lowest, highest, lowest, highest, 255)
 
 
-def _whole_numbers(weight: torch.Tensor) -> Any:
-    """Each row in whole numbers and one scale; the engine keeps it so in memory."""
+def _quantized_weight(weight: torch.Tensor) -> Any:
+    """Whole numbers with one scale a row, which OpenVINO keeps so in memory."""
     scale = (weight.abs().amax(dim=1, keepdim=True) / LARGEST_WEIGHT).clamp_min(1e-12)
     quantized = (weight / scale).round().to(torch.int8)
     return op.multiply(op.convert(op.constant(quantized.numpy()), "f32"), _constant(scale))
@@ -205,9 +162,6 @@ def _constant(values: torch.Tensor | NDArray[Any]) -> Any:
 
 def _variable(name: str, batch_size: int, hidden_size: int) -> Any:
     info = openvino.op.util.VariableInfo()
-    info.variable_id, info.data_type, info.data_shape = (
-        name,
-        openvino.Type.f32,
-        openvino.PartialShape([batch_size, hidden_size]),
-    )
+    info.variable_id, info.data_type = name, openvino.Type.f32
+    info.data_shape = openvino.PartialShape([batch_size, hidden_size])
     return openvino.op.util.Variable(info)

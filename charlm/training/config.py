@@ -1,127 +1,121 @@
-"""The settings of a training run, which are also the flags of `charlm train`, and the learning rate
-they give each step.
+"""Every choice of a training run, in one dataclass that --config and the flags of `charlm train`
+fill.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from charlm.network import Architecture, Dropout
-from rnnkit.errors import UserError
-from rnnkit.settings import setting
+from charlm.network import LAYERS, MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from rnnkit.settings import check_ranges, setting
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that shapes a run. The defaults suit a megabyte of text."""
+class TrainingConfig:
+    """Every choice of a training run; each field is also a flag. The defaults suit 1 MB of text.
 
-    cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.")
-    hidden_size: int = setting(512, "Units of each recurrent layer.")
-    num_layers: int = setting(2, "Recurrent layers.")
-    embedding_size: int = setting(128, "Size of a character's embedding.")
+    Raises: UserError for a value out of its range.
+    """
+
+    # The network
+    cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.", choices=tuple(LAYERS))
+    hidden_size: int = setting(512, "Units of each recurrent layer.", low=1, high=MAX_SIZE)
+    num_layers: int = setting(2, "Recurrent layers.", low=1, high=MAX_LAYERS)
+    embedding_size: int = setting(128, "Size of a character's embedding.", low=1, high=MAX_SIZE)
     init: str = setting(
         "",
-        "Start from this checkpoint: its weights, sizes and characters; those that it lacks are"
-        " added.",
+        "Start from this checkpoint's weights, sizes and characters; new characters are added.",
     )
     tied: bool = setting(
-        False, "The output layer uses the embedding's matrix (sizes must be equal)."
+        False, "Use the embedding's matrix for the output layer (sizes must be equal)."
     )
-    min_count: int = setting(1, "Characters seen less often become one unknown symbol.")
+    # The text
+    min_count: int = setting(1, "Characters seen less often become one unknown symbol.", low=1)
     max_vocabulary: int = setting(
-        5000,
-        "Size limit: the most frequent characters are kept, the rest become the unknown symbol.",
+        5000, "Keep this many of the most frequent characters; the others become unknown.", low=1
     )
     held_out: float = setting(
         0.1,
         "Fraction of the text, at its end, held out to choose the best weights; 0 trains on all of"
         " it and keeps the last weights.",
+        low=0,
+        below=1,
     )
-    sequence_length: int = setting(128, "Characters in a chunk: how far back gradients flow.")
-    batch_size: int = setting(64, "Parallel streams.")
-    random_start: bool = setting(True, "Start the streams at another place in the text each epoch.")
+    sequence_length: int = setting(
+        128, "Characters in a chunk: how far back gradients flow.", low=1
+    )
+    batch_size: int = setting(64, "Parallel streams.", low=1)
+    random_start: bool = setting(True, "Start the streams elsewhere in the text in each epoch.")
     reset_chance: float = setting(
         0.0,
         "Chance, for each stream and chunk, that the state starts from zero instead of carrying"
         " over.",
+        low=0,
+        below=1,
     )
-    epochs: int = setting(30, "Passes over the text.")
+    # The optimiser
+    epochs: int = setting(30, "Passes over the text.", low=1)
     max_minutes: float = setting(
-        0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit."
+        0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit.", low=0
     )
-    learning_rate: float = setting(0.002, "Peak learning rate of AdamW.")
-    final_learning_rate: float = setting(0.00002, "Learning rate at the end of the cosine.")
-    warmup_steps: int = setting(200, "Steps over which the learning rate rises to its peak.")
-    weight_decay: float = setting(0.01, "AdamW's weight decay; biases have none.")
-    clip_norm: float = setting(1.0, "Gradients of a larger norm are scaled down to this norm.")
-    label_smoothing: float = setting(0.0, "Share of the target spread over all characters.")
-    average_decay: float = setting(
+    learning_rate: float = setting(0.002, "Peak learning rate of AdamW.", above=0)
+    final_learning_rate: float = setting(0.00002, "Learning rate at the end of the cosine.", low=0)
+    warmup_steps: int = setting(200, "Steps of linear warm-up before the cosine decay.", low=0)
+    weight_decay: float = setting(0.01, "AdamW's weight decay; biases have none.", low=0)
+    clip_norm: float = setting(
+        1.0, "Gradients of a larger norm are scaled down to this norm.", above=0
+    )
+    label_smoothing: float = setting(
+        0.0, "Share of the target spread over all characters.", low=0, below=1
+    )
+    ema_decay: float = setting(
         0.0,
         "Decay of the moving average of the weights that is scored and kept; 0 keeps the weights"
         " themselves.",
+        low=0,
+        below=1,
+        formerly="average_decay",
     )
-    dropout_token: float = setting(0.0, "Chance of blanking a whole input character.")
-    dropout_input: float = setting(0.0, "Dropout on the embedding.")
-    dropout_hidden: float = setting(0.0, "Dropout between layers.")
-    dropout_output: float = setting(0.0, "Dropout on the last hidden state.")
-    dropout_weight: float = setting(0.0, "Dropout of hidden-to-hidden weights.")
+    # Dropout
+    dropout_token: float = setting(
+        0.0, "Chance of blanking a whole input character.", low=0, below=1
+    )
+    dropout_input: float = setting(0.0, "Dropout on the embedding.", low=0, below=1)
+    dropout_hidden: float = setting(0.0, "Dropout between layers.", low=0, below=1)
+    dropout_output: float = setting(0.0, "Dropout on the last hidden state.", low=0, below=1)
+    dropout_weight: float = setting(0.0, "Dropout of hidden-to-hidden weights.", low=0, below=1)
+    # Distillation
     teachers: str = setting(
         "",
-        "Folders of models, separated by commas, whose mean prediction is learned beside the text.",
+        "Model folders, separated by commas, whose mean prediction is learned beside the text.",
     )
-    teacher_weight: float = setting(0.5, "Share of the teachers' prediction in the target.")
-    precision: str = setting("float32", "float32 or bfloat16 (mixed precision).")
-    evaluate_every: int = setting(1, "Epochs between scores on the held-out text.")
+    teacher_weight: float = setting(
+        0.5, "Share of the teachers' prediction in the target.", low=0, below=1
+    )
+    # The run
+    mixed_precision: str = setting(
+        "no",
+        "bf16 or no.",
+        choices=("bf16", "no"),
+        formerly="precision",
+        former_values={"float32": "no", "bfloat16": "bf16"},
+    )
+    evaluate_every: int = setting(1, "Epochs between scores on the held-out text.", low=1)
     save_minutes: float = setting(
-        2.0, "Minutes between saves of the state that --resume continues from."
+        2.0,
+        "Minutes between saves of the state that --resume continues from.",
+        low=0,
+        may_change=True,
     )
-    log_every: int = setting(20, "Steps between records in metrics.jsonl.")
-    seed: int = setting(1, "Seed of weights, masks and starts.")
+    log_every: int = setting(20, "Steps between records in metrics.jsonl.", low=1, may_change=True)
+    seed: int = setting(1, "Seed of weights, masks and starts.", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
-        for name in (
-            "min_count",
-            "max_vocabulary",
-            "sequence_length",
-            "batch_size",
-            "epochs",
-            "evaluate_every",
-            "log_every",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in (
-            "warmup_steps",
-            "weight_decay",
-            "final_learning_rate",
-            "max_minutes",
-            "save_minutes",
-        ):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} must be at least 0, not {getattr(self, name)}")
-        for name in (
-            "held_out",
-            "reset_chance",
-            "label_smoothing",
-            "average_decay",
-            "teacher_weight",
-        ):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-        if not 0 <= self.seed < 2**31:
-            raise UserError(f"seed must be from 0 to 2147483647, not {self.seed}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise UserError(f"precision must be float32 or bfloat16, not {self.precision!r}")
-        self.architecture(1), self.dropout()
+        check_ranges(self)
+        self.architecture(1)  # refuses tied weights of different sizes
 
     def architecture(self, vocabulary_size: int) -> Architecture:
-        """The network that these settings ask for. Raises: UserError for a size or cell that cannot
-        be.
-        """
+        """The network that these settings ask for."""
         return Architecture(
             vocabulary_size,
             self.cell,
@@ -131,23 +125,12 @@ class TrainingSettings:
             self.tied,
         )
 
-    def dropout(self) -> Dropout:
-        """The chances of dropping. Raises: UserError for one that is out of range."""
-        return Dropout(
+    def dropout(self) -> DropoutRates:
+        """The chances of dropping."""
+        return DropoutRates(
             self.dropout_token,
             self.dropout_input,
             self.dropout_hidden,
             self.dropout_output,
             self.dropout_weight,
         )
-
-
-def learning_rate(settings: TrainingSettings, step: int, total_steps: int) -> float:
-    """Linear warm-up, then a cosine from the peak to the final learning rate (Loshchilov and Hutter
-    2017, equation 5, one period).
-    """
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = min(1.0, (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps))
-    low, high = settings.final_learning_rate, settings.learning_rate
-    return low + (high - low) * (1 + math.cos(math.pi * done)) / 2

@@ -1,5 +1,6 @@
-"""Teachers: trained models whose mean prediction a new model learns, beside the text itself
-(Hinton, Vinyals and Dean 2015).
+"""Teachers: trained models whose mean prediction a new model learns beside the text.
+
+Hinton, Vinyals and Dean 2015, Distilling the Knowledge in a Neural Network.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import torch
 
-from charlm.data import Vocabulary
 from charlm.model import CharLM
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 
 
 class Teachers:
-    """Some models that read the streams along with the one in training, each carrying its own
-    state.
+    """Models that read the same streams as the one in training, each with its own state.
+
+    Raises: UserError for a folder that is not a checkpoint or has another vocabulary.
     """
 
     def __init__(
@@ -26,8 +28,8 @@ class Teachers:
         for folder, model in zip(folders, models, strict=True):
             if model.vocabulary != vocabulary:
                 raise UserError(
-                    f"the teacher '{folder}' has another vocabulary than this text: train it on the"
-                    " same text"
+                    f"the teacher '{folder}' has another vocabulary than this text",
+                    hint="train it on the same text",
                 )
         self.networks = [model.network for model in models]
         self.states = [network.zero_state(batch_size) for network in self.networks]
@@ -38,7 +40,7 @@ class Teachers:
 
         Args:
             ids: (time, batch).
-            kept: multiplies the states before reading; 0 where a stream starts anew.
+            kept: multiplies the states before reading; 0 where a stream starts from zero.
 
         Returns: (time, batch, vocabulary).
         """

@@ -4,7 +4,6 @@ chunk to chunk.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 import random
@@ -14,29 +13,34 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
 from rich.console import Console
 from torch.nn import functional as F
 
-from charlm.data import Vocabulary, streams
+from charlm.data import streams
 from charlm.evaluation import score_stream, score_windows
 from charlm.model import CharLM
 from charlm.network import Network
-from charlm.training.config import TrainingSettings, learning_rate
+from charlm.training.config import TrainingConfig
 from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
+from charlm.vocabulary import Vocabulary
 from rnnkit.checkpoint import WEIGHTS
-from rnnkit.devices import forget_accelerator
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.settings import resumed_settings
+from rnnkit.training import (
+    leave_together,
+    moving_average,
+    start_accelerator,
+    warmup_cosine,
+    weight_decay_groups,
+)
 
-# Settings that a resumed run may change: they say what is told and saved, not what is learned.
-NOT_LEARNED = ("save_minutes", "log_every")
 PANELS = (
     ("nats per character", ("loss", "held_out_stream")),
     ("gradient norm before clipping", ("gradient_norm",)),
@@ -46,7 +50,7 @@ PANELS = (
 def train(
     text: str,
     folder: Path,
-    settings: TrainingSettings,
+    config: TrainingConfig,
     *,
     device: torch.device,
     resume: bool = False,
@@ -55,23 +59,21 @@ def train(
     """Train a model; the folder is then a checkpoint (the best held-out weights) with metrics.jsonl
     and metrics.png.
 
-    Returns: False if it was interrupted (Ctrl-C or SIGTERM); the state is then saved and
-        `resume=True` goes on exactly.
+    Returns: False if it was interrupted (Ctrl-C or SIGTERM); its state is then saved, and
+        `resume=True` continues as if it had not stopped.
     Raises: UserError if the folder holds another run, the text is too short, or the loss is no
-        longer a number.
+        longer finite.
     """
     console = console or Console(stderr=True, quiet=True)
     run = RunFolder(folder, "charlm")
-    trainer = Trainer(text, run, settings, device, console)
+    trainer = Trainer(text, run, config, device, console)
     with trainer.accelerator.main_process_first():
         if trainer.accelerator.is_main_process:
-            run.start(dataclasses.asdict(settings), resume=resume)
+            run.start(asdict(config), resume=resume)
     if (folder / STATE).exists():
         trainer.restore()
     finished = trainer.run_to_end()
-    # Processes that leave together do not tear the connection that another still reads from.
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    leave_together(trainer.accelerator)
     return finished
 
 
@@ -82,65 +84,95 @@ class Trainer:
         self,
         text: str,
         run: RunFolder,
-        settings: TrainingSettings,
+        config: TrainingConfig,
         device: torch.device,
         console: Console,
     ) -> None:
-        self.run, self.settings, self.console = run, settings, console
-        self.accelerator = start_accelerator(settings.precision, device)
+        self.run, self.config, self.console = run, config, console
+        self.accelerator = start_accelerator(device, config.mixed_precision)
         self.device = self.accelerator.device
-        torch.manual_seed(settings.seed)
-        self.vocabulary, network = start_network(text, settings)
+        if self.device.type == "cuda":
+            _prepare_cuda()
+        torch.manual_seed(config.seed)
+        self.vocabulary, network = start_network(text, config)
         self.corpus_hash = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         ids = self.vocabulary.encode(text, unknown="replace").to(self.device)
-        held_out = round(len(ids) * settings.held_out)
+        held_out = round(len(ids) * config.held_out)
         self.ids, self.held_out = ids[: len(ids) - held_out], ids[len(ids) - held_out :]
         self.network = network.to(self.device)
-        self.average = Network(self.network.architecture).to(self.device).requires_grad_(False)
-        self.average.load_state_dict(self.network.state_dict())
+        self.average = moving_average(self.network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
-            weight_groups(self.network, settings.weight_decay),
-            lr=settings.learning_rate,
+            weight_decay_groups(self.network, config.weight_decay),
+            lr=config.learning_rate,
             betas=(0.9, 0.99),
         )
         self.parallel = self.accelerator.prepare_model(self.network)
         self.streams_here = self._share_of_streams()
-        length = len(streams(self.ids, settings.batch_size)[0])
-        self.steps_per_epoch = math.ceil(length / settings.sequence_length)
-        self.planned_steps = self.total_steps = self.steps_per_epoch * settings.epochs
-        self.step, self.best, self.elapsed, self.saved_at = 0, math.inf, 0.0, time.monotonic()
+        length = len(streams(self.ids, config.batch_size)[0])
+        self.steps_per_epoch = math.ceil(length / config.sequence_length)
+        self.planned_steps = self.total_steps = self.steps_per_epoch * config.epochs
+        self.step, self.best = 0, math.inf
         streams_here = self.streams_here.stop - self.streams_here.start
         self.state = self.network.zero_state(streams_here)
-        folders = [Path(folder) for folder in settings.teachers.split(",") if folder]
+        folders = [Path(folder) for folder in config.teachers.split(",") if folder]
         self.teachers = (
             Teachers(folders, self.vocabulary, streams_here, self.device) if folders else None
         )
-        self.unreported: list[
-            torch.Tensor
-        ] = []  # loss and gradient norm, (2,), of each step since the last record
+        # Loss and gradient norm, (2,), of each step since the last record.
+        self.unreported: list[torch.Tensor] = []
+        self.characters, self.reported_at = 0, time.monotonic()  # of this process, likewise
+        self.seconds_before, self.started_at = 0.0, time.monotonic()
+        self.saved_at = time.monotonic()
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the text so far."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Time of training so far, including that before a resume."""
+        return self.seconds_before + time.monotonic() - self.started_at
+
+    @property
+    def averaged(self) -> Network:
+        """The network with the moving average of the weights."""
+        network = self.average.module
+        assert isinstance(network, Network)
+        return network
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        c = self.config
+        return warmup_cosine(
+            step,
+            self.total_steps,
+            peak=c.learning_rate,
+            warmup_steps=c.warmup_steps,
+            final=c.final_learning_rate,
+        )
 
     def run_to_end(self) -> bool:
-        """Train until the schedule ends (True) or somebody asks to stop (False)."""
+        """Train until the schedule ends (True) or a stop is requested (False)."""
         if self.step >= self.total_steps:
             self.console.print(f"'{self.run.path}' has already been trained to the end")
             return True
-        meter = Meter(self)
-        with stop_requests(self.console) as stop, meter.progress:
+        main = self.accelerator.is_main_process
+        meter = Meter(self.console, step=self.step, total_steps=self.total_steps, shown=main)
+        self.started_at = self.reported_at = time.monotonic()
+        with stop_requests(self.console) as stop, meter:
             while self.step < self.total_steps:
                 self._train_to_break(meter, stop)
                 finished = self.step >= self.total_steps
                 stopping = self._any(stop.is_set()) and not finished
                 if finished and self.unreported:
-                    meter.report()
-                if (
-                    finished
-                    or self.step % (self.steps_per_epoch * self.settings.evaluate_every) == 0
-                ):
+                    self._report(meter)
+                if finished or self.step % (self.steps_per_epoch * self.config.evaluate_every) == 0:
                     self._keep_if_best(meter)
                 if finished or stopping or self._any(self._save_is_due()):
                     self.save()
                 if stopping:
-                    if self.accelerator.is_main_process and not (self.run.path / WEIGHTS).exists():
+                    if main and not (self.run.path / WEIGHTS).exists():
                         self._keep({})  # so that there is something to sample from
                     self.console.print(
                         f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with"
@@ -150,87 +182,109 @@ class Trainer:
         return True
 
     def _train_to_break(self, meter: Meter, stop: threading.Event) -> None:
-        """Go on to the end of the epoch, or to where the schedule ends, a stop is asked for or the
-        state should be saved.
+        """Train to the end of the epoch or the schedule, or until a stop is requested or the state
+        is due to be saved.
         """
-        s = self.settings
+        c = self.config
         epoch, first = divmod(self.step, self.steps_per_epoch)
         offset = (
-            random.Random(f"{s.seed} {epoch}").randrange(len(self.ids)) if s.random_start else 0
+            random.Random(f"{c.seed} {epoch}").randrange(len(self.ids)) if c.random_start else 0
         )
-        inputs, targets = streams(self.ids, s.batch_size, offset)
+        inputs, targets = streams(self.ids, c.batch_size, offset)
         inputs, targets = (part[:, self.streams_here].contiguous() for part in (inputs, targets))
         if first == 0:
             self._set_states([torch.zeros_like(state) for state in self._states()])
-        for start in range(first * s.sequence_length, len(inputs), s.sequence_length):
-            chunk = slice(start, start + s.sequence_length)
+        alone = self.accelerator.num_processes == 1
+        for start in range(first * c.sequence_length, len(inputs), c.sequence_length):
+            chunk = slice(start, start + c.sequence_length)
             loss, norm = self._train_one_chunk(inputs[chunk], targets[chunk])
-            self.unreported.append(
-                torch.stack((loss, norm))
-            )  # not read here: that would make the device wait at every step
+            # Not read here, which would make the device wait at every step.
+            self.unreported.append(torch.stack((loss, norm)))
             self.step += 1
-            meter.characters += inputs[chunk].numel() * self.accelerator.num_processes
-            if self.step % s.log_every == 0:
-                meter.report()
-                self._shorten_to_time_limit(meter.elapsed())
+            self.characters += inputs[chunk].numel()
+            if self.step % c.log_every == 0:
+                self._report(meter)
+                self._shorten_to_time_limit(self.seconds)
                 if self._any(stop.is_set() or self._save_is_due()):
                     break
-            alone = (
-                self.accelerator.num_processes == 1
-            )  # several agree on a stop only where they report
+            # Several processes agree on a stop only where they report.
             if self.step >= self.total_steps or (alone and stop.is_set()):
                 break
 
     def _train_one_chunk(
         self, inputs: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One step of truncated back-propagation through time. inputs, targets: (time, batch).
-        Returns loss and gradient norm.
+        """One step of truncated back-propagation through time.
+
+        Args:
+            inputs, targets: (time, batch).
+
+        Returns: the loss, and the gradient's norm before clipping.
         """
-        s = self.settings
-        # Every step seeds its own masks, so a resumed run needs no generator's state to go on
-        # exactly.
-        torch.manual_seed((s.seed * 1_000_003 + self.step) * 1_009 + self.accelerator.process_index)
+        c = self.config
+        # Each step seeds its own masks, so a resumed run needs no generator's state.
+        torch.manual_seed((c.seed * 1_000_003 + self.step) * 1_009 + self.accelerator.process_index)
         self.parallel.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(s, self.step, self.total_steps)
+            group["lr"] = self.learning_rate(self.step)
         kept = (
-            torch.rand(1, 1, self.state.shape[2], 1, device=self.device) >= s.reset_chance
-            if s.reset_chance
+            torch.rand(1, 1, self.state.shape[2], 1, device=self.device) >= c.reset_chance
+            if c.reset_chance
             else 1.0
         )
         logits, state = self.parallel(inputs, self.state * kept)  # (T, B, V)
-        target = targets.flatten()
+        target = targets.flatten()  # (T * B,), or (T * B, V) with teachers
         if self.teachers:
             soft = self.teachers.probabilities(inputs, kept).flatten(0, 1)
             target = torch.lerp(
-                F.one_hot(target, len(self.vocabulary)).float(), soft, s.teacher_weight
+                F.one_hot(target, len(self.vocabulary)).float(), soft, c.teacher_weight
             )
         loss = F.cross_entropy(
-            logits.float().flatten(0, 1), target, label_smoothing=s.label_smoothing
+            logits.float().flatten(0, 1), target, label_smoothing=c.label_smoothing
         )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         # Pascanu, Mikolov and Bengio 2013, algorithm 1: the norm of the whole gradient, not each of
         # its numbers.
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
         self.optimizer.step()
         self.state = state.detach().float()
-        self._update_average()
+        self.average.update_parameters(self.network)
         return loss.detach(), norm.detach()
 
-    def _update_average(self) -> None:
-        # The average of a young run must forget its first, bad weights sooner.
-        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(
-            list(self.average.parameters()),
-            [p.detach() for p in self.network.parameters()],
-            1 - decay,
-        )
+    def _report(self, meter: Meter) -> None:
+        """Write one record of the steps since the last one.
 
-    def _shorten_to_time_limit(self, elapsed: float) -> None:
-        if self.settings.max_minutes > 0:
-            steps = min(self.step * self.settings.max_minutes * 60 / elapsed, self.planned_steps)
+        Raises: UserError if the loss is not finite.
+        """
+        loss, norm = torch.stack(self.unreported).mean(dim=0).tolist()
+        self.unreported = []
+        if not math.isfinite(loss):
+            kept = (self.run.path / WEIGHTS).exists()
+            raise UserError(
+                f"the loss is {loss} at step {self.step:,}",
+                hint="lower --learning-rate or --clip-norm"
+                + (f" ('{self.run.path}' keeps the best weights)" if kept else ""),
+            )
+        characters = self.characters * self.accelerator.num_processes
+        speed = characters / (time.monotonic() - self.reported_at)
+        if self.accelerator.is_main_process:
+            self.run.log(
+                {
+                    "step": self.step,
+                    "epoch": self.epoch,
+                    "loss": loss,
+                    "gradient_norm": norm,
+                    "learning_rate": self.learning_rate(self.step - 1),
+                    "chars_per_second": speed,
+                }
+            )
+        meter.update(self.step, self.total_steps, epoch=self.epoch, loss=loss, speed=speed)
+        self.characters, self.reported_at = 0, time.monotonic()
+
+    def _shorten_to_time_limit(self, seconds: float) -> None:
+        if self.config.max_minutes > 0:
+            steps = min(self.step * self.config.max_minutes * 60 / seconds, self.planned_steps)
             affordable = torch.tensor(steps, dtype=torch.float64, device=self.device)
             if self.accelerator.num_processes > 1:
                 torch.distributed.broadcast(affordable, 0)
@@ -242,21 +296,23 @@ class Trainer:
         """
         if not self.accelerator.is_main_process:
             return
-        scores: dict[str, Any] = {}
+        scores: dict[str, float] = {}
         if len(self.held_out) > 1:
-            scores["held_out_stream"] = score_stream(self.average, self.held_out).nats_per_char
-            scores["held_out_window-256"] = score_windows(self.average, self.held_out).nats_per_char
+            network = self.averaged
+            scores["held_out_stream"] = score_stream(network, self.held_out).nats_per_char
+            scores["held_out_window-256"] = score_windows(network, self.held_out).nats_per_char
         best = scores.get("held_out_stream", -math.inf) < self.best or not scores
         if best:
             self.best = scores.get("held_out_stream", self.best)
             self._keep(scores)
-        self.run.log(
-            {"step": self.step, "epoch": self.step / self.steps_per_epoch, **scores, "best": best}
-        )
+        self.run.log({"step": self.step, "epoch": self.epoch, **scores, "best": best})
         self.run.draw(PANELS)
-        meter.tell_scores(scores, best, self.sample())
+        minutes = self.seconds / 60
+        sample = self.sample()
+        meter.print_scores(scores, epoch=self.epoch, minutes=minutes, kept=best, sample=sample)
+        self.reported_at = time.monotonic()
 
-    def _keep(self, scores: dict[str, Any]) -> None:
+    def _keep(self, scores: dict[str, float]) -> None:
         """Write the model as it stands into the run's folder, with what it learned from and how it
         scored.
         """
@@ -265,92 +321,64 @@ class Trainer:
             "held_out": len(self.held_out),
             "hash": self.corpus_hash,
         }
-        training = {
-            "step": self.step,
-            "epochs": round(self.step / self.steps_per_epoch, 2),
-            **scores,
-        }
-        self.model(
-            {"settings": dataclasses.asdict(self.settings), "corpus": corpus, "training": training}
-        ).save(self.run.path)
+        training = {"step": self.step, "epochs": round(self.epoch, 2), **scores}
+        self.model({"settings": asdict(self.config), "corpus": corpus, "training": training}).save(
+            self.run.path
+        )
 
-    def model(self, about: dict[str, Any] | None = None) -> CharLM:
+    def model(self, info: dict[str, Any] | None = None) -> CharLM:
         """The model as it stands: the averaged weights, on the CPU."""
-        network = Network(self.average.architecture)
-        network.load_state_dict(self.average.state_dict())
-        return CharLM(network, self.vocabulary, about)
+        network = Network(self.network.architecture)
+        network.load_state_dict(self.averaged.state_dict())
+        return CharLM(network, self.vocabulary, info)
 
     def sample(self) -> str:
         """Some text by the model as it stands."""
-        return "".join(
-            self.model().sample("", length=200, temperature=0.8, seed=self.settings.seed)
-        )
+        return "".join(self.model().sample(length=200, temperature=0.8, seed=self.config.seed))
 
     def save(self) -> None:
-        """Write the state from which `restore` goes on exactly."""
+        """Write the state from which `restore` continues exactly."""
         states = [
             self.accelerator.gather(state.permute(2, 0, 1, 3).contiguous())
             for state in self._states()
         ]  # (B, layers, parts, H)
         if self.accelerator.is_main_process:
-            tensors = {
-                f"network.{name}": tensor for name, tensor in self.network.state_dict().items()
-            }
-            tensors |= {
-                f"average.{name}": tensor for name, tensor in self.average.state_dict().items()
-            }
-            tensors |= optimizer_tensors(self.optimizer) | {
-                f"state.{index}": state for index, state in enumerate(states)
-            }
-            tensors |= {
-                f"unreported.{index}": values for index, values in enumerate(self.unreported)
-            }
-            best = self.best if self.best < math.inf else None  # JSON has no infinity
-            info = {
-                "step": self.step,
-                "total_steps": self.total_steps,
-                "best": best,
-                "elapsed": self.elapsed,
-            }
             self.run.save_state(
-                tensors,
-                dataclasses.asdict(self.settings),
-                info | {"corpus_hash": self.corpus_hash},
+                {
+                    **_prefixed("network.", self.network.state_dict()),
+                    **_prefixed("average.", self.averaged.state_dict()),
+                    **optimizer_tensors(self.optimizer),
+                    **{f"state.{index}": state for index, state in enumerate(states)},
+                    **{f"unreported.{index}": pair for index, pair in enumerate(self.unreported)},
+                },
+                asdict(self.config),
+                {
+                    "step": self.step,
+                    "total_steps": self.total_steps,
+                    "best": self.best if self.best < math.inf else None,  # JSON has no infinity
+                    "elapsed": self.seconds,
+                    "corpus_hash": self.corpus_hash,
+                },
             )
         self.saved_at = time.monotonic()
 
     def _save_is_due(self) -> bool:
-        return time.monotonic() - self.saved_at >= self.settings.save_minutes * 60
+        return time.monotonic() - self.saved_at >= self.config.save_minutes * 60
 
     def restore(self) -> None:
-        """Take up the saved state; later records are dropped, for their steps are done again.
+        """Continue from the saved state; later records are dropped, because their steps are
+        repeated.
 
         Raises: UserError if the settings or the text are not those of the run.
         """
         tensors, info = self.run.load_state()
-        own = dataclasses.asdict(self.settings)
-        before = info["settings"]
-        changed = [
-            name
-            for name, value in own.items()
-            if name not in NOT_LEARNED and before.get(name) != value
-        ]
-        if changed:
-            name = changed[0]
-            raise UserError(
-                f"'{self.run.path}' was started with {name}={before.get(name)}, not {own[name]}:"
-                " resume with its settings"
-            )
+        resumed_settings(TrainingConfig, info["settings"], None, asdict(self.config), self.run.path)
         if info["corpus_hash"] != self.corpus_hash:
-            raise UserError(f"'{self.run.path}' was started on another text: resume with that one")
-        for name, module in (("network.", self.network), ("average.", self.average)):
-            module.load_state_dict(
-                {
-                    key.removeprefix(name): value
-                    for key, value in tensors.items()
-                    if key.startswith(name)
-                }
+            raise UserError(
+                f"'{self.run.path}' was started on another text", hint="resume with that one"
             )
+        self.network.load_state_dict(_under("network.", tensors))
+        self.averaged.load_state_dict(_under("average.", tensors))
         load_optimizer_tensors(self.optimizer, tensors)
         states = [
             tensors[f"state.{index}"][self.streams_here] for index in range(len(self._states()))
@@ -358,21 +386,19 @@ class Trainer:
         self._set_states(
             [state.permute(1, 2, 0, 3).contiguous().to(self.device) for state in states]
         )
-        unreported = sum(name.startswith("unreported.") for name in tensors)
+        unreported = len(_under("unreported.", tensors))
         self.unreported = [
             tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)
         ]
-        self.step, self.total_steps, self.elapsed = (
-            info["step"],
-            info["total_steps"],
-            info["elapsed"],
-        )
+        self.step, self.total_steps = info["step"], info["total_steps"]
+        self.average.n_averaged.fill_(self.step)  # one update a step
+        self.seconds_before = info["elapsed"]
         self.best = math.inf if info["best"] is None else info["best"]
         if self.accelerator.is_main_process:
             self.run.forget_after(self.step)
 
     def _states(self) -> list[torch.Tensor]:
-        """The state that is carried from chunk to chunk, and after it those of the teachers."""
+        """The state carried from chunk to chunk, followed by those of the teachers."""
         return [self.state, *(self.teachers.states if self.teachers else [])]
 
     def _set_states(self, states: list[torch.Tensor]) -> None:
@@ -382,77 +408,61 @@ class Trainer:
 
     def _share_of_streams(self) -> slice:
         processes = self.accelerator.num_processes
-        if self.settings.batch_size % processes:
+        if self.config.batch_size % processes:
             raise UserError(
-                f"batch_size {self.settings.batch_size} cannot be shared by {processes} processes:"
-                " use a multiple"
+                f"batch-size {self.config.batch_size} cannot be shared by {processes} processes",
+                hint="use a multiple",
             )
-        share = self.settings.batch_size // processes
-        return slice(
-            self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share
-        )
+        share = self.config.batch_size // processes
+        first = self.accelerator.process_index * share
+        return slice(first, first + share)
 
     def _any(self, flag: bool) -> bool:
-        """Whether any process says so: all must leave the loop at one step."""
+        """Whether any process says so: all must leave the loop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)) > 0)
 
 
-def start_network(text: str, settings: TrainingSettings) -> tuple[Vocabulary, Network]:
-    """The vocabulary of a run and its network before the first step: new, or a checkpoint's, which
-    learns new characters from nothing.
+def start_network(text: str, config: TrainingConfig) -> tuple[Vocabulary, Network]:
+    """The vocabulary of a run and its network before the first step.
+
+    The network is new, or a checkpoint's, which learns new characters from scratch.
     """
-    vocabulary = Vocabulary.of(text, min_count=settings.min_count, max_size=settings.max_vocabulary)
-    if not settings.init:
-        return vocabulary, Network(settings.architecture(len(vocabulary)), settings.dropout())
-    initial = CharLM.load(settings.init)
+    vocabulary = Vocabulary.of(text, min_count=config.min_count, max_size=config.max_vocabulary)
+    if not config.init:
+        return vocabulary, Network(config.architecture(len(vocabulary)), config.dropout())
+    initial = CharLM.load(config.init)
     known = initial.vocabulary.symbols
     vocabulary = Vocabulary([*known, *(symbol for symbol in vocabulary if symbol not in known)])
-    network = Network(
-        dataclasses.replace(initial.network.architecture, vocabulary_size=len(vocabulary)),
-        settings.dropout(),
-    )
+    architecture = replace(initial.network.architecture, vocabulary_size=len(vocabulary))
+    network = Network(architecture, config.dropout())
+    pairs = zip(network.parameters(), initial.network.parameters(), strict=True)
     with torch.no_grad():
-        for parameter, stored in zip(
-            network.parameters(), initial.network.parameters(), strict=True
-        ):
-            parameter[: len(stored)] = (
-                stored  # characters are rows of embedding and output; all else is of one size
-            )
+        for parameter, stored in pairs:
+            # Characters are rows of embedding and output; everything else has the same size.
+            parameter[: len(stored)] = stored
     return vocabulary, network
 
 
-def start_accelerator(precision: str, device: torch.device) -> Accelerator:
-    """Devices, mixed precision and processes, as `accelerate launch` or `torchrun` set them up."""
-    if device.type == "cuda":
-        if device.index is not None:
-            torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
-        # Weights with dropout are new tensors; cuDNN lays them out once a chunk, which costs little
-        # against the chunk.
-        warnings.filterwarnings(
-            "ignore", message="RNN module weights are not part of single contiguous chunk"
-        )
-    # The others wait while the main process scores the held-out text; after torch's ten or thirty
-    # minutes they would give up.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    forget_accelerator()
-    return Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if precision == "bfloat16" else "no",
-        kwargs_handlers=[patience],
+def _prepare_cuda() -> None:
+    torch.set_float32_matmul_precision("high")
+    # Weights with dropout are new tensors; cuDNN lays them out once a chunk, which is cheap.
+    warnings.filterwarnings(
+        "ignore", message="RNN module weights are not part of single contiguous chunk"
     )
 
 
-def weight_groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's parameter groups: matrices decay, biases do not."""
-    matrices = [p for p in network.parameters() if p.ndim >= 2]
-    biases = [p for p in network.parameters() if p.ndim < 2]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
+def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 @contextmanager

@@ -1,12 +1,16 @@
-"""Speed and memory of the captioner on the machine at hand; every speed is a ratio of two things
-run in turn in one run.
+"""Speed of the captioner on the machine at hand. Every speed is compared with another, measured
+in turn with it.
 
-    python scripts/benchmarks/captioning.py folder PHOTOS      photos a second, beside BLIP-base's architecture (bench extra)
-    python scripts/benchmarks/captioning.py table PHOTOS       speed, memory and size beside two other architectures (bench extra)
-    python scripts/benchmarks/captioning.py latency PHOTOS     one photo at a time, warm; and one cold shell command
-    python scripts/benchmarks/captioning.py memory PHOTOS      peak memory for 200 and for 2,000 photos
-    python scripts/benchmarks/captioning.py engines PHOTOS     do OpenVINO and PyTorch write the same captions, and how fast
-    python scripts/benchmarks/captioning.py training           seconds for an epoch of 30,000 captions
+    python scripts/benchmarks/captioning.py folder PHOTOS      photos a second, beside BLIP-base's
+                                                               architecture (bench extra)
+    python scripts/benchmarks/captioning.py table PHOTOS       speed, memory and size beside two
+                                                               other architectures (bench extra)
+    python scripts/benchmarks/captioning.py latency PHOTOS     one photo at a time, warm; and one
+                                                               cold shell command
+    python scripts/benchmarks/captioning.py backends PHOTOS    whether OpenVINO and PyTorch write
+                                                               the same captions, and how fast
+    python scripts/benchmarks/captioning.py training           seconds for an epoch of 30,000
+                                                               captions
 
 PHOTOS is a folder of photos; they are linked under new names until there are enough.
 """
@@ -31,6 +35,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from linked_photos import link_photos
 
 from captioner import Captioner
 from captioner.data.images import open_image
@@ -43,7 +48,7 @@ from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
-ENGINES, ARCHITECTURES = ("openvino", "torch"), ("BLIP-base", "ViT-GPT2")
+BACKENDS, ARCHITECTURES = ("openvino", "torch"), ("BLIP-base", "ViT-GPT2")
 Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
 Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median counts.")]
 
@@ -57,28 +62,16 @@ def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches
     ours: list[float] = []
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
-        _link(photos, Path(directory), count)
+        folder, output = f"{directory}/photos", Path(directory, "captions.jsonl")
+        link_photos(photos, Path(folder), count)
         for _ in range(repeats):
             started = time.perf_counter()
-            _command(
-                "caption",
-                directory,
-                "--format",
-                "jsonl",
-                "--output",
-                f"{directory}.{len(ours)}.jsonl",
-                "--beam-size",
-                "3",
-            )
+            _command("caption", folder, "--format", "jsonl", "--output", str(output))
             ours.append(count / (time.perf_counter() - started))
-            rows = (
-                Path(f"{directory}.{len(ours) - 1}.jsonl")
-                .read_text(encoding="utf-8")
-                .count('"status": "ok"')
-            )
-            Path(f"{directory}.{len(ours) - 1}.jsonl").unlink()
+            rows = output.read_text(encoding="utf-8").count('"status": "ok"')
+            output.unlink()
             if rows != count:
-                raise UserError(f"{rows} of {count} photos were captioned")
+                raise UserError(f"only {rows} of {count} photos were captioned")
             theirs.append(blip(blip_batches))
             print(
                 f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio"
@@ -94,8 +87,8 @@ def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches
 
 
 def _blip() -> Callable[[int], float]:
-    """A function that captions batches of 8 with BLIP-base's architecture (beam 3, 12 new words)
-    and gives photos a second.
+    """A function that captions some batches of 8 photos with BLIP-base's architecture (beam 3, 12
+    words) and returns photos a second.
     """
     model, size = _architecture("BLIP-base")
     pixels = torch.randn(8, 3, size, size)
@@ -117,53 +110,33 @@ def _blip() -> Callable[[int], float]:
 def table(
     photos: Photos,
     seconds: Annotated[
-        float, typer.Option(help="How long a row is measured, at least one batch.")
+        float, typer.Option(help="How long each row is measured, for at least one batch.")
     ] = 10,
     batch_size: Annotated[
-        int, typer.Option(help="The greater of this captioner's two batch sizes.")
+        int, typer.Option(help="The larger of this captioner's two batch sizes.")
     ] = 32,
     other_batch_size: Annotated[
-        int, typer.Option(help="That of the others, which are slow and need much memory.")
+        int, typer.Option(help="The same for the others, which are slow and need much memory.")
     ] = 8,
-    beams: Annotated[str, typer.Option(help="Beam sizes, with commas between.")] = "1,3,5",
+    beams: Annotated[str, typer.Option(help="Beam sizes, separated by commas.")] = "1,3,5",
 ) -> None:
-    """One Markdown table: both engines beside BLIP-base's and ViT-GPT2's architectures with random
-    weights; each row its own process.
+    """A Markdown table: both backends beside BLIP-base's and ViT-GPT2's architectures with random
+    weights. Each row is measured in a process of its own.
     """
     rows = []
-    for name in (*ENGINES, *ARCHITECTURES):
-        for batch in (1, batch_size if name in ENGINES else other_batch_size):
+    for name in (*BACKENDS, *ARCHITECTURES):
+        for batch in (1, batch_size if name in BACKENDS else other_batch_size):
             for beam in beams.split(","):
-                options = [
-                    "--beam-size",
-                    beam,
-                    "--batch-size",
-                    str(batch),
-                    "--seconds",
-                    str(seconds),
-                ]
-                command = [sys.executable, __file__, "row", name, str(photos), *options]
-                done = subprocess.run(command, check=False, capture_output=True, text=True)
-                if done.returncode:
-                    raise UserError(
-                        f"{name}, beam {beam}, batch {batch}:"
-                        f" {done.stderr.strip().splitlines()[-1]}"
-                    )
-                found = json.loads(done.stdout.splitlines()[-1])
-                speed, delay = (
-                    f"{found['photos_per_second']:.3g}",
-                    f"{1000 * found['median_seconds']:.0f}",
-                )
-                shown = f"captioner, {name}" if name in ENGINES else name
+                measured = _measure_row(name, photos, beam, batch, seconds)
                 rows.append(
                     [
-                        shown,
+                        f"captioner, {name}" if name in BACKENDS else name,
                         beam,
                         str(batch),
-                        speed,
-                        delay,
-                        f"{found['peak_mib']:.0f}",
-                        f"{found['parameters'] / 1e6:.1f}",
+                        f"{measured['photos_per_second']:.3g}",
+                        f"{1000 * measured['median_seconds']:.0f}",
+                        f"{measured['peak_mib']:.0f}",
+                        f"{measured['parameters'] / 1e6:.1f}",
                     ]
                 )
                 print(" ".join(rows[-1]), file=sys.stderr, flush=True)
@@ -173,10 +146,23 @@ def table(
     ]
     columns = ["", "beam", "batch", "photos/s", "ms a batch", "peak MiB", "million parameters"]
     below = [
-        "From a photo's file to its caption, warm. ms: the median of the batches. The others'"
-        " weights are random; they write 12 words."
+        "From a photo's file to its caption, warm; ms is the median of the batches. The other"
+        " architectures have random weights and write 12 words."
     ]
     print(Table(above, columns, rows, below).markdown())
+
+
+def _measure_row(name: str, photos: Path, beam: str, batch: int, seconds: float) -> dict[str, Any]:
+    """What `row` prints, run in a process of its own."""
+    arguments = ["row", name, str(photos), "--beam-size", beam]
+    arguments += ["--batch-size", str(batch), "--seconds", str(seconds)]
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1]
+        raise UserError(f"{name}, beam {beam}, batch {batch}: {reason}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 @app.command(hidden=True)
@@ -187,7 +173,7 @@ def row(
     paths = itertools.cycle(find_photos([str(photos)]))
     caption, parameters = _contender(name, beam_size)
     caption(list(itertools.islice(paths, 1)))
-    if name in ENGINES:  # a warm batch of the others would take as long as the measurement
+    if name in BACKENDS:  # a warm batch of the others would take as long as the measurement
         caption(list(itertools.islice(paths, batch_size)))
     times: list[float] = []
     while sum(times) < seconds:
@@ -195,22 +181,23 @@ def row(
         started = time.perf_counter()
         caption(batch)
         times.append(time.perf_counter() - started)
-    found = {
+    measured = {
         "photos_per_second": batch_size * len(times) / sum(times),
         "median_seconds": statistics.median(times),
         "peak_mib": _peak_mib(),
         "parameters": parameters(),
     }
-    print(json.dumps(found))
+    print(json.dumps(measured))
 
 
 def _contender(
     name: str, beam_size: int
 ) -> tuple[Callable[[list[Path]], object], Callable[[], int]]:
-    """A function that captions photos, and one that counts parameters (called last: OpenVINO never
-    builds the CNN in PyTorch).
+    """A function that captions photos, and one that counts parameters.
+
+    The second is called last: with OpenVINO the CNN is otherwise never built in PyTorch.
     """
-    if name in ENGINES:
+    if name in BACKENDS:
         captioner = Captioner.load(device="cpu", backend=name)
         return (
             lambda paths: captioner.caption(paths, beam_size=beam_size, batch_size=len(paths)),
@@ -231,7 +218,7 @@ def _contender(
 
 
 def _architecture(name: str) -> tuple[Any, int]:
-    """Another captioner with random weights, and the size of the photos that it takes."""
+    """Another captioner with random weights, and the size of photo that it takes."""
     import rnnkit.torchvision_import  # noqa: F401 - transformers imports torchvision
 
     try:
@@ -250,11 +237,8 @@ def _architecture(name: str) -> tuple[Any, int]:
 
 def _generate(model: Any, pixels: torch.Tensor, *, beam_size: int) -> None:
     """Twelve words for each photo (B, 3, size, size), about as many as this captioner writes."""
-    start = (
-        {}
-        if model.config.model_type == "blip"
-        else {"decoder_start_token_id": 50256, "pad_token_id": 50256}
-    )  # GPT-2's only special token
+    special = {"decoder_start_token_id": 50256, "pad_token_id": 50256}  # GPT-2's only one
+    start = {} if model.config.model_type == "blip" else special
     with torch.inference_mode():
         model.generate(
             pixel_values=pixels,
@@ -271,15 +255,13 @@ def _parameters(model: torch.nn.Module) -> int:
 
 
 def _peak_mib() -> float:
-    """Peak resident memory of this process alone; what `getrusage` gives counts the process that
-    started it too.
-    """
+    """Peak resident memory of this process. On Linux `getrusage` counts its parent's too."""
     status = Path("/proc/self/status")
     if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) / 1024  # type: ignore[index]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        2**20 if sys.platform == "darwin" else 1024
-    )
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(peak) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 # --- one thing at a time --------------------------------------------------------------------------
@@ -287,8 +269,8 @@ def _peak_mib() -> float:
 
 @app.command()
 def latency(photos: Photos, repeats: Repeats = 100) -> None:
-    """Milliseconds from a photo's path to its caption, warm, beam 3; and seconds of a cold
-    `captioner caption PHOTO`.
+    """Milliseconds from a photo's path to its caption, warm, beam 3; and the seconds that
+    `captioner caption PHOTO` takes in a new process.
     """
     captioner = Captioner.load()
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), repeats + 10))
@@ -315,32 +297,9 @@ def latency(photos: Photos, repeats: Repeats = 100) -> None:
 
 
 @app.command()
-def memory(photos: Photos, few: int = 200, many: int = 2000) -> None:
-    """Peak resident memory of captioning few and many photos."""
-    peaks = {}
-    for count in (few, many):
-        with tempfile.TemporaryDirectory() as directory:
-            _link(photos, Path(directory), count)
-            code = (
-                "import resource, sys; from captioner.cli import main\n"
-                "try: main(['caption', sys.argv[1]])\n"
-                "except SystemExit: pass\n"
-                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-            )
-            done = subprocess.run(
-                [sys.executable, "-c", code, directory], capture_output=True, text=True, check=True
-            )
-            peaks[count] = int(done.stderr.split()[-1]) / 1024
-            print(f"{count} photos: peak {peaks[count]:.0f} MiB")
-    print(f"ratio {peaks[many] / peaks[few]:.3f}")
-
-
-@app.command()
-def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
-    """Captions and log-probabilities under OpenVINO and PyTorch, and the encoder's speed under
-    each.
-    """
-    both = {name: Captioner.load(device="cpu", backend=name) for name in ("openvino", "torch")}
+def backends(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
+    """Compare captions, log-probabilities and the encoder's speed under OpenVINO and PyTorch."""
+    both = {name: Captioner.load(device="cpu", backend=name) for name in BACKENDS}
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), count))
     pixels = np.stack([both["torch"].prepare(path) for path in paths])
     parts = np.array_split(pixels, -(-count // 16))
@@ -349,8 +308,8 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
         for name, captioner in both.items()
     }
     captions = {
-        name: [group[0] for group in both[name].caption_features(found)]
-        for name, found in features.items()
+        name: [group[0] for group in both[name].caption_features(regions)]
+        for name, regions in features.items()
     }
     same = sum(a.text == b.text for a, b in zip(*captions.values(), strict=True))
     worst = []
@@ -387,8 +346,8 @@ def engines(photos: Photos, count: int = 100, repeats: Repeats = 5) -> None:
 
 @app.command()
 def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> None:
-    """Seconds for an epoch of captions of mean length 11 from cached EfficientNet-Lite2 features,
-    default settings, bf16 and fp32.
+    """Seconds for an epoch of captions of about 11 words with the default settings, from cached
+    EfficientNet-Lite2 features, in bf16 and fp32.
     """
     from captioner.training.config import TrainingConfig
     from captioner.training.loss import Batch, CaptionModel
@@ -445,13 +404,6 @@ def training(captions: int = 30_000, repeats: Repeats = 5, steps: int = 20) -> N
         f"an epoch of {captions} captions: bf16 {bf16:.0f} s, fp32 {fp32:.0f} s; ratio {ratio:.2f}"
         f" (medians of {repeats})"
     )
-
-
-def _link(photos: Path, directory: Path, count: int) -> None:
-    for index, photo in enumerate(
-        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
-    ):
-        (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 
 def _command(*arguments: str) -> None:

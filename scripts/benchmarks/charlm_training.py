@@ -1,4 +1,4 @@
-"""How fast charlm trains beside a bare torch.nn.LSTM and AdamW loop of the same shape."""
+"""How fast charlm trains, beside a bare loop of torch.nn.LSTM and AdamW of the same shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
-from charlm.training.config import TrainingSettings
+from charlm.training.config import TrainingConfig
 from charlm.training.trainer import Trainer
 from rnnkit.command_line import run_app
 from rnnkit.devices import resolve_device
@@ -23,9 +23,9 @@ from rnnkit.runs import RunFolder
 
 
 class BareModel(nn.Module):
-    """Embedding, torch.nn.LSTM, output layer, and nothing else."""
+    """An embedding, torch.nn.LSTM and an output layer."""
 
-    def __init__(self, vocabulary_size: int, settings: TrainingSettings) -> None:
+    def __init__(self, vocabulary_size: int, settings: TrainingConfig) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, settings.embedding_size)
         self.lstm = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.num_layers)
@@ -49,7 +49,7 @@ def benchmark(
 ) -> None:
     """Print chars/s of both and their ratio."""
     torch.set_num_threads(threads)
-    settings = TrainingSettings(hidden_size=hidden_size, held_out=0.0)
+    settings = TrainingConfig(hidden_size=hidden_size, held_out=0.0)
     length = settings.sequence_length * (steps + 1)
     text = "".join(chr(32 + index * index % 65) for index in range(settings.batch_size * length))
     with tempfile.TemporaryDirectory() as folder:
@@ -87,10 +87,10 @@ def benchmark(
 
 
 class BareLoop:
-    """What a training step costs at the least."""
+    """The least that a training step costs."""
 
     def __init__(
-        self, vocabulary_size: int, settings: TrainingSettings, device: torch.device
+        self, vocabulary_size: int, settings: TrainingConfig, device: torch.device
     ) -> None:
         self.model = BareModel(vocabulary_size, settings).to(device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=settings.learning_rate)

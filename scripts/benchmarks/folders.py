@@ -24,6 +24,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from linked_photos import link_photos
 
 from captioner import Captioner, Decoding
 from captioner.jobs.find_photos import find_photos
@@ -132,7 +133,7 @@ def memory(photos: Photos, few: int = 200, many: int = 20_000) -> None:
     )
     for count in (few, many):
         with tempfile.TemporaryDirectory() as directory:
-            _link(photos, Path(directory, "photos"), count)
+            link_photos(photos, Path(directory, "photos"), count)
             arguments = [
                 "caption",
                 f"{directory}/photos",
@@ -173,7 +174,7 @@ def scaling(
         seconds = {}
         for count in (few, many):
             with tempfile.TemporaryDirectory() as directory:
-                _link(photos, Path(directory, "photos"), count)
+                link_photos(photos, Path(directory, "photos"), count)
                 arguments = [
                     "caption",
                     f"{directory}/photos",
@@ -207,14 +208,6 @@ _LIMITED = (
     "import os, sys; os.sched_setaffinity(0, map(int, sys.argv[1].split(',')));"
     " os.execv(sys.argv[2], sys.argv[2:])"
 )
-
-
-def _link(photos: Path, directory: Path, count: int) -> None:
-    directory.mkdir()
-    for index, photo in enumerate(
-        itertools.islice(itertools.cycle(find_photos([str(photos)])), count)
-    ):
-        (directory / f"{index:06d}{photo.suffix}").symlink_to(photo.resolve())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Speed of BLEU, ROUGE-L and CIDEr-D beside pycocoevalcap's Python scorers (metrics extra), on the
-same tokens in one run.
+"""Speed of BLEU, ROUGE-L and CIDEr-D beside pycocoevalcap's Python scorers (metrics extra), in turn
+on the same tokens.
 
     python scripts/benchmarks/metrics.py [REFERENCES]
 
-Scores made-up captions, or the first images of a file of references; a prediction is one reference
-with words left out.
+Scores made-up captions, or the first images of a file of references. A prediction is one of the
+references with some words left out.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def benchmark(
         Path | None, typer.Argument(help="File of references; made-up ones if not given.")
     ] = None,
     images: Annotated[int, typer.Option(min=2)] = 5000,
-    each: Annotated[int, typer.Option(min=1, help="References of an image.")] = 5,
+    each: Annotated[int, typer.Option(min=1, help="References for each image.")] = 5,
     turns: Annotated[
-        int, typer.Option(min=1, help="Turns of each, of which the median counts.")
+        int, typer.Option(min=1, help="How often each is timed; the median counts.")
     ] = 5,
 ) -> None:
-    """Time both in turn and print the ratio."""
+    """Time both in turn and print the ratio of their speeds."""
     source = random.Random(0)
     groups = _made(source, images, each) if references is None else _read(references, images, each)
     predictions = [
@@ -83,19 +83,17 @@ def _oracle(predictions: Captions, groups: list[Captions]) -> dict[str, float]:
 
 
 def _made(source: random.Random, images: int, each: int) -> list[Captions]:
-    """Captions of about eleven words whose frequencies fall as people's do (Zipf), those of one
-    image alike.
-    """
+    """Captions of about eleven words, those of one image similar. Word frequencies follow Zipf."""
     words = [f"w{rank}" for rank in range(1, 5001)]
     weights = [1 / rank for rank in range(1, 5001)]
 
     def group() -> Captions:
         scene = source.choices(words, weights, k=14)
         others = source.choices(words, weights, k=14 * each)
-        start = iter(others)
+        other = iter(others)
         return [
             [
-                word if source.random() < 0.6 else next(start)
+                word if source.random() < 0.6 else next(other)
                 for word in scene[: source.randint(8, 14)]
             ]
             for _ in range(each)
@@ -111,7 +109,7 @@ def _read(path: Path, images: int, each: int) -> list[Captions]:
         if len(example.captions) >= each
     ]
     if len(whole) < 2:
-        raise UserError(f"'{path}' has no two images with {each} references")
+        raise UserError(f"fewer than two images in '{path}' have {each} references")
     return [[tokenize(caption) for caption in captions[:each]] for captions in whole[:images]]
 
 

@@ -1,10 +1,9 @@
-"""Speed of the page on the machine at hand, as a visitor sees it: in a browser, and through
-gradio_client.
+"""Speed of the page on this machine as a visitor sees it: in a browser, and through gradio_client.
 
-    python scripts/benchmarks/page.py photo PHOTOS      from a photo dropped to its caption shown
-    python scripts/benchmarks/page.py text              from the click on Write to the first character
-    python scripts/benchmarks/page.py clients PHOTOS    20 clients at once on /caption, beside the captioner alone
-    python scripts/benchmarks/page.py start             from the command to the page's first answer
+    python scripts/benchmarks/page.py photo PHOTOS      from a dropped photo to its caption
+    python scripts/benchmarks/page.py text              from the click on Write to the first letter
+    python scripts/benchmarks/page.py clients PHOTOS    20 clients on /caption, and no page at all
+    python scripts/benchmarks/page.py start             from the command to the first answer
 
 PHOTOS is a folder of photos. `photo` and `text` need Chromium and Playwright (the test extra).
 """
@@ -40,19 +39,25 @@ Photos = Annotated[Path, typer.Argument(help="Folder of photos.")]
 Charlm = Annotated[
     Path | None, typer.Option(help="Checkpoint folder; the bundled one if not given.")
 ]
-# Resolves with the milliseconds until the element's text (or value) is another than it was.
-CHANGED = """([selector, act]) => new Promise((done) => {
-  const read = () => { const e = document.querySelector(selector); return e ? (e.value ?? e.innerText) : ''; };
+# Clicks a button and resolves with the milliseconds until the element's text (or value) changes.
+CHANGED = """([selector, button]) => new Promise((done) => {
+  const read = () => {
+    const e = document.querySelector(selector);
+    return e ? (e.value ?? e.innerText) : '';
+  };
   const before = read(), started = performance.now();
-  if (act) document.querySelector(act).click();
-  const look = () => read() !== before ? done(performance.now() - started) : requestAnimationFrame(look);
+  document.querySelector(button).click();
+  const look = () => {
+    if (read() !== before) done(performance.now() - started);
+    else requestAnimationFrame(look);
+  };
   look();
 })"""
 
 
 @app.command()
 def photo(photos: Photos, repeats: int = 40) -> None:
-    """Milliseconds from a photo put into the form to its sentence on the page, warm."""
+    """Milliseconds from a photo put into the form to its caption on the page, warm."""
     with served() as address, browser(address) as page:
         times = []
         for path in itertools.islice(itertools.cycle(find_photos([str(photos)])), repeats + 3):
@@ -67,7 +72,7 @@ def photo(photos: Photos, repeats: int = 40) -> None:
             )
             times.append(1000 * (time.perf_counter() - started))
             page.get_by_role("button", name="Remove Image").click()
-            page.get_by_text("Drop a photo on the left").wait_for()
+            page.get_by_text("its caption appears here").wait_for()
         report("photo dropped to caption shown", times[3:])
 
 
@@ -88,9 +93,7 @@ def text(repeats: int = 20, charlm: Charlm = None) -> None:
 
 @app.command()
 def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5) -> None:
-    """Photos a second through so many clients at once, and of the captioner alone on the same
-    photos, in turn.
-    """
+    """Photos a second through many clients at once, and through the captioner alone, in turn."""
     from gradio_client import Client, handle_file
 
     paths = list(itertools.islice(itertools.cycle(find_photos([str(photos)])), clients * each))
@@ -98,9 +101,8 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5)
     captioner.caption(paths[0])
     ratios = []
     with served() as address:
-        # The clients take their time from the very cores that serve them, so each is as light as
-        # its options allow: for each of its three requests a call it would otherwise make a context
-        # for TLS and look for proxies, and there is neither here.
+        # The clients run on the very cores that serve them, so they are made as light as possible:
+        # otherwise each would prepare for TLS and look for proxies three times a call.
         light: dict[str, Any] = {
             "ssl_verify": ssl.create_default_context(),
             "httpx_kwargs": {"trust_env": False},
@@ -133,7 +135,9 @@ def clients(photos: Photos, clients: int = 20, each: int = 10, repeats: int = 5)
                 f" {ratios[-1]:.2f}",
                 flush=True,
             )
-            print(f"{same} of {clients} got the very captions of the captioner alone", flush=True)
+            print(
+                f"{same} of {clients} got exactly the captions of the captioner alone", flush=True
+            )
     print(f"median ratio of {repeats}: {statistics.median(ratios):.2f}")
 
 
@@ -160,7 +164,7 @@ def report(what: str, milliseconds: list[float]) -> None:
 
 @contextmanager
 def served(charlm: Path | None = None, *, wait_for_models: bool = True) -> Iterator[str]:
-    """A server of its own; gives its address."""
+    """Run a server for the measurement; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -194,7 +198,7 @@ def served(charlm: Path | None = None, *, wait_for_models: bool = True) -> Itera
 
 @contextmanager
 def browser(address: str) -> Iterator[Any]:
-    """The page in Chromium."""
+    """Open the page in Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

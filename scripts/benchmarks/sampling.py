@@ -1,5 +1,6 @@
-"""How fast charlm samples: beside torch.nn.LSTM's loop, memory bandwidth, 64 prompts at once, and a
-transformer of nanoGPT's shape.
+"""How fast charlm samples, beside torch.nn.LSTM's loop, memory bandwidth and a transformer.
+
+The transformer has the shape of nanoGPT's character model; 64 prompts at once are timed, too.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import typer
 from torch import nn
 from torch.nn import functional as F
 
-from charlm import CharLM
+from charlm import CharLM, SamplingParams
 from charlm.inference.base import Precision
-from charlm.inference.folded_weights import fold
-from charlm.sampling import Choice
+from charlm.inference.folded_weights import fold_weights
 from rnnkit.command_line import run_app
 
 CONTEXT = 256
@@ -30,9 +30,7 @@ CONTEXT = 256
 def benchmark(
     model: Annotated[
         Path | None,
-        typer.Option(
-            "--model", help="Checkpoint; without it, the model that comes with the package."
-        ),
+        typer.Option("--model", help="Checkpoint; the bundled model if not given."),
     ] = None,
     repetitions: Annotated[
         int, typer.Option("--repetitions", help="Alternating repetitions; medians are printed.")
@@ -42,7 +40,7 @@ def benchmark(
     ] = 2000,
     threads: Annotated[int, typer.Option("--threads")] = 2,
 ) -> None:
-    """Print one line a comparison, each with its ratio."""
+    """Print each comparison with its ratio."""
     torch.set_num_threads(threads)
     lm = CharLM.load(model)
     gpt = TinyGPT(len(lm.vocabulary)).eval()
@@ -92,9 +90,7 @@ def benchmark(
 
 
 def alternate(repetitions: int, tasks: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Median of what each task returns; they take turns, so that what else the machine does falls
-    on all alike.
-    """
+    """The median of what each task returns; they take turns, so that other load affects all."""
     taken: dict[str, list[float]] = {name: [] for name in tasks}
     for repetition in range(repetitions + 1):
         for name, task in tasks.items():
@@ -125,16 +121,16 @@ def sample_many(lm: CharLM, prompts: int, characters: int) -> float:
     return seconds(
         lambda: sum(
             1
-            for _ in lm.sample_many(["\n"] * prompts, length=characters, choice=Choice(0.8), seed=1)
+            for _ in lm.sample_many(
+                ["\n"] * prompts, length=characters, params=SamplingParams(0.8), seed=1
+            )
         )
     )
 
 
 @torch.inference_mode()
 def obvious_loop(lm: CharLM, characters: int) -> float:
-    """Seconds a character of the loop that everybody writes first: torch.nn.LSTM of the same sizes,
-    one step a call.
-    """
+    """Seconds a character of the obvious loop: torch.nn.LSTM of the same sizes, a step a call."""
     a = lm.network.architecture
     embedding, output = (
         nn.Embedding(a.vocabulary_size, a.embedding_size),
@@ -153,24 +149,22 @@ def obvious_loop(lm: CharLM, characters: int) -> float:
 
 
 def weight_bytes(lm: CharLM, size: int) -> int:
-    """Bytes of weights that one character must read; the output layer is in 32 bits always."""
-    folded = fold(lm.network)
-    return (
-        folded.recurrent_weights - folded.output_weight.numel()
-    ) * size + folded.output_weight.numel() * 4
+    """Bytes of weights read for each character; the output layer always has 32 bits."""
+    weights = fold_weights(lm.network)
+    matrices = [m for layer in weights.layers for m in (layer.weight, layer.input_weight)]
+    recurrent = sum(matrix.numel() for matrix in matrices if matrix is not None)
+    return recurrent * size + weights.output_weight.numel() * 4
 
 
 def stream(size: int, rounds: int = 50) -> float:
-    """Seconds to read so many bytes once, all threads together, by the fastest of torch's
-    reductions.
-    """
+    """Seconds to read `size` bytes once with all threads, by the fastest of torch's reductions."""
     buffer = torch.ones(math.ceil(size / 8), dtype=torch.int64)
     buffer.sum()
     return seconds(lambda: [buffer.sum() for _ in range(rounds)]) / rounds
 
 
 class Block(nn.Module):
-    """Causal attention and a feed-forward layer, each after a layer norm and added to what came in."""
+    """Causal attention and a feed-forward layer, each after a layer norm, with residuals."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -199,9 +193,7 @@ class Block(nn.Module):
 
 
 class TinyGPT(nn.Module):
-    """A decoder-only transformer of nanoGPT's character shape with random weights: 6 layers, 6
-    heads, 384 wide, no cache.
-    """
+    """A decoder-only transformer with random weights: 6 layers, 6 heads, 384 wide, no cache."""
 
     def __init__(
         self, vocabulary_size: int, width: int = 384, num_layers: int = 6, num_heads: int = 6
@@ -223,8 +215,9 @@ class TinyGPT(nn.Module):
 
 @torch.inference_mode()
 def sample_transformer(gpt: TinyGPT, every: int) -> float:
-    """Seconds a character of sampling 2,000 without a cache; only every n-th is timed, with the
-    context it would have.
+    """Seconds a character of sampling 2,000 without a cache.
+
+    Only every n-th character is timed, with the context that it would have.
     """
     ids = torch.zeros(1, CONTEXT, dtype=torch.long)
     lengths = [min(place, CONTEXT) for place in range(1, 2001, every)]
@@ -234,7 +227,7 @@ def sample_transformer(gpt: TinyGPT, every: int) -> float:
 
 
 def cold_start(model: Path | None) -> float:
-    """Seconds from the start of a new process to the first character on its output."""
+    """Seconds from the start of a new process to its first character of output."""
     command = [
         sys.executable,
         "-m",

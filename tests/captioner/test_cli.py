@@ -386,3 +386,20 @@ def test_train_refuses_an_unknown_setting_and_unmatched_folders(
     assert code == 2
     assert "2 --annotations but 1 --images" in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_training_needs_no_settings_and_refuses_others(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
+    annotations, folder = shapes(8, 4)
+    files = ("--annotations", annotations, "--images", folder, "--output", tmp_path / "run")
+    common = (*files, "--cache", tmp_path / "cache", "--device", "cpu")
+    sizes = ("--hidden-size", 16, "--embedding-size", 16, "--attention-size", 8, "--min-count", 1)
+    other = ("--encoder", "efficientnet-lite0", "--batch-size", 4, "--mixed-precision", "no")
+    assert command("train", *common, *sizes, *other, "--epochs", 1)[0] == 0
+    code, out, err = command("train", *common, "--resume")
+    assert code == 0 and "best: epoch 1" in out, err
+    code, out, err = command("train", *common, "--resume", "--hidden-size", 16)
+    assert code == 0 and "best: epoch 1" in out, err
+    code, _, err = command("train", *common, "--resume", "--hidden-size", 32)
+    assert code == 2 and "was started with hidden-size 16, not 32" in err

@@ -18,9 +18,21 @@ Shapes = Callable[[int, int], tuple[Path, Path]]
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 
 SMALL = TrainingConfig(
-    encoder="efficientnet-lite0", embedding_size=32, hidden_size=32, attention_size=16, min_count=1, dropout=0.1, epochs=10,
-    batch_size=8, captions_per_photo=3, learning_rate=0.01, warmup_steps=4, max_length=8, fine_tune_stages=1, self_critical_epochs=1,
-)  # fmt: skip
+    encoder="efficientnet-lite0",
+    embedding_size=32,
+    hidden_size=32,
+    attention_size=16,
+    min_count=1,
+    dropout=0.1,
+    epochs=10,
+    batch_size=8,
+    captions_per_photo=3,
+    learning_rate=0.01,
+    warmup_steps=4,
+    max_length=8,
+    fine_tune_stages=1,
+    self_critical_epochs=1,
+)
 
 
 def test_a_captioner_trained_on_a_gpu_writes_the_same_captions_there_and_on_a_cpu(

@@ -1,18 +1,20 @@
-"""What the tests of charlm share: a small text and small models."""
+"""Fixtures for the tests of charlm: a small text and small models."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from charlm import CharLM
-from charlm.data import Vocabulary
+from charlm.inference.base import Stepper
 from charlm.network import Architecture, Network
-from charlm.training.config import TrainingSettings
+from charlm.training.config import TrainingConfig
 from charlm.training.trainer import train
+from charlm.vocabulary import Vocabulary
 
 VERSE = """FIRST VOICE:
 The rain it falls upon the hill,
@@ -32,8 +34,8 @@ def verse() -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_settings() -> TrainingSettings:
-    return TrainingSettings(
+def tiny_settings() -> TrainingConfig:
+    return TrainingConfig(
         hidden_size=32,
         num_layers=2,
         embedding_size=8,
@@ -49,7 +51,7 @@ def tiny_settings() -> TrainingSettings:
 
 @pytest.fixture(scope="session")
 def trained(
-    tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingSettings
+    tmp_path_factory: pytest.TempPathFactory, verse: str, tiny_settings: TrainingConfig
 ) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("runs") / "trained"
@@ -59,9 +61,7 @@ def trained(
 
 @pytest.fixture
 def make_model(verse: str) -> Callable[..., CharLM]:
-    """An untrained model over the verse's characters, its weights large enough that nothing is near
-    0.
-    """
+    """An untrained model over the verse's characters, with weights far from 0."""
 
     def make(
         cell: str = "lstm",
@@ -89,3 +89,17 @@ def make_model(verse: str) -> Callable[..., CharLM]:
         return CharLM(network, vocabulary)
 
     return make
+
+
+def next_log_probs(stepper: Stepper, ids: torch.Tensor) -> torch.Tensor:
+    """Natural-log probabilities after each character of one text, read from the zero state.
+
+    Args:
+        stepper: of batch size 1.
+        ids: (characters,).
+
+    Returns: (characters, vocabulary).
+    """
+    stepper.reset()
+    rows = [torch.from_numpy(stepper(np.array([index])).copy()) for index in ids.tolist()]
+    return torch.cat(rows).log_softmax(-1)

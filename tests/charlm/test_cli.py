@@ -28,7 +28,9 @@ def charlm(*arguments: object, code: int = 0) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-def test_sample_writes_what_the_python_face_does_and_repeats_itself(trained: Path) -> None:
+def test_sample_prints_what_the_python_api_gives_and_the_same_seed_repeats_it(
+    trained: Path,
+) -> None:
     flags = (
         "--model",
         trained,
@@ -76,7 +78,7 @@ def test_evaluate_prints_both_protocols_as_json(trained: Path, tmp_path: Path, v
     assert "window-256" in charlm("evaluate", tmp_path / "text.txt", "--model", trained)[0]
 
 
-def test_evaluate_leaves_out_what_the_model_has_never_seen_only_if_told_to(
+def test_evaluate_skips_unknown_characters_only_when_asked(
     trained: Path, tmp_path: Path, verse: str
 ) -> None:
     (tmp_path / "text.txt").write_text(f"12{verse[:700]}3")
@@ -122,7 +124,7 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         "--device",
         "cpu",
     )
-    about = CharLM.load(run).about
+    about = CharLM.load(run).info
     assert (
         about["corpus"]["characters"] == 2 * len(verse)
         and about["settings"]["cell"] == "gru"
@@ -130,7 +132,7 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
     )
 
 
-def test_characters_of_the_prompt_that_are_skipped_are_not_written_either(trained: Path) -> None:
+def test_skipped_characters_of_the_prompt_are_not_printed(trained: Path) -> None:
     written, _ = charlm(
         "sample",
         "--model",
@@ -214,7 +216,7 @@ def test_a_mistake_gives_one_sentence_and_exit_code_2(
     assert message in error and len(error.strip().splitlines()) == 1
 
 
-def test_a_reader_that_leaves_early_is_no_error_to_tell_of(trained: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_reported_as_an_error(trained: Path) -> None:
     command = (
         f"{sys.executable} -m charlm.cli sample --model {trained} --length 200000 --seed 1 | head"
         " -c 300"

@@ -1,4 +1,4 @@
-"""The two protocols, against a character-at-a-time reckoning."""
+"""The two protocols, against a computation of one character at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rnnkit.errors import UserError
 
 
 def slow_nats(model: CharLM, ids: torch.Tensor, window: int | None) -> float:
-    """Each character's -ln p, one network call a character, the state set to zero at each window."""
+    """Each character's -ln p, a network call for each; the state is zero at each window."""
     total, state = 0.0, None
     for index in range(len(ids) - 1):
         if window is not None and index % window == 0:

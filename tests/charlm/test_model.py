@@ -11,6 +11,7 @@ import torch
 
 from charlm import CharLM
 from rnnkit.errors import UserError
+from tests.charlm.conftest import next_log_probs
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -19,7 +20,7 @@ def test_a_saved_model_loads_as_it_was(
     tmp_path: Path, make_model: Callable[..., CharLM], cell: str, tied: bool
 ) -> None:
     model = make_model(cell, tied=tied)
-    model.about = {"note": "kept"}
+    model.info = {"note": "kept"}
     model.save(tmp_path / "half")
     model.save(tmp_path / "full", dtype=None)
     text = "The rain it falls"
@@ -29,7 +30,7 @@ def test_a_saved_model_loads_as_it_was(
     assert (tmp_path / "half" / "model.safetensors").stat().st_size < 0.7 * (
         tmp_path / "full" / "model.safetensors"
     ).stat().st_size
-    assert full.vocabulary == model.vocabulary and full.about["note"] == "kept"
+    assert full.vocabulary == model.vocabulary and full.info["note"] == "kept"
 
 
 def test_log_probs_of_a_row_are_about_what_follows_its_text(
@@ -94,8 +95,6 @@ def test_the_bundled_model_writes_verse_with_speakers() -> None:
 
 
 def test_the_bundled_models_eight_bit_step_loses_less_than_5_thousandths() -> None:
-    from charlm.inference.base import next_log_probs
-
     model = CharLM.load()
     text = "".join(
         model.sample(

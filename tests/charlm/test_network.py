@@ -8,7 +8,7 @@ import torch
 from charlm.network import (
     LAYERS,
     Architecture,
-    Dropout,
+    DropoutRates,
     Network,
     drop_characters,
     drop_units,
@@ -24,7 +24,9 @@ CELLS = list(LAYERS)
 def test_every_weight_gets_a_gradient_and_the_logits_have_their_shape(
     cell: str, weight_dropout: float
 ) -> None:
-    network = Network(Architecture(11, cell, 16, 3, 6), Dropout(0.1, 0.1, 0.2, 0.2, weight_dropout))
+    network = Network(
+        Architecture(11, cell, 16, 3, 6), DropoutRates(0.1, 0.1, 0.2, 0.2, weight_dropout)
+    )
     logits, state = network(torch.randint(11, (9, 4)))
     assert logits.shape == (9, 4, 11) and state.shape == (3, 2 if cell == "lstm" else 1, 4, 16)
     logits.sum().backward()
@@ -32,7 +34,7 @@ def test_every_weight_gets_a_gradient_and_the_logits_have_their_shape(
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_text_read_in_two_chunks_with_the_state_carried_is_read_as_in_one(cell: str) -> None:
+def test_two_chunks_with_the_state_carried_over_give_the_logits_of_one(cell: str) -> None:
     network = Network(Architecture(11, cell, 16, 2, 6)).eval()
     ids = torch.randint(11, (20, 3))
     whole, last = network(ids)
@@ -43,15 +45,15 @@ def test_a_text_read_in_two_chunks_with_the_state_carried_is_read_as_in_one(cell
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_weight_dropout_of_almost_nothing_leaves_the_fused_layers_result(cell: str) -> None:
-    network = Network(Architecture(11, cell, 16, 2, 6), Dropout(weight=1e-12))
+def test_a_tiny_weight_dropout_gives_the_result_of_the_fused_layer(cell: str) -> None:
+    network = Network(Architecture(11, cell, 16, 2, 6), DropoutRates(weight=1e-12))
     ids = torch.randint(11, (8, 3))
     dropped = network.train()(ids)[0]
     torch.testing.assert_close(dropped, network.eval()(ids)[0])
 
 
 def test_dropout_acts_while_training_and_not_after() -> None:
-    network = Network(Architecture(11, "lstm", 16, 2, 6), Dropout(0.2, 0.2, 0.2, 0.2, 0.2))
+    network = Network(Architecture(11, "lstm", 16, 2, 6), DropoutRates(0.2, 0.2, 0.2, 0.2, 0.2))
     ids = torch.randint(11, (8, 3))
     assert not torch.equal(network.train()(ids)[0], network(ids)[0])
     assert torch.equal(network.eval()(ids)[0], network(ids)[0])
@@ -95,12 +97,12 @@ def test_tied_weights_are_one_matrix() -> None:
         {"tied": True, "embedding_size": 8},
     ],
 )
-def test_nonsense_in_a_config_is_refused(fields: dict[str, object]) -> None:
+def test_an_invalid_architecture_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(UserError):
         Architecture(vocabulary_size=11, **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("chance", [-0.1, 1.0])
-def test_a_dropout_that_is_no_chance_is_refused(chance: float) -> None:
+def test_a_dropout_rate_out_of_range_is_refused(chance: float) -> None:
     with pytest.raises(UserError, match="dropout_hidden"):
-        Dropout(hidden=chance)
+        DropoutRates(hidden=chance)

@@ -1,4 +1,4 @@
-"""Choosing characters, stopping, and generating text."""
+"""Drawing characters, stopping, and writing text."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from charlm import CharLM
-from charlm.data import UNKNOWN, Vocabulary
 from charlm.network import Architecture, Network
-from charlm.sampling import Choice, StopStrings, running_sums
+from charlm.sampling import SamplingParams, StopStrings
+from charlm.vocabulary import UNKNOWN, Vocabulary
 from rnnkit.errors import UserError
 
 # Quarters: equal or clearly apart, so that no tie is decided by rounding.
@@ -26,17 +26,17 @@ LOGITS = npst.arrays(
 )
 
 
-def slow_weights(logits: NDArray[np.float32], choice: Choice) -> NDArray[np.float64]:
+def slow_weights(logits: NDArray[np.float32], params: SamplingParams) -> NDArray[np.float64]:
     """Probabilities of one row by the definitions, with a loop over the ranking."""
-    scores = logits.astype(float) / choice.temperature
+    scores = logits.astype(float) / params.temperature
     p = np.exp(scores - scores.max())
     p /= p.sum()
-    if choice.top_k:
-        p = np.where(p >= sorted(p)[-min(choice.top_k, len(p))], p, 0)
+    if params.top_k:
+        p = np.where(p >= sorted(p)[-min(params.top_k, len(p))], p, 0)
         p /= p.sum()
     total, least = 0.0, 0.0
     for value in sorted(p, reverse=True):
-        if total < choice.top_p:
+        if total < params.top_p:
             least = value
         total += value
     p = np.where(p >= least, p, 0)
@@ -44,14 +44,14 @@ def slow_weights(logits: NDArray[np.float32], choice: Choice) -> NDArray[np.floa
 
 
 @given(LOGITS, st.floats(0.2, 3), st.integers(0, 6), st.floats(0.05, 1))
-def test_the_three_limits_hold_together_as_defined(
+def test_temperature_top_k_and_top_p_combine_as_defined(
     logits: NDArray[np.float32], temperature: float, top_k: int, top_p: float
 ) -> None:
-    choice = Choice(temperature, top_k, top_p)
-    weights = choice.weights(logits).astype(float)
+    params = SamplingParams(temperature, top_k, top_p)
+    weights = params.weights(logits).astype(float)
     for row, found in zip(logits, weights / weights.sum(axis=1, keepdims=True), strict=True):
-        expected = slow_weights(row, choice)
-        reached = np.cumsum(np.sort(slow_weights(row, Choice(temperature, top_k)))[::-1])
+        expected = slow_weights(row, params)
+        reached = np.cumsum(np.sort(slow_weights(row, SamplingParams(temperature, top_k)))[::-1])
         assume(
             np.abs(reached - top_p).min() > 1e-5
         )  # a tie between rounding errors may fall either way
@@ -61,23 +61,20 @@ def test_the_three_limits_hold_together_as_defined(
 @given(LOGITS, st.floats(0, 1, exclude_max=True))
 def test_a_character_left_out_is_never_drawn(logits: NDArray[np.float32], uniform: float) -> None:
     logits[:, 0] = -np.inf
-    for choice in (Choice(), Choice(0.0), Choice(0.7, 3, 0.8), Choice(1e-6), Choice(1e-50)):
-        assert (choice.draw(logits, np.full(len(logits), uniform)) > 0).all()
-
-
-@pytest.mark.parametrize("rows", [1, 64])
-def test_running_sums_are_added_one_after_the_other_in_double_precision(rows: int) -> None:
-    weights = np.random.default_rng(1).random((rows, 65), dtype=np.float32) ** 9
-    expected = np.zeros((rows, 65))
-    for place in range(65):
-        expected[:, place] = (expected[:, place - 1] if place else 0) + weights[:, place]
-    np.testing.assert_array_equal(running_sums(weights), expected)
+    for params in (
+        SamplingParams(),
+        SamplingParams(0.0),
+        SamplingParams(0.7, 3, 0.8),
+        SamplingParams(1e-6),
+        SamplingParams(1e-50),
+    ):
+        assert (params.draw(logits, np.full(len(logits), uniform)) > 0).all()
 
 
 def test_characters_are_drawn_as_often_as_they_are_likely() -> None:
     p = np.array([0.5, 0.3, 0.15, 0.05])
     logits = np.log(np.tile(p, (40_000, 1))).astype(np.float32)
-    drawn = Choice().draw(logits, np.random.default_rng(0).random(len(logits)))
+    drawn = SamplingParams().draw(logits, np.random.default_rng(0).random(len(logits)))
     np.testing.assert_allclose(np.bincount(drawn) / len(drawn), p, atol=0.01)
 
 
@@ -85,7 +82,8 @@ def test_characters_are_drawn_as_often_as_they_are_likely() -> None:
 def test_temperature_0_is_argmax(logits: NDArray[np.float32]) -> None:
     for temperature in (0.0, 1e-50):  # in 32 bits the second is 0 too
         assert (
-            Choice(temperature).draw(logits, np.full(len(logits), 0.999)) == logits.argmax(axis=1)
+            SamplingParams(temperature).draw(logits, np.full(len(logits), 0.999))
+            == logits.argmax(axis=1)
         ).all()
 
 
@@ -102,7 +100,7 @@ def test_temperature_0_is_argmax(logits: NDArray[np.float32]) -> None:
 )
 def test_a_setting_out_of_range_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(UserError):
-        Choice(**fields)  # type: ignore[arg-type]
+        SamplingParams(**fields)  # type: ignore[arg-type]
 
 
 @given(
@@ -125,7 +123,7 @@ def test_a_text_ends_before_the_first_stop_string(text: str, strings: list[str])
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_the_same_seed_gives_the_same_text_and_another_another(
+def test_the_same_seed_gives_the_same_text_and_another_seed_another(
     make_model: Callable[..., CharLM], cell: str
 ) -> None:
     model = make_model(cell)
@@ -145,13 +143,15 @@ def test_sampling_at_temperature_0_is_the_networks_own_argmax(
     )
 
 
-def test_prompts_of_different_lengths_go_on_in_a_batch_as_they_do_alone(
+def test_prompts_of_different_lengths_are_continued_in_a_batch_as_they_are_alone(
     make_model: Callable[..., CharLM],
 ) -> None:
     model = make_model()
     prompts = ["The rain it falls", "", "A"]
     together = [""] * 3
-    for pieces in model.sample_many(prompts, length=25, choice=Choice(0.0), precision="float32"):
+    for pieces in model.sample_many(
+        prompts, length=25, params=SamplingParams(0.0), precision="float32"
+    ):
         together = [text + piece for text, piece in zip(together, pieces, strict=True)]
     assert together == [
         "".join(model.sample(prompt, length=25, temperature=0, precision="float32"))
@@ -175,7 +175,7 @@ def test_two_generators_of_one_model_do_not_disturb_each_other(
     assert "".join(a for a, _ in zip(first, second, strict=True)) == alone
 
 
-def test_a_stop_string_ends_the_text_and_is_not_given_out(
+def test_a_stop_string_ends_the_text_and_is_not_yielded(
     make_model: Callable[..., CharLM],
 ) -> None:
     model = make_model()

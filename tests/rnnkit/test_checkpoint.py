@@ -58,8 +58,12 @@ def test_only_floating_point_tensors_are_stored_in_the_type_asked_for(tmp_path: 
     save_checkpoint(tmp_path, TENSORS, CONFIG, dtype=torch.float16)
     tensors, _ = load(tmp_path)
     assert {name: tensor.dtype for name, tensor in tensors.items()} == {
-        "weight": torch.float16, "half": torch.float16, "steps": torch.int64, "mask": torch.bool, "nothing": torch.float16,
-    }  # fmt: skip
+        "weight": torch.float16,
+        "half": torch.float16,
+        "steps": torch.int64,
+        "mask": torch.bool,
+        "nothing": torch.float16,
+    }
     torch.testing.assert_close(tensors["weight"].float(), TENSORS["weight"], atol=2e-3, rtol=0)
 
 

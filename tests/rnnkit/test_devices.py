@@ -32,7 +32,8 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("cuda:0") == torch.device("cuda:0")
     with pytest.raises(
-        UserError, match="device 'cuda:1' is not there: torch sees 1 CUDA devices; use --device cpu"
+        UserError,
+        match=r"'cuda:1' is not available \(torch sees 1 CUDA devices\): use --device cpu",
     ):
         resolve_device("cuda:1")
 

@@ -1,5 +1,5 @@
-"""Libraries that need a hand to be imported: torchvision beside a CPU-only torch, OpenVINO without
-its telemetry.
+"""Libraries whose import needs help: torchvision beside a CPU-only torch, OpenVINO without its
+telemetry.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ def run_python(code: str, *first_on_the_path: Path) -> subprocess.CompletedProce
     )
 
 
-def test_timm_and_torchvision_are_imported_whatever_torch_they_lie_beside() -> None:
-    code = (
-        "import rnnkit.torchvision_import, timm\nimport torchvision.models,"
-        " torchvision.transforms\nprint(timm.is_model('tf_efficientnet_lite2'), 'resnet18' in"
-        " torchvision.models.list_models())"
-    )
-    done = run_python(code)
+IMPORTED = """
+import rnnkit.torchvision_import, timm
+import torchvision.models, torchvision.transforms
+print(timm.is_model("tf_efficientnet_lite2"), "resnet18" in torchvision.models.list_models())
+"""
+
+
+def test_timm_and_torchvision_can_be_imported_beside_any_build_of_torch() -> None:
+    done = run_python(IMPORTED)
     assert done.stdout.split() == ["True", "True"], done.stderr
 
 
@@ -43,7 +45,7 @@ if not hasattr(torch.ops.torchvision, "nms"):
 """
 
 
-def test_a_torchvision_that_lacks_its_operators_is_given_their_names(tmp_path: Path) -> None:
+def test_a_torchvision_without_its_operators_gets_their_names(tmp_path: Path) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(
         FAKE.format(message="operator torchvision::nms does not exist"), encoding="utf-8"
@@ -84,7 +86,8 @@ from charlm.inference.base import prepare
 
 captioner = Captioner.load(device="cpu", backend="openvino")
 captioner.caption_pixels(np.zeros((2, 260, 260, 3), np.uint8))
-steppers = [prepare(Network(Architecture(vocabulary_size=5, hidden_size=8, embedding_size=4)))() for _ in range(2)]
+architecture = Architecture(vocabulary_size=5, hidden_size=8, embedding_size=4)
+steppers = [prepare(Network(architecture))() for _ in range(2)]
 for stepper in steppers:
     stepper(np.zeros(1, np.int64))
 del captioner, steppers, stepper

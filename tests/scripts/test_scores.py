@@ -28,14 +28,16 @@ no_oracle = pytest.mark.skipif(
 
 
 def script(name: str) -> dict[str, Any]:
-    return runpy.run_path(str(SCRIPTS / f"{name}.py"))
+    """A script's functions; as when it is run, it finds the files beside it."""
+    path = SCRIPTS / f"{name}.py"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path.parent)
+        return runpy.run_path(str(path))
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """COCO annotations of 60 images, results that resemble them, and results that resemble them
-    less.
-    """
+    """COCO annotations of 60 images, results that are close to them, and results less close."""
     source = random.Random(2)
     nouns, verbs, places = (
         ("a dog", "two children", "a man", "the horse"),
@@ -70,7 +72,7 @@ Printed = Callable[..., str]
 
 @pytest.fixture
 def evaluated(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> Printed:
-    """What evaluate_bleu.py prints for the files."""
+    """A function that returns what evaluate_bleu.py prints about the files."""
     evaluate = script("evaluate_bleu")["evaluate"]
 
     def run(**options: Any) -> str:
@@ -100,12 +102,12 @@ def test_scores_are_printed_as_text_json_markdown_and_latex(evaluated: Printed) 
     assert r"\begin{tabular}{lrrr}" in latex and "| --- | ---: | ---: | ---: |" in markdown
 
 
-def test_two_notations_at_once_are_refused(evaluated: Printed) -> None:
+def test_only_one_output_format_is_accepted(evaluated: Printed) -> None:
     with pytest.raises(UserError, match="one of --json, --markdown and --latex"):
         evaluated(as_json=True, latex=True)
 
 
-def test_a_worse_captioner_is_found_to_be_worse_and_not_by_chance(
+def test_a_worse_captioner_scores_lower_and_not_by_chance(
     evaluated: Printed, files: tuple[Path, Path, Path]
 ) -> None:
     report = json.loads(evaluated(compare=files[2], as_json=True))
@@ -115,7 +117,7 @@ def test_a_worse_captioner_is_found_to_be_worse_and_not_by_chance(
     assert "| CIDEr-D |" in evaluated(compare=files[2], markdown=True)
 
 
-def test_a_subset_is_scored_only_when_allowed_and_then_called_one(
+def test_a_subset_is_scored_only_when_allowed_and_is_called_a_subset(
     evaluated: Printed, files: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     rows = json.loads(files[1].read_text(encoding="utf-8"))
@@ -132,7 +134,7 @@ def test_a_subset_is_scored_only_when_allowed_and_then_called_one(
     assert "SUBSET, 10 of 60 images: 50 without a caption" in both
 
 
-def test_from_the_shell_a_flaw_is_one_line_and_exit_code_two(
+def test_a_bad_file_is_one_line_on_stderr_and_exit_code_two(
     files: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.json").write_text("[]", encoding="utf-8")
@@ -179,9 +181,12 @@ def test_the_golden_check_passes_on_pycocoevalcaps_values_and_fails_on_any_other
     expected = {
         "guess": [sum(image["guess"][order] for image in scorer.ctest) for order in range(4)],
         "correct": [sum(image["correct"][order] for image in scorer.ctest) for order in range(4)],
-        "testlen": scorer._testlen, "reflen": scorer._reflen, "bleu": bleu,
-        "rouge_l": float(Rouge().compute_score(references, results)[0]), "cider_d": float(Cider().compute_score(references, results)[0]),
-    }  # fmt: skip
+        "testlen": scorer._testlen,
+        "reflen": scorer._reflen,
+        "bleu": bleu,
+        "rouge_l": float(Rouge().compute_score(references, results)[0]),
+        "cider_d": float(Cider().compute_score(references, results)[0]),
+    }
     check = script("check_golden_scores")["check"]
     path = tmp_path / "expected.json"
     path.write_text(json.dumps(expected), encoding="utf-8")
@@ -210,7 +215,7 @@ def test_the_golden_check_knows_the_public_record(
     reason="Java, which coco-caption's tokeniser needs, is not installed",
 )
 @pytest.mark.slow
-def test_the_captions_that_the_tokenisers_split_otherwise_are_counted_and_shown(
+def test_captions_that_the_tokenisers_split_differently_are_counted_and_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "captions.txt").write_text(
@@ -226,7 +231,7 @@ def test_the_captions_that_the_tokenisers_split_otherwise_are_counted_and_shown(
 
 
 @no_oracle
-def test_scores_take_at_most_a_quarter_of_pycocoevalcaps_time_and_are_the_same(
+def test_scores_equal_pycocoevalcaps_and_take_at_most_a_quarter_of_the_time(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     script("benchmarks/metrics")["benchmark"](images=600, turns=3)
@@ -253,7 +258,7 @@ def test_a_row_of_the_benchmarks_table_says_what_it_measured(
     assert found["peak_mib"] > 50 and found["parameters"] > 1e6
 
 
-def test_the_benchmarks_table_has_a_row_for_each_network_batch_and_beam(
+def test_the_benchmarks_table_has_a_row_for_each_network_batch_size_and_beam_size(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[list[str]] = []

@@ -21,12 +21,12 @@ import pytest
 import torch
 from gradio_client import Client
 
-from charlm.training.config import TrainingSettings
+from charlm.training.config import TrainingConfig
 from charlm.training.trainer import train
 from tests.charlm.conftest import VERSE
 
-# Every connection that the server tries to make to anywhere but this machine is written down here,
-# and every name that it looks up.
+# Writes down every connection that the server tries to make to another machine, and every name
+# that it looks up.
 WATCH = """
 import os, sys
 def watch(event, arguments):
@@ -58,19 +58,15 @@ class Server:
 
 
 def connect(address: str) -> Client:
-    """A client that gives a busy machine the time that it needs: httpx's own five seconds are not
-    always enough.
-    """
+    """A client that is patient with a busy machine; httpx's own five seconds can be too short."""
     return Client(address, verbose=False, ssl_verify=False, httpx_kwargs={"timeout": 120})
 
 
 @pytest.fixture(scope="session")
 def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model that has learnt a verse; so wide that it writes for a while, in which a test
-    can stop it.
-    """
+    """A language model that has learned a verse, so wide that a test has time to stop it."""
     folder = tmp_path_factory.mktemp("charlm") / "verse"
-    settings = TrainingSettings(
+    settings = TrainingConfig(
         hidden_size=512,
         num_layers=2,
         embedding_size=8,
@@ -139,13 +135,13 @@ def server(serve: Callable[..., Server], small_charlm: Path) -> Server:
 
 @pytest.fixture(scope="session")
 def tower() -> Path:
-    """A photo that Gradio brings."""
+    """A photo that comes with Gradio."""
     return Path(gradio.get_image("tower.jpg"))
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """A browser, or a reason why there is none."""
+    """A browser; without one the tests are skipped."""
     playwright = pytest.importorskip(
         "playwright.sync_api",
         reason="Playwright is not installed: pip install show-and-spell[test]",
@@ -168,8 +164,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page at a width, light or dark; what a test requested from elsewhere, or an error
-    in its console, fails it.
+    """Opens the page at a width, light or dark. A request to another machine or an error in the
+    console fails the test.
     """
     opened: list[Any] = []
     requested: list[str] = []

@@ -1,6 +1,4 @@
-"""What the tests ask of the page as it is drawn: the contrast of every text, and a name for every
-control.
-"""
+"""What the tests ask of the page as drawn: contrast for every text, a name for every control."""
 
 from __future__ import annotations
 
@@ -12,39 +10,52 @@ PALE_TEXT = """() => {
     const scale = text.startsWith('color(') ? 255 : 1;
     return [numbers[0] * scale, numbers[1] * scale, numbers[2] * scale, numbers[3] ?? 1];
   };
-  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  const over = (top, under) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
   const background = (element) => {
     const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    for (let e = element; e; e = e.parentElement) {
+      layers.push(parse(getComputedStyle(e).backgroundColor));
+    }
     return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
   };
   const luminance = (c) => {
-    const [r, g, b] = c.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = c.slice(0, 3).map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const pale = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
-    const node = walker.currentNode, element = node.parentElement, style = getComputedStyle(element);
-    if (!node.textContent.trim() || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
-    if (element.closest('[disabled], [aria-hidden="true"], script, style, noscript, .toast-wrap')) continue;
+    const node = walker.currentNode, element = node.parentElement;
+    const style = getComputedStyle(element), text = node.textContent.trim();
+    const visible = element.checkVisibility({opacityProperty: true, visibilityProperty: true});
+    if (!text || !visible) continue;
+    if (element.closest('[disabled], [aria-hidden="true"], script, style, noscript')) continue;
+    if (element.closest('.toast-wrap')) continue;
     const box = element.getBoundingClientRect();
     if (box.width < 2 || box.height < 2) continue;
-    const under = background(element), colour = over(parse(element.closest('svg') ? style.fill : style.color), under);
+    const under = background(element);
+    const colour = over(parse(element.closest('svg') ? style.fill : style.color), under);
     const [a, b] = [luminance(colour), luminance(under)];
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    if (contrast < (large ? 3 : 4.5)) pale.push([node.textContent.trim().slice(0, 40), Math.round(contrast * 100) / 100, large ? 3 : 4.5]);
+    const size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
+    const needed = size >= 24 || (size >= 18.66 && bold) ? 3 : 4.5;
+    if (contrast < needed) pale.push([text.slice(0, 40), Math.round(contrast * 100) / 100, needed]);
   }
   return pale;
 }"""
 
 # Gives the beginning of every visible control that has no name for those who cannot see it.
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, textarea, [role=slider], [role=tab]')].filter((control) => {
-  if (!control.checkVisibility({visibilityProperty: true}) || control.closest('[aria-hidden="true"]')) return false;
+NAMELESS = """() => [...document.querySelectorAll(
+  'button, input, select, textarea, [role=slider], [role=tab]',
+)].filter((control) => {
+  if (!control.checkVisibility({visibilityProperty: true})) return false;
+  if (control.closest('[aria-hidden="true"]')) return false;
   const ids = (control.getAttribute('aria-labelledby') ?? '').split(' ');
   const by = ids.map((id) => document.getElementById(id)?.textContent ?? '').join('');
   const labels = [...(control.labels ?? [])].map((label) => label.textContent).join('');
-  const name = control.getAttribute('aria-label') || by || labels || control.title || control.textContent || control.value;
+  const name = control.getAttribute('aria-label') || by || labels || control.title
+    || control.textContent || control.value;
   return !name?.trim();
 }).map((control) => control.outerHTML.slice(0, 160))"""

@@ -105,13 +105,13 @@ def test_twenty_visitors_at_once_each_get_their_own_caption(
     assert len(set(expected)) > 10  # else a mix-up could not be seen
     clients = [connect(server.address) for _ in photos]
     with ThreadPoolExecutor(len(photos)) as pool:
-        found = list(
+        answers = list(
             pool.map(
                 lambda pair: pair[0].predict(handle_file(pair[1]), api_name="/caption"),
                 zip(clients, photos, strict=True),
             )
         )
-    assert found == expected
+    assert answers == expected
 
 
 def test_caption_many_gives_a_row_for_each_photo_and_a_file(
@@ -188,7 +188,9 @@ def test_score_gives_the_report(client: Client, tmp_path: Path) -> None:
         "rouge_l",
         "cider_d",
     }
-    with pytest.raises(Exception, match=r"'references\.json' is no COCO results file") as error:
+    with pytest.raises(
+        Exception, match=r"'references\.json' is no(t a)? COCO results file"
+    ) as error:
         client.predict(handle_file(references), handle_file(references), api_name="/score")
     assert "/" not in str(error.value)
 
@@ -211,14 +213,18 @@ def test_only_the_four_endpoints_are_documented(server: Server, client: Client) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [({"beam_size": 1000}, "beam-size must be from 1 to 100"), ({"sample": True, "temperature": 0}, "Temperature must be from 0.01"),
-     ({"max_length": "many"}, "no number")],
-)  # fmt: skip
+    ("arguments", "message"),
+    [
+        ({"beam_size": 1000}, "beam-size must be from 1 to 100"),
+        ({"sample": True, "temperature": 0}, "Temperature must be from 0.01"),
+        ({"max_length": "many"}, "the length must be a whole number"),
+        ({"seed": "abc"}, "the seed must be a whole number"),
+    ],
+)
 def test_settings_out_of_range_are_refused_in_a_sentence(
-    client: Client, tower: Path, arguments: dict[str, Any], said: str
+    client: Client, tower: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(Exception, match=f"(?i){said}"):
+    with pytest.raises(Exception, match=f"(?i){message}"):
         client.predict(handle_file(tower), api_name="/caption", **arguments)
 
 
@@ -282,13 +288,26 @@ def test_no_address_is_fetched_for_anybody(server: Server, endpoint: str) -> Non
 def test_no_file_of_the_server_is_read_by_any_way(server: Server, tmp_path: Path) -> None:
     secret = tmp_path / "secret.jpg"
     Image.new("RGB", (64, 64)).save(secret)
-    targets = [str(secret), "/etc/passwd", str(Path.cwd() / "README.md"), f"{server.temporary}/../../connections", "file:///etc/passwd",
-               str(Path(gradio.__file__)), "/proc/self/environ", str(server.temporary)]  # fmt: skip
+    targets = [
+        str(secret),
+        "/etc/passwd",
+        str(Path.cwd() / "README.md"),
+        f"{server.temporary}/../../connections",
+        "file:///etc/passwd",
+        str(Path(gradio.__file__)),
+        "/proc/self/environ",
+        str(server.temporary),
+    ]
     for target in targets:
         assert get(f"{server.address}/gradio_api/file={target}")[0] in (403, 404), target
         assert get(f"{server.address}/gradio_api/file/{target}")[0] in (403, 404), target
-        for endpoint, data in (("caption", [file_data(target)]), ("caption", [target]), ("caption_many", [[file_data(target)]]),
-                               ("score", [file_data(target), file_data(target)])):  # fmt: skip
+        requests: list[tuple[str, list[Any]]] = [
+            ("caption", [file_data(target)]),
+            ("caption", [target]),
+            ("caption_many", [[file_data(target)]]),
+            ("score", [file_data(target), file_data(target)]),
+        ]
+        for endpoint, data in requests:
             answer = call(server, endpoint, data)
             assert "event: error" in answer or "was not uploaded to this page" in answer, (
                 target,

@@ -19,22 +19,20 @@ from typing import Any, cast
 import gradio as gr
 import numpy as np
 import pytest
-import torch
-from gradio import data_classes
 from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
 from charlm.analysis.comparison_cells import untrained_cells
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from tests.webui.conftest import connect
 from webui import app, uploads
-from webui.tabs import write as write_tab
-from webui.tabs.many_photos import write_all
-from webui.workers import Loading, Models, SharedCaptioner, SharedCharLM
+from webui.services import writing
+from webui.services.caption_files import write_all
+from webui.workers import CaptionWorker, LazyModel, Models, TextWorker
 
 
 class Blocked:
-    """Stands for a captioner that is at work until it is let go."""
+    """Stands in for a captioner that is at work until it is let go."""
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
@@ -42,14 +40,11 @@ class Blocked:
     def prepare(self, image: Any) -> np.ndarray:
         return np.zeros((2, 2, 3), np.uint8)
 
-    def encode(self, pixels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(pixels)
-
-    def caption_features(
-        self, features: list[torch.Tensor], decoding: Decoding, *, attention: bool = False
+    def caption_pixels(
+        self, pixels: np.ndarray, decoding: Decoding, *, attention: bool = False
     ) -> list[list[Caption]]:
         self.let_go.wait(600)
-        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in torch.cat(features)]
+        return [[Caption("a sentence", 0.0, ("a", "sentence"))] for _ in pixels]
 
 
 @pytest.fixture
@@ -61,7 +56,7 @@ def blocked() -> Blocked:
 def models(blocked: Blocked, tmp_path: Path) -> Models:
     """A captioner that is blocked, and no language model."""
     models = Models(charlm=tmp_path / "nowhere")
-    models.captioner = Loading(lambda: SharedCaptioner(cast(Captioner, blocked)))
+    models.captioner = LazyModel(lambda: CaptionWorker(cast(Captioner, blocked)))
     return models
 
 
@@ -115,26 +110,7 @@ def test_a_page_that_closes_lets_its_visitors_go_from_the_servers_own_thread(
     assert len(visitors) == 5
 
 
-def test_gradio_still_has_what_the_page_changes_in_it_to_be_light(served: gr.Blocks) -> None:
-    with gr.Blocks() as plain:
-        plain.queue()
-    for name in ("sleep_when_free", "progress_update_sleep_when_free"):
-        assert 0 < getattr(plain._queue, name) < getattr(served._queue, name) < 0.1
-    assert data_classes._StaticFiles.all_paths == []
-    included = [
-        route.original_router
-        for route in served.app.router.routes
-        if hasattr(route, "original_router")
-    ]
-    first = [
-        getattr(route, "path", "")
-        for router in (served.app.router, *included)
-        for route in router.routes[: len(app.BUSIEST)]
-    ]
-    assert all(any(path.endswith(busy) for path in first) for busy in app.BUSIEST)
-
-
-def test_a_full_queue_is_said_in_words_and_who_waits_is_answered(
+def test_a_full_queue_is_reported_in_words_and_those_who_wait_are_answered(
     address: str, blocked: Blocked, tower: Path
 ) -> None:
     clients = [connect(address) for _ in range(45)]
@@ -162,10 +138,9 @@ def test_a_full_queue_is_a_sentence_in_the_browser(
     page = visit(address=address)
     client = connect(address)
     jobs = []
+    # Ten looks in a row, because events on their way into the model are in the queue too.
     waiting = 0
-    while (
-        waiting < 10
-    ):  # looks in a row, for events on their way into the model are in the queue too
+    while waiting < 10:
         status = urllib.request.urlopen(f"{address}/gradio_api/queue/status", timeout=20).read()
         waiting = waiting + 1 if json.loads(status)["queue_size"] else 0
         if not waiting:
@@ -180,12 +155,12 @@ def test_without_a_language_model_two_tabs_say_so_and_the_others_work(
     address: str, blocked: Blocked, visit: Callable[..., Any]
 ) -> None:
     page = visit(tab="Write", address=address)
-    page.get_by_text("No text can be written: no checkpoint at").wait_for()
+    page.get_by_text("No text can be written. No checkpoint at").wait_for()
     page.get_by_role("button", name="Write", exact=True).click()
     page.get_by_text("No checkpoint at").first.wait_for()
     page.get_by_role("button", name="Write", exact=True).wait_for()
     page.get_by_role("tab", name="Inside", exact=True).click()
-    page.get_by_text("There is no network to look into: no checkpoint at").wait_for()
+    page.get_by_text("There is no network to look into. No checkpoint at").wait_for()
     assert urllib.request.urlopen(address, timeout=20).status == 200
 
 
@@ -198,9 +173,8 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
     _, file = client.predict([handle_file(tower)], api_name="/caption_many")
     assert "a sentence" in Path(file).read_text(encoding="utf-8")
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
-    sent |= {
-        Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})
-    }  # what an edit of the table writes
+    # What an edit of the table writes:
+    sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}
     assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
     for _ in range(1200):
         if not any(path.exists() for path in sent):
@@ -213,35 +187,38 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
 
 @dataclass
 class SlowReader:
-    """Reads the first prompt for as long as a test wants, and others as ever."""
+    """Reads the first prompt for as long as a test wants, and the others as usual."""
 
     begun: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self, shared: SharedCharLM, prompt: Any, seed: int) -> write_tab.Draft:
-        draft = begin(shared, prompt, seed)
+    def begin(self, worker: TextWorker, prompt: Any, seed: int) -> writing.Draft:
+        draft = begin(worker, prompt, seed)
         if not self.begun.is_set():
             self.begun.set()
             self.let_go.wait(600)
         return draft
 
 
-begin = write_tab.begin
+begin = writing.begin
 SEEN = """() => {
   window.seen = [];
   const box = document.querySelector('#text textarea');
-  setInterval(() => { if (box.value && !window.seen.includes(box.value.slice(0, 8))) window.seen.push(box.value.slice(0, 8)); }, 2);
+  setInterval(() => {
+    const start = box.value.slice(0, 8);
+    if (start && !window.seen.includes(start)) window.seen.push(start);
+  }, 2);
 }"""
 
 
 @pytest.fixture
 def reader(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReader]:
     """Of a page that has a small language model."""
-    models.charlm = Loading(
-        lambda: SharedCharLM(untrained_cells(Vocabulary.of("The rain And who will"))["gru"])
+    models.charlm = LazyModel(
+        lambda: TextWorker(untrained_cells(Vocabulary.of("The rain And who will"))["gru"])
     )
     slow = SlowReader()
-    monkeypatch.setattr(write_tab, "begin", slow.begin)
+    monkeypatch.setattr(writing, "begin", slow.begin)
     yield slow
     slow.let_go.set()
 
@@ -263,7 +240,7 @@ def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
         page.wait_for_timeout(20)
     page.get_by_label("number input for Length").fill("40")
     page.get_by_role("button", name="Continue").click()
-    page.get_by_text("40 characters").wait_for()  # and what comes now comes after whatever it said
+    page.get_by_text("40 characters").wait_for()  # whatever the first had to say came before
     assert page.evaluate("window.seen") == ["And who "]
     assert len(page.locator("#text textarea").input_value()) == len("And who will") + 140
 
@@ -277,7 +254,7 @@ def test_a_text_can_be_stopped_while_its_prompt_is_read(
     with page.expect_response(lambda response: "/run/predict" in response.url):
         page.get_by_role("button", name="Stop", exact=True).click()
     reader.let_go.set()
-    page.get_by_text("Stopped. Continue goes on from here.").wait_for()
+    page.get_by_text("Stopped. Continue picks up from here.").wait_for()
     assert page.locator("#text textarea").input_value() == "The rain"
 
 
@@ -307,8 +284,8 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
         ("call/v2/caption", {"photograph": 1}),
         ("queue/join", {"data": [], "fn_index": 9999, "session_hash": "x"}),
     ):
-        status, said = answer(path, body)
-        assert status == 400 and "does not fit what the page takes" in said, path
+        status, text = answer(path, body)
+        assert status == 400 and "does not fit what the page takes" in text, path
     assert "unexpected_error" in answer("queue/data?session_hash=unknown")[1]
     assert urllib.request.urlopen(address, timeout=60).status == 200
     assert "Traceback" not in "".join(capfd.readouterr())

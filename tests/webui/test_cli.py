@@ -30,7 +30,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--captioner", "nowhere"], "no checkpoint at 'nowhere'"),
         (["--charlm", "."], "no checkpoint at '.'"),
@@ -42,17 +42,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         ),
         (
             ["--host", "192.0.2.1"],
-            "192.0.2.1 is no address of this machine: choose another with --host",
+            "192.0.2.1 is not an address of this machine: choose another with --host",
         ),
     ],
 )
 def test_a_wrong_flag_is_refused_in_one_line_before_anything_is_loaded(
-    arguments: list[str], said: str
+    arguments: list[str], message: str
 ) -> None:
     done = run(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("webui: ") and said in line
+    assert line.startswith("webui: ") and message in line
 
 
 def test_a_password_may_hold_colons() -> None:
@@ -78,7 +78,7 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
     open_ = serve("--charlm", str(small_charlm), "--host", "0.0.0.0")
     log = (open_.connections.parent / "log").read_text()
     assert (
-        "warning: everybody who reaches 0.0.0.0 can use this page" in log
+        "warning: anyone who can reach 0.0.0.0 can use this page" in log
         and "--auth USER:PASSWORD" in log
     )
     _end(open_)
@@ -114,9 +114,8 @@ def test_it_starts_within_ten_seconds_of_work_and_leaves_no_file_behind(
 ) -> None:
     running = serve("--charlm", str(small_charlm))
     ticks = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
-    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf(
-        "SC_CLK_TCK"
-    ) < 20  # seconds of two cores; a busy machine's clock says nothing
+    # Seconds of processor time, because a busy machine's clock says nothing.
+    assert (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK") < 20
     assert running.temporary.exists()
     assert _end(running) == 0
     assert not running.temporary.exists()

@@ -13,40 +13,41 @@ from webui.uploads import temporary_folder
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "shown"),
     [
-        ("there is no file", "There is no file."),
-        ("dog.jpg is too large", "dog.jpg is too large."),
-        (f"'{temporary_folder()}/0a1b/dataset.json' is damaged", "'dataset.json' is damaged."),
+        (UserError("there is no file"), "There is no file."),
+        (UserError("dog.jpg is too large"), "dog.jpg is too large."),
         (
-            "nothing is usable (it lists no photos); check --images",
-            "Nothing is usable (it lists no photos).",
+            UserError(f"'{temporary_folder()}/0a1b/dataset.json' is damaged"),
+            "'dataset.json' is damaged.",
         ),
         (
-            "if so, --allow-missing scores what is there",
-            "If so, 'allow missing' scores what is there.",
+            UserError("none of its photos is in the folder", hint="check --images"),
+            "None of its photos is in the folder.",
         ),
     ],
 )
-def test_an_error_is_a_sentence_without_the_servers_paths_and_flags(error: str, said: str) -> None:
-    assert sentence(UserError(error)) == said
+def test_an_error_is_a_sentence_without_the_servers_paths_and_the_commands_advice(
+    error: UserError, shown: str
+) -> None:
+    assert sentence(error) == shown
 
 
-def test_a_handlers_errors_are_told_whatever_they_are_and_names_are_no_html() -> None:
+def test_a_handlers_errors_are_shown_whatever_they_are_and_names_are_not_html() -> None:
     @in_words
     def refuse() -> None:
-        raise UserError("<img src=x onerror=alert(1)>.jpg is no photo")
+        raise UserError("<img src=x onerror=alert(1)>.jpg is not a photo")
 
     @in_words
     def fail() -> Iterator[int]:
         yield 1
         raise KeyError("secret")
 
-    with pytest.raises(gr.Error, match="&lt;img") as told:
+    with pytest.raises(gr.Error, match="&lt;img") as shown:
         refuse()
-    assert "<" not in told.value.message
+    assert "<" not in shown.value.message
     values = fail()
     assert next(values) == 1
-    with pytest.raises(gr.Error, match=r"unexpected went wrong here \(KeyError\)") as told:
+    with pytest.raises(gr.Error, match=r"unexpected went wrong \(KeyError\)") as shown:
         next(values)
-    assert "secret" not in told.value.message
+    assert "secret" not in shown.value.message

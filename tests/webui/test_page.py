@@ -26,7 +26,8 @@ STOP_AT_ONCE = """() => {
 # Asks for another text once one is written, and keeps which of the two the box showed.
 SUBMIT_MEANWHILE = """() => {
   window.seen = [];
-  const box = document.querySelector('#text textarea'), prompt = document.querySelector('#prompt textarea');
+  const box = document.querySelector('#text textarea');
+  const prompt = document.querySelector('#prompt textarea');
   setInterval(() => {
     const start = box.value.slice(0, 8);
     if (!start || start === window.seen.at(-1)) return;
@@ -34,7 +35,8 @@ SUBMIT_MEANWHILE = """() => {
     if (window.seen.length > 1) return;
     prompt.value = 'And who will';
     prompt.dispatchEvent(new Event('input', {bubbles: true}));
-    const enter = new KeyboardEvent('keypress', {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true});
+    const keys = {key: 'Enter', shiftKey: true, bubbles: true, cancelable: true};
+    const enter = new KeyboardEvent('keypress', keys);
     setTimeout(() => prompt.dispatchEvent(enter), 50);
   }, 2);
 }"""
@@ -64,7 +66,7 @@ def shown(page: Any, text: str) -> None:
 
 
 def text_has(page: Any, length: int) -> str:
-    """The text of Write, as soon as it has so many characters."""
+    """The text of Write, as soon as it has reached a length."""
     page.wait_for_function(
         "(length) => document.querySelector('#text textarea').value.length === length", arg=length
     )
@@ -79,7 +81,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_chips_and_a_line(
     assert len(caption.split()) >= 3
     page.locator(".sentence li").nth(1).wait_for(state="attached")
     assert page.locator(".sentence li").count() == 2
-    assert re.fullmatch(r"(< )?[\d.]+ %", page.locator(".sentence li .number").first.inner_text())
+    assert re.fullmatch(r"(< )?[\d.]+%", page.locator(".sentence li .number").first.inner_text())
     words = page.locator(".chip").all_inner_texts()
     assert " ".join(words[1:]).lower() == caption.lower()
     assert re.search(
@@ -108,9 +110,8 @@ def test_choosing_a_word_darkens_what_was_not_looked_at_and_another_word_looks_e
             pictures[-1] = photo.screenshot()
     assert len(set(pictures)) == 3
     frame, image = photo.bounding_box(), page.locator("#photo img").bounding_box()
-    assert all(
-        abs(frame[side] - image[side]) <= 2 for side in frame
-    )  # the overlay lies on the photo exactly
+    # The overlay covers the photo exactly.
+    assert all(abs(frame[side] - image[side]) <= 2 for side in frame)
 
 
 def test_words_can_be_chosen_with_the_arrow_keys(visit: Visit, tower: Path) -> None:
@@ -129,7 +130,7 @@ def test_an_example_fills_everything_on_a_click_and_clearing_empties_it(visit: V
     page.get_by_role("button", name="Example photo: a lion").click()
     assert len(page.locator(".sentence .caption").inner_text().split()) >= 3
     page.get_by_role("button", name="Remove Image").click()
-    shown(page, "Drop a photo on the left")
+    shown(page, "or pick an example: its caption appears here")
 
 
 def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
@@ -139,16 +140,16 @@ def test_sampling_shows_its_settings_and_the_same_seed_draws_the_same(
     drop(page, tower)
     page.get_by_role("button", name="Options").click()
     page.get_by_label("Sampling").check()
-    found = []
-    for seed in ("7", "8", "7"):  # another one between, for the two lines may be the same
+    results = []
+    for seed in ("7", "8", "7"):  # another one in between, because two lines may be the same
         page.get_by_label("Seed").first.fill(seed)
         page.get_by_role("button", name="Caption again").click()
         shown(page, f"seed {seed} ")
-        found.append(page.locator(".sentence").inner_text().split("efficientnet")[0])
-    assert found[0] == found[2] != found[1]
+        results.append(page.locator(".sentence").inner_text().split("efficientnet")[0])
+    assert results[0] == results[2] != results[1]
 
 
-def test_a_file_that_is_no_photo_is_refused_in_a_sentence_and_the_page_goes_on(
+def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_works(
     visit: Visit, tower: Path, tmp_path: Path
 ) -> None:
     page = visit()
@@ -180,9 +181,8 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     page.get_by_role("button", name="Caption them").click()
     shown(page, "4 of 4 photos")
     shown(page, "2 could not be used")
-    page.locator("#gallery img").nth(
-        1
-    ).wait_for()  # the parts of the page draw themselves one after another
+    # The parts of the page are drawn one after another.
+    page.locator("#gallery img").nth(1).wait_for()
     assert page.locator("#gallery img").count() == 2
     rows = page.locator("#table .virtual-row")
     rows.filter(has_text="broken.jpg").wait_for()
@@ -206,7 +206,7 @@ def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_an
     assert records["zoo/lion.jpg"]["caption"] == "the king of the zoo"
     assert records["zoo/broken.jpg"]["status"] == "error"
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download sidecar ZIP").click()
+        page.get_by_role("button", name="Download ZIP of text files").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert sorted(archive.namelist()) == ["paris/tower.txt", "zoo/lion.txt"]
 
@@ -223,9 +223,8 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(
     shown(page, "many.zip")
     page.get_by_role("button", name="Caption them").click()
     page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
-    assert page.get_by_role(
-        "button", name="Download CSV"
-    ).is_disabled()  # there is no file yet, or one of an earlier run
+    # There is no file yet, or one of an earlier run.
+    assert page.get_by_role("button", name="Download CSV").is_disabled()
     page.get_by_role("button", name="Stop", exact=True).click()
     shown(page, "Stopped.")
     page.locator("button:enabled", has_text="Download CSV").wait_for()
@@ -235,18 +234,17 @@ def test_many_photos_can_be_stopped_and_what_is_done_stays(
     assert 0 < done < 150
     page.get_by_role("button", name="Caption them").wait_for()
     page.wait_for_timeout(1500)
-    assert (
-        f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
-    )  # it has stopped
+    # It has stopped.
+    assert f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
 
 
-def test_text_streams_stops_and_goes_on_where_it_stopped(visit: Visit) -> None:
+def test_text_streams_stops_and_continues_where_it_stopped(visit: Visit) -> None:
     page = visit(tab="Write")
     page.get_by_label("number input for Length").fill("5000")
     page.get_by_label("Seed").last.fill("3")
     page.evaluate(STOP_AT_ONCE)
     page.get_by_role("button", name="Write", exact=True).click()
-    shown(page, "Stopped. Continue goes on from here.")
+    shown(page, "Stopped. Continue picks up from here.")
     page.wait_for_function(STANDS_STILL)
     stopped = page.locator("#text textarea").input_value()
     assert 0 < len(stopped) < 5000
@@ -294,8 +292,13 @@ def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
     first, seed = text_has(page, len("The rain") + 60), page.get_by_label("Seed").last.input_value()
     assert first.startswith("The rain")
     page.get_by_role("button", name="Again").click()
-    page.wait_for_function("(first) => document.querySelector('#text textarea').value.length === first.length && "
-                           "document.querySelector('#text textarea').value !== first", arg=first)  # fmt: skip
+    page.wait_for_function(
+        """(first) => {
+          const text = document.querySelector('#text textarea').value;
+          return text.length === first.length && text !== first;
+        }""",
+        arg=first,
+    )
     assert page.locator("#text textarea").input_value().startswith("The rain")
     assert page.get_by_label("Prompt").input_value() == "The rain"
     assert page.get_by_label("Seed").last.input_value() != seed
@@ -303,9 +306,7 @@ def test_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
 
 def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Visit) -> None:
     page = visit(tab="Inside")
-    page.get_by_label("A text of yours").fill(
-        "The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>."
-    )
+    page.get_by_label("Your text").fill("The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>.")
     page.get_by_role("button", name="Look inside").click()
     shown(page, "nats a character")
     page.locator("#surprise span[style]").nth(10).wait_for()
@@ -324,9 +325,9 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
         "() => document.querySelector('#position input[type=number]').value === '9'"
     )
     title = page.locator("#surprise [data-index='9']").get_attribute("title")
-    assert (
-        "likeliest were" in title and page.locator("#connectivity .fine").inner_text() == title
-    )  # for those who cannot point
+    assert "likeliest were" in title
+    # For those who cannot point:
+    assert page.locator("#connectivity .fine").inner_text() == title
     page.get_by_label("range slider for Character").press("ArrowRight")
     page.locator("#connectivity [data-index='10'].marked").wait_for()
     assert page.locator("#connectivity .fine").inner_text() == page.locator(
@@ -347,21 +348,20 @@ def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Vi
 
 def test_a_text_of_two_characters_is_looked_into(visit: Visit) -> None:
     page = visit(tab="Inside")
-    page.get_by_label("A text of yours").fill("is")
+    page.get_by_label("Your text").fill("is")
     page.get_by_role("button", name="Look inside").click()
     shown(page, "2 characters.")
     page.locator("#connectivity [data-index='1'].marked").wait_for()
     page.locator("#gradient svg polyline").nth(2).wait_for(state="attached")
 
 
-def test_what_cannot_be_written_leaves_nothing_to_go_on_with(visit: Visit) -> None:
+def test_what_cannot_be_written_leaves_nothing_to_continue(visit: Visit) -> None:
     page = visit(tab="Write")
-    page.wait_for_function(
-        "document.querySelector('#seed input')?.value === '1'"
-    )  # the page may write it there a little later
+    # The page may write its first seed there a little late.
+    page.wait_for_function("document.querySelector('#seed input')?.value === '1'")
     page.get_by_label("Seed").last.fill("")
     page.get_by_role("button", name="Write", exact=True).click()
-    shown(page, "The seed must be a number")
+    shown(page, "The seed must be a whole number")
     page.locator("button:enabled", has_text="Again").wait_for()
     assert page.get_by_role("button", name="Continue").is_disabled()
 

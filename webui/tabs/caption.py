@@ -1,5 +1,5 @@
-"""Tab 1: a photo in, a sentence out; the other candidates, and where the network looked for each
-word.
+"""Tab 1: a photo in, a sentence out, with the other candidates and where the network looked for
+each word.
 """
 
 from __future__ import annotations
@@ -14,25 +14,23 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from captioner import Caption, Decoding
-from captioner.data.images import ImageError
+from captioner import Caption, Captioner, Decoding
 from rnnkit.errors import UserError
-from webui.decoding_options import decoding, options
+from webui.decoding_options import chosen_decoding, options
 from webui.errors import in_words, sentence
 from webui.html import notice, percent, small_png
-from webui.uploads import Upload, received
-from webui.workers import Models, SharedCaptioner
+from webui.services.captioning import caption_photo
+from webui.workers import Models
 
 EXAMPLES = {"a tower": "tower.jpg", "a lion": "lion.jpg", "a cheetah": "cheetah1.jpg"}
-PLACEHOLDER = "Drop a photo here\nor choose, paste, or take one"
-EMPTY = notice(
-    "Drop a photo on the left, paste one, or take an example: its sentence appears here."
-)
+PLACEHOLDER = "Drop a photo here\nor choose, paste or take one"
+EMPTY = notice("Drop, choose, paste or take a photo, or pick an example: its caption appears here.")
 # Gradio's example pictures have no names for those who cannot see them.
 NAME_EXAMPLES = f"""() => document.querySelectorAll('#examples button').forEach(
-  (button, index) => button.setAttribute('aria-label', 'Example photo: ' + ({list(EXAMPLES)})[index]))"""
-# Choosing a word lays its picture of attention over the photo on the left.
-LOOK = """
+  (button, index) => button.setAttribute(
+    'aria-label', 'Example photo: ' + ({list(EXAMPLES)})[index]))"""
+# Choosing a word lays its picture of attention over the photo.
+SHOW_ATTENTION = """
 const photo = () => document.querySelector('#photo');
 const show = (mask) => {
   photo()?.style.setProperty('--look', mask ? `url("${mask}")` : 'none');
@@ -41,20 +39,6 @@ const show = (mask) => {
 element.addEventListener('change', (event) => show(event.target.dataset.mask));
 watch('value', () => show(''));
 """
-
-
-def caption_photo(
-    captioner: SharedCaptioner, upload: Upload, decoding: Decoding, *, attention: bool = False
-) -> list[Caption]:
-    """Captions of one upload, best first.
-
-    Raises: UserError naming the upload and the reason.
-    """
-    try:
-        pixels = captioner.prepare(upload.source)
-    except ImageError as error:
-        raise UserError(f"{upload.name} cannot be used: {error.reason}") from None
-    return captioner.caption_pixels(pixels[None], decoding, attention=attention)[0]
 
 
 def build(models: Models) -> None:
@@ -80,7 +64,7 @@ def build(models: Models) -> None:
             result = gr.HTML(
                 EMPTY,
                 elem_id="caption-result",
-                js_on_load=LOOK,
+                js_on_load=SHOW_ATTENTION,
                 container=False,
                 apply_default_css=False,
             )
@@ -88,32 +72,23 @@ def build(models: Models) -> None:
                 chosen = options()
                 again = gr.Button("Caption again", size="md")
 
-    gr.on(
-        [gr.context.Context.root_block.load],
-        None,
-        None,
-        None,
-        js=NAME_EXAMPLES,
-        api_visibility="private",
-    )
+    gr.on(None, None, js=NAME_EXAMPLES, api_visibility="private")  # when the page opens
 
     @in_words
     def describe(photo: Any, *settings: Any) -> str:
         try:
-            return captioned(photo, *settings) if photo is not None else EMPTY
-        except UserError as error:  # in the sentence's place: what stood there was of another photo
+            return draw_captions(photo, *settings) if photo is not None else EMPTY
+        except UserError as error:  # in place of the caption, which is another photo's
             return notice(sentence(error), kind="problem")
 
-    def captioned(photo: Any, *settings: Any) -> str:
+    def draw_captions(photo: Any, *settings: Any) -> str:
         started = time.perf_counter()
-        captioner = models.captioner.get()
-        choice = decoding(*settings)
-        if choice.sample and choice.seed is None:
-            choice = replace(choice, seed=random.randrange(10**6))
-        upload = received(photo)
-        attends = captioner.captioner.decoder.attends
-        captions = caption_photo(captioner, upload, choice, attention=attends)
-        return _result(captions, _line(captioner, choice, time.perf_counter() - started))
+        worker, decoding = models.captioner.get(), chosen_decoding(*settings)
+        if decoding.sample and decoding.seed is None:
+            decoding = replace(decoding, seed=random.randrange(10**6))
+        attends = worker.captioner.decoder.attends
+        captions = caption_photo(worker, photo, decoding, attention=attends)
+        return _result(captions, _line(worker.captioner, decoding, time.perf_counter() - started))
 
     for event in (photo.change, again.click):
         event(
@@ -129,34 +104,45 @@ def build(models: Models) -> None:
         )
 
 
-def _line(captioner: SharedCaptioner, choice: Decoding, seconds: float) -> str:
-    model, how = captioner.captioner, f"beam {max(choice.beam_size, choice.num_captions)}"
-    if choice.sample:
-        how = (
-            f"sampling, temperature {choice.temperature:g}, top-p {choice.top_p:g}, seed"
-            f" {choice.seed}"
+def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
+    """What computed the caption, how, and how long it took."""
+    method = f"beam {max(decoding.beam_size, decoding.num_captions)}"
+    if decoding.sample:
+        method = (
+            f"sampling, temperature {decoding.temperature:g}, top-p {decoding.top_p:g},"
+            f" seed {decoding.seed}"
         )
-    device = "GPU" if model.device.type == "cuda" else "CPU"
+    device = "GPU" if captioner.device.type == "cuda" else "CPU"
     return (
-        f"{model.encoder_name} and attention LSTM · {device} ({model.backend.name}) · {how} ·"
-        f" {1000 * seconds:.0f} ms"
+        f"{captioner.encoder_name} and attention LSTM · {device} ({captioner.backend.name})"
+        f" · {method} · {1000 * seconds:.0f} ms"
     )
 
 
 def _result(captions: list[Caption], line: str) -> str:
     best = captions[0]
-    others = "".join(
-        f"<li><span>{escape(caption.text)}</span><span"
-        f' class="number">{percent(math.exp(caption.log_prob))}</span></li>'
-        for caption in captions[1:]
+    probability = (
+        f"The probability of exactly this sentence is {percent(math.exp(best.log_prob))};"
+        " the ranking allows for length."
     )
-    below = f"<h3>Other candidates</h3><ol>{others}</ol>" if others else ""
     return (
-        f'<section class="sentence"><p class="caption" aria-live="polite">{escape(best.text)}</p>'
-        f'<p class="fine">Probability of this very sentence: {percent(math.exp(best.log_prob))}; '
-        "the ranking makes up for length.</p>"
-        f'{_chips(best)}{below}<p class="fine line">{escape(line)}</p></section>'
+        '<section class="sentence">'
+        f'<p class="caption" aria-live="polite">{escape(best.text)}</p>'
+        f'<p class="fine">{probability}</p>'
+        f"{_chips(best)}{_candidates(captions[1:])}"
+        f'<p class="fine line">{escape(line)}</p></section>'
     )
+
+
+def _candidates(captions: list[Caption]) -> str:
+    if not captions:
+        return ""
+    items = "".join(
+        f"<li><span>{escape(caption.text)}</span>"
+        f'<span class="number">{percent(math.exp(caption.log_prob))}</span></li>'
+        for caption in captions
+    )
+    return f"<h3>Other candidates</h3><ol>{items}</ol>"
 
 
 def _chips(caption: Caption) -> str:
@@ -165,22 +151,21 @@ def _chips(caption: Caption) -> str:
     """
     if caption.attention is None:
         return ""
-    chips = [
-        '<label class="chip"><input type="radio" name="word" data-mask="" checked><span>whole'
-        " photo</span></label>"
-    ]
+    chips = [_chip("whole photo", "", checked=True)]
     for word, weights in zip(caption.words, caption.attention, strict=True):
-        chips.append(
-            '<label class="chip"><input type="radio" name="word"'
-            f' data-mask="{_mask(weights)}"><span>{escape(word)}</span></label>'
-        )
-    return (
-        '<fieldset class="chips"><legend>Where it looked, word by'
-        f" word</legend>{''.join(chips)}</fieldset>"
-    )
+        chips.append(_chip(word, _mask(weights)))
+    legend = "<legend>Where the network looked, word by word</legend>"
+    return f'<fieldset class="chips">{legend}{"".join(chips)}</fieldset>'
+
+
+def _chip(label: str, mask: str, *, checked: bool = False) -> str:
+    state = " checked" if checked else ""
+    radio = f'<input type="radio" name="word" data-mask="{mask}"{state}>'
+    return f'<label class="chip">{radio}<span>{escape(label)}</span></label>'
 
 
 def _mask(weights: np.ndarray) -> str:
+    """Attention (rows, columns) as a picture that is clear where it is highest."""
     dark = 1 - weights / max(float(weights.max()), 1e-9)
     layer = np.zeros((*weights.shape, 4), np.uint8)
     layer[..., 3] = np.rint(205 * dark)

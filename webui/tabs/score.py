@@ -1,75 +1,23 @@
-"""Tab 5: captions judged against people's: BLEU, ROUGE-L, CIDEr-D with intervals, and the photos at
-both ends.
+"""Tab 5: captions scored against people's: BLEU, ROUGE-L and CIDEr-D with intervals, and the best
+and worst photos.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from captioner.data.annotations import Example
-from captioner.evaluation.predictions import read_predictions
-from captioner.evaluation.references import choose_split, read_references
-from captioner.evaluation.report import NAMES, Report, judge
-from rnnkit.errors import UserError
+from captioner.evaluation.report import NAMES
 from webui.errors import in_words
 from webui.html import interval_bars, notice
-from webui.uploads import MAX_FILE, received
+from webui.services.scoring import SPLITS, Scored, score_files
 
-FORMATS = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".token")
-SPLITS = ("automatic", "test", "val", "train", "all")
-ROWS = 8
-LENGTH = (
-    "{scores.prediction_length} words against {scores.reference_length}. Scores are times 100, as"
-    " papers print them."
-)
-EMPTY = notice("Drop both files and press Score.")
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Scores, with the captions that they are of."""
-
-    report: Report
-    examples: Sequence[Example]
-    captions: dict[str, str]
-
-
-def score_files(
-    references: Any, predictions: Any, split: Any = None, allow_missing: Any = False
-) -> Judged:
-    """Judge two uploads.
-
-    Raises: UserError naming what is wrong with which.
-    """
-    if not references or not predictions:
-        raise UserError("two files are needed: references, and predictions")
-    if split not in (*SPLITS, "", None):
-        raise UserError(f"the split must be one of {', '.join(SPLITS)}")
-    uploads = [received(value, limit=MAX_FILE) for value in (references, predictions)]
-    if any(isinstance(upload.source, bytes) for upload in uploads):
-        raise UserError("references and predictions must be uploaded as files")
-    known, judged = (Path(str(upload.source)) for upload in uploads)
-    dataset = read_references(known)
-    examples, chosen = choose_split(
-        dataset, None if split in ("automatic", "", None) else str(split)
-    )
-    captions = read_predictions(
-        judged, examples, others=dataset.examples, allow_missing=bool(allow_missing)
-    )
-    kept = [example for example in examples if str(example.image_id) in captions]
-    about: dict[str, Any] = {"data": uploads[0].name, "split": chosen, "decoding": uploads[1].name}
-    return Judged(
-        judge(captions, kept, **about, missing=len(examples) - len(kept), java=False),
-        kept,
-        captions,
-    )
+FILE_TYPES = [".json", ".jsonl", ".csv", ".tsv", ".txt", ".token"]
+ROWS = 8  # of the best photos, and as many of the worst
+EMPTY = notice("Drop both files and press “Score”.")
 
 
 def build() -> None:
@@ -78,13 +26,13 @@ def build() -> None:
         with gr.Column(scale=4, min_width=280):
             references = gr.File(
                 label="References: COCO, Karpathy, CSV, text",
-                file_types=list(FORMATS),
+                file_types=FILE_TYPES,
                 elem_id="references",
                 height=180,
             )
             predictions = gr.File(
                 label="Predictions: COCO results, JSONL, CSV",
-                file_types=list(FORMATS),
+                file_types=FILE_TYPES,
                 elem_id="predictions",
                 height=180,
             )
@@ -92,12 +40,12 @@ def build() -> None:
                 list(SPLITS),
                 value="automatic",
                 label="Split",
-                info="Automatic takes test where the file names splits.",
+                info="Automatic is the test split if the references name splits, else everything.",
             )
             missing = gr.Checkbox(
                 False,
-                label="Allow missing",
-                info="Score the photos that have a caption, though others have none.",
+                label="Allow missing captions",
+                info="Score only the photos that have a caption.",
             )
             button = gr.Button("Score", variant="primary")
         with gr.Column(scale=7, min_width=300):
@@ -107,56 +55,54 @@ def build() -> None:
 
     @in_words
     def score(references: Any, predictions: Any, split: Any, allow_missing: Any) -> str:
-        return _drawn(score_files(references, predictions, split, allow_missing))
+        return _draw(score_files(references, predictions, split, allow_missing))
 
     button.click(
-        score, [references, predictions, split, missing], result,
-        preprocess=False, api_visibility="private", concurrency_id="score", concurrency_limit=1, show_progress="minimal",
-    )  # fmt: skip
+        score,
+        [references, predictions, split, missing],
+        result,
+        preprocess=False,
+        api_visibility="private",
+        concurrency_id="score",
+        concurrency_limit=1,
+        show_progress="minimal",
+    )
 
 
-def _drawn(judged: Judged) -> str:
-    report, scores = judged.report, judged.report.scores
+def _draw(scored: Scored) -> str:
+    report, scores = scored.report, scored.report.scores
     rows = []
     for name, value in scores.values.items():
         low, high = scores.intervals.get(name, (np.nan, np.nan))
-        rows.append(
-            (
-                NAMES[name],
-                100 * value,
-                100 * low,
-                100 * high,
-                100.0 if name != "cider_d" else 100.0 * max(1.0, value, high),
-            )
-        )
-    what = f"{report.heading}; {report.distinct} different captions."
-    head = f'<p class="fine">{escape(what)} {LENGTH.format(scores=scores)}</p>'
-    return interval_bars(rows, label="Scores") + head + _ends(judged)
+        full = max(1.0, value, high) if name == "cider_d" else 1.0
+        rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100 * full))
+    summary = (
+        f"{report.heading}; {report.distinct} different captions."
+        f" {scores.prediction_length} words against {scores.reference_length}."
+        " Scores are multiplied by 100, as in papers."
+    )
+    head = f'<p class="fine">{escape(summary)}</p>'
+    return interval_bars(rows, label="Scores") + head + _best_and_worst(scored)
 
 
-def _ends(judged: Judged) -> str:
-    """The best and the worst captions by CIDEr-D."""
-    values = judged.report.scores.per_image["cider_d"]
+def _best_and_worst(scored: Scored) -> str:
+    values = scored.report.scores.per_image["cider_d"]
     order = np.argsort(-values, kind="stable").tolist()
     half = min(ROWS, len(order) // 2)
-    tables = []
-    for title, rows in (
-        ("Best by CIDEr-D", order[:half]),
-        ("Worst by CIDEr-D", order[::-1][:half]),
-    ):
-        cells = "".join(
-            f"<tr><td>{escape(str(example.image_id))}</td><td>{escape(judged.captions[str(example.image_id)])}</td>"
-            f"<td>{escape(example.captions[0])}</td><td"
-            f' class="number">{100 * values[row]:.0f}</td></tr>'
-            for row in rows
-            for example in [judged.examples[row]]
-        )
-        columns = "".join(
-            f'<th scope="col">{name}</th>'
-            for name in ("Photo", "Predicted", "A reference", "CIDEr-D")
-        )
-        head = f"<caption>{title}</caption><thead><tr>{columns}</tr></thead>"
-        tables.append(
-            f'<div class="scroll"><table class="plain">{head}<tbody>{cells}</tbody></table></div>'
-        )
-    return "".join(tables)
+    return _table("Best by CIDEr-D", scored, order[:half]) + _table(
+        "Worst by CIDEr-D", scored, order[::-1][:half]
+    )
+
+
+def _table(title: str, scored: Scored, rows: list[int]) -> str:
+    values, body = scored.report.scores.per_image["cider_d"], ""
+    for row in rows:
+        example = scored.examples[row]
+        image = str(example.image_id)
+        cells = (image, scored.captions[image], example.captions[0])
+        texts = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        body += f'<tr>{texts}<td class="number">{100 * values[row]:.0f}</td></tr>'
+    names = ("Photo", "Prediction", "A reference", "CIDEr-D")
+    columns = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = f"<caption>{title}</caption><thead><tr>{columns}</tr></thead>"
+    return f'<div class="scroll"><table class="plain">{head}<tbody>{body}</tbody></table></div>'

@@ -1,132 +1,42 @@
-"""Tab 3: a prompt in, text out as it is written; stop it, look at what could come next, go on."""
+"""Tab 3: a prompt in, text out as it is written; stop it, see what could come next, continue."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
-from charlm.sampling import Choice
-from charlm.text_session import Writer
 from rnnkit.errors import UserError
-from webui.errors import in_words
+from webui.errors import in_words, sentence
 from webui.html import bars, notice, visible
-from webui.session_store import Kept
-from webui.workers import Models, SharedCharLM
+from webui.services import writing
+from webui.services.writing import MAX_PROMPT, MAX_SEED, Draft, Turn, random_seed
+from webui.session_store import SessionStore
+from webui.workers import Models, TextWorker
 
-SECONDS_BETWEEN_YIELDS = 0.05
-SECONDS_A_TURN = 0.04  # of the model, before another visitor's text may have it
-MAX_PROMPT, MAX_LENGTH = 5000, 20_000
 PROMPT = "ROMEO:"
-EMPTY = notice("After each stop, the ten likeliest next characters stand here.")
-
-
-@dataclass
-class Draft:
-    """A text in the making."""
-
-    writer: Writer
-    left_out: int = 0  # characters of the prompt that the model has never seen
-
-
-@dataclass(eq=False)
-class Turn:
-    """One go at a text, from the click to its end; what writes looks at it before each character."""
-
-    stopped: bool = False  # the visitor has pressed Stop, perhaps before there was a draft
-    over: bool = False  # the visitor has begun something else, which has the text box now
+EMPTY = notice("After each stop, the ten likeliest next characters appear here.")
 
 
 @dataclass
 class Desk:
-    """A visitor's tab. All its events have the same one, also those that come while another one is
-    under way.
-    """
+    """A visitor's tab, shared by all its events, even while another one is under way."""
 
     turn: Turn = field(default_factory=Turn)
-    token: str = ""  # of the draft that Continue goes on with
+    token: str = ""  # of the draft that Continue continues
 
-
-def choice_of(temperature: Any, top_k: Any, top_p: Any) -> Choice:
-    """Raises: UserError for a setting that is no number or out of range."""
-    try:
-        return Choice(float(temperature), int(top_k), float(top_p))
-    except (TypeError, ValueError, OverflowError):
-        raise UserError("temperature, top-k and top-p must be numbers") from None
-
-
-def whole_number(value: Any, what: str, low: int, high: int) -> int:
-    """Raises: UserError naming what is no number or out of range."""
-    try:
-        number = int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise UserError(f"{what} must be a number from {low} to {high}") from None
-    if not low <= number <= high:
-        raise UserError(f"{what} must be from {low} to {high}, not {number}")
-    return number
-
-
-def begin(shared: SharedCharLM, prompt: Any, seed: int) -> Draft:
-    """Read a prompt; characters that the model has never seen are left out.
-
-    Raises: UserError if it is no text, or too long.
-    """
-    if not isinstance(prompt, str):
-        raise UserError("the prompt must be text")
-    if len(prompt) > MAX_PROMPT:
-        raise UserError(
-            f"the prompt has {len(prompt)} characters, more than the limit of {MAX_PROMPT}"
-        )
-    with shared.lock:
-        writer = shared.lm.writer(prompt, seed=seed, unknown="skip")
-    return Draft(writer, len(prompt) - len(writer.prompt))
-
-
-def stream(
-    shared: SharedCharLM,
-    draft: Draft,
-    length: int,
-    choice: Choice,
-    stop: Any,
-    turn: Turn | None = None,
-) -> Iterator[str]:
-    """The text as it grows, prompt included, at most some twenty times a second whatever the
-    model's speed, and once at its end.
-    """
-    turn = turn or Turn()
-    pieces = draft.writer.write(
-        length, choice=choice, stop=stop if isinstance(stop, str) and stop else ()
-    )
-    text, told, ended = draft.writer.text, 0.0, False
-    while not ended:
-        with shared.lock:
-            until = time.monotonic() + SECONDS_A_TURN
-            while time.monotonic() < until:
-                if turn.stopped or turn.over:
-                    return
-                piece = next(pieces, None)
-                if piece is None:
-                    ended = True
-                    break
-                text += piece
-                if not told:
-                    break  # the first character is shown at once
-        wait = told + SECONDS_BETWEEN_YIELDS - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
-        told = time.monotonic()
-        if turn.over:
-            return
-        yield text
+    def take(self) -> Turn:
+        """Give the text box to an event that begins; what wrote there until now stops."""
+        turn = Turn()
+        self.turn.over, self.turn = True, turn
+        return turn
 
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    drafts: Kept[Draft] = Kept("there is no text to go on with: press Write first")
+    drafts: SessionStore[Draft] = SessionStore("there is no text to continue: press Write first")
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
@@ -136,7 +46,7 @@ def build(models: Models) -> None:
                 lines=2,
                 max_lines=8,
                 max_length=MAX_PROMPT,
-                info="The text goes on from here.",
+                info="The text continues from here.",
                 elem_id="prompt",
             )
             with gr.Row():
@@ -163,21 +73,31 @@ def build(models: Models) -> None:
                 0.8,
                 step=0.05,
                 label="Temperature",
-                info="Below 1 likelier, above 1 wilder; 0 always the likeliest.",
+                info="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest character.",
             )
             length = gr.Slider(
-                20, 5000, 600, step=20, label="Length", info="Characters to write at a go."
+                20, 5000, 600, step=20, label="Length", info="How many characters to write."
             )
             top_k = gr.Slider(
-                0, 100, 0, step=1, label="Top-k", info="Only the k likeliest characters; 0 is all."
+                0,
+                100,
+                0,
+                step=1,
+                label="Top-k",
+                info="Draw only from the k likeliest characters; 0 is all.",
             )
             top_p = gr.Slider(
-                0.05, 1, 1, step=0.05, label="Top-p", info="Only the likeliest that sum to this."
+                0.05,
+                1,
+                1,
+                step=0.05,
+                label="Top-p",
+                info="Draw only from the likeliest characters whose probabilities add up to this.",
             )
             stop_text = gr.Textbox(
                 "",
                 label="Stop text",
-                info="Ends where this appears; line ends count.",
+                info="Writing stops where this text appears. Line breaks count.",
                 lines=2,
                 max_lines=4,
                 max_length=100,
@@ -188,12 +108,13 @@ def build(models: Models) -> None:
                 info="The same seed writes the same text.",
                 precision=0,
                 minimum=0,
-                maximum=2**31,
+                maximum=MAX_SEED,
                 elem_id="seed",
             )
-            die = gr.Button("New seed", size="md")
+            new_seed = gr.Button("New seed", size="md")
     desk = gr.State(Desk())
-    nothing = {text: gr.skip()}  # the page is told the last thing once more when an event ends
+    # When an event ends, the page receives its last update once more.
+    nothing = {text: gr.skip()}
     settings = [length, temperature, top_k, top_p, stop_text]
     buttons = [write, stop, go_on, again]
 
@@ -205,72 +126,62 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def take(desk: Desk) -> Turn:
-        """Give the text box to an event that begins; what was written there until now goes on no
-        further.
-        """
-        turn = Turn()
-        desk.turn.over, desk.turn = True, turn
-        return turn
-
-    def writing(
-        turn: Turn, draft: Draft, shared: SharedCharLM, *settings: Any
+    def stream(
+        turn: Turn, draft: Draft, worker: TextWorker, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
-        characters = whole_number(length, "the length", 1, MAX_LENGTH)
-        choice, before = choice_of(temperature, top_k, top_p), len(draft.writer.written)
+        before = draft.written
+        growing = writing.write(
+            worker,
+            draft,
+            length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop=stop,
+            turn=turn,
+        )
         yield working(True)
-        for shown in stream(shared, draft, characters, choice, stop, turn):
+        for shown in growing:
             yield {text: shown}
         if turn.over:
             yield nothing
+            return
+        if turn.stopped:
+            end = {text: draft.text, line: notice("Stopped. Continue picks up from here.")}
         else:
-            if turn.stopped:
-                said = {
-                    text: draft.writer.text,
-                    line: notice("Stopped. Continue goes on from here."),
-                }
-            else:
-                said = {line: _line(shared, len(draft.writer.written) - before, draft)}
-            yield working(False) | after(draft) | said
-
-    def after(draft: Draft) -> dict[Any, Any]:
-        rows = [
-            (visible(character), probability)
-            for character, probability in draft.writer.likeliest(10)
-        ]
-        return {likeliest: bars(rows, label="Likeliest next characters")}
+            end = {line: _line(worker, draft.written - before, draft)}
+        yield working(False) | end | {likeliest: _likeliest(draft)}
 
     @in_words
     def start(desk: Desk, prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
-        turn, number = take(desk), whole_number(seed, "the seed", 0, 2**31)
+        turn = desk.take()
         yield working(True)
-        shared = models.charlm.get()
-        draft = begin(shared, prompt, number)
+        worker = models.charlm.get()
+        draft = writing.begin(worker, prompt, seed)
         if turn.over:  # Shift+Enter in the prompt asked for another text while this one was read
             yield nothing
             return
         desk.token = drafts.keep(draft)
-        yield from writing(turn, draft, shared, *settings)
+        yield from stream(turn, draft, worker, *settings)
 
     @in_words
     def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from writing(take(desk), drafts.get(desk.token), models.charlm.get(), *settings)
+        yield from stream(desk.take(), drafts.get(desk.token), models.charlm.get(), *settings)
 
     def failed(desk: Desk) -> dict[Any, Any]:
         return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
 
     def halt(desk: Desk) -> None:
-        # The run itself says then that it has stopped, so that nothing of it comes later.
+        # The run itself then says that it has stopped, so that nothing of it comes later.
         desk.turn.stopped = True
 
     def check() -> Any:
         try:
             models.charlm.get()
         except UserError as error:
-            return gr.update(
-                value=notice(f"No text can be written: {error}.", kind="problem"), visible=True
-            )
+            why = notice(f"No text can be written. {sentence(error)}", kind="problem")
+            return gr.update(value=why, visible=True)
         return gr.update(visible=False)
 
     outputs = [*buttons, text, line, likeliest]
@@ -281,34 +192,41 @@ def build(models: Models) -> None:
         "preprocess": False,
         **private,
     }
-    roll: dict[str, Any] = {
-        "fn": lambda: random.randrange(10**6),
+    draw_seed: dict[str, Any] = {
+        "fn": random_seed,
         "inputs": None,
         "outputs": seed,
         "queue": False,
         **private,
     }
+    begin = [desk, prompt, seed, *settings]
     runs = [
-        write.click(start, [desk, prompt, seed, *settings], outputs, **limited),
-        prompt.submit(start, [desk, prompt, seed, *settings], outputs, **limited),
+        write.click(start, begin, outputs, **limited),
+        prompt.submit(start, begin, outputs, **limited),
         go_on.click(resume, [desk, *settings], outputs, **limited),
-        again.click(**roll).then(start, [desk, prompt, seed, *settings], outputs, **limited),
+        again.click(**draw_seed).then(start, begin, outputs, **limited),
     ]
     for run in runs:
         run.failure(failed, desk, buttons, queue=False, **private)
     stop.click(halt, desk, None, queue=False, **private)
-    die.click(**roll)
-    gr.on([gr.context.Context.root_block.load], check, None, missing, **private)
+    new_seed.click(**draw_seed)
+    gr.on(None, check, None, missing, **private)  # when the page opens
 
 
-def _line(shared: SharedCharLM, characters: int, draft: Draft) -> str:
-    model = shared.lm.network.architecture
-    why = ", ended at the stop text" if draft.writer.stopped else ""
-    size = f"{model.num_layers} x {model.hidden_size} units"
-    said = (
-        f"{model.cell.upper()}, {size} · {shared.lm.device.type.upper()} · seed {draft.writer.seed}"
-        f" · {characters} characters{why}"
-    )
+def _likeliest(draft: Draft) -> str:
+    rows = [(visible(character), probability) for character, probability in draft.likeliest(10)]
+    return bars(rows, label="Likeliest next characters")
+
+
+def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
+    """What wrote the text, and how much of it."""
+    model = worker.lm.network.architecture
+    parts = [
+        f"{model.cell.upper()}, {model.num_layers} x {model.hidden_size} units",
+        worker.lm.device.type.upper(),
+        f"seed {draft.seed}",
+        f"{characters} characters" + (", ended at the stop text" if draft.stopped else ""),
+    ]
     if draft.left_out:
-        said += f" · {draft.left_out} of the prompt that the model has never seen were left out"
-    return f'<p class="fine line">{said}</p>'
+        parts.append(f"skipped {draft.left_out} characters of the prompt that the model never saw")
+    return f'<p class="fine line">{" · ".join(parts)}</p>'

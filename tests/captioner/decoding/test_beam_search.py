@@ -295,7 +295,8 @@ def test_states_follow_their_sentences_when_beams_change_places() -> None:
 
     found = beam_search(
         step, (torch.zeros(2, 1, 0, dtype=torch.long),), (torch.zeros(2, 1, dtype=torch.long),),
-        start=START, end=END, forbidden=(START, UNKNOWN), beam_size=4, max_length=4, length_penalty=0.0,
+        start=START, end=END, forbidden=(START, UNKNOWN), beam_size=4, max_length=4,
+        length_penalty=0.0,
     )  # fmt: skip
     for group in found:
         for hypothesis in group:

@@ -208,7 +208,7 @@ def test_scores_are_pycocoevalcaps_whatever_the_tokens(
 
 
 def captions_of_a_small_world(images: int, seed: int) -> tuple[list[Caption], list[list[Caption]]]:
-    """Predictions, and five references each, that differ as people's sentences about one photo do."""
+    """Predictions with five references each, as different as people's sentences about a photo."""
     source = random.Random(seed)
 
     def sentence(subject: str, verb: str, place: str) -> Caption:

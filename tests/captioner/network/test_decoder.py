@@ -24,7 +24,7 @@ KINDS: list[dict[str, Any]] = [
 
 
 def make(seed: int = 0, *, dropout: float = 0.0, **choices: Any) -> Decoder:
-    """A small decoder whose sizes all differ, with weights large enough that nothing is near zero."""
+    """A small decoder whose sizes all differ, with weights so large that nothing is near zero."""
     torch.manual_seed(seed)
     config = DecoderConfig(
         WORDS,

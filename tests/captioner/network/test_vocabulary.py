@@ -72,8 +72,9 @@ def test_a_sentence_is_written_as_people_write_it(sentence: str) -> None:
 
 
 PIECES = (
-    "a", "dog", "cat's", "isn't", "they'll", "(red)", "[two]", "o'clock", "t-shirt", "5:30pm", "1,000", "1/2", "u.s.", "mr.",
-    "smith", "'n'", "cannot", "gonna", "#", "&", "$5", "!!", "...", "--", "20%", "3rd",
+    "a", "dog", "cat's", "isn't", "they'll", "(red)", "[two]", "o'clock", "t-shirt",
+    "5:30pm", "1,000", "1/2", "u.s.", "mr.", "smith",
+    "'n'", "cannot", "gonna", "#", "&", "$5", "!!", "...", "--", "20%", "3rd",
 )  # fmt: skip
 
 

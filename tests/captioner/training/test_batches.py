@@ -134,7 +134,7 @@ def gradient(model: CaptionModel, batch: Batch) -> Tensor:
 def test_the_mean_of_the_shares_gradients_is_the_gradient_of_the_whole_batch(
     processes: int,
 ) -> None:
-    """Sentences differ in length, so a share need not hold one as long as the longest of the batch."""
+    """Sentences differ in length, so a share may not have one as long as the batch's longest."""
     photos = make_photos(24)
     torch.manual_seed(0)
     vocabulary = 4 + max(word for group in photos.ids for ids in group for word in ids)

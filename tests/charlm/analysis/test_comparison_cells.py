@@ -1,15 +1,16 @@
-"""The three small cells: those that come with the package, those made anew, and damage."""
+"""The three small cells: the bundled ones, untrained ones, and damaged ones."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from charlm import CharLM
 from charlm.analysis.comparison_cells import load_cells, untrained_cells
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
 
 
@@ -42,3 +43,24 @@ def test_one_missing_cell_of_three_is_named_and_not_replaced(stored: Path) -> No
     shutil.rmtree(stored / "rnn")
     with pytest.raises(UserError, match=r"no checkpoint at .*rnn"):
         load_cells(Vocabulary("ab"), folder=stored)
+
+
+def test_trained_cells_are_loaded_and_without_them_untrained_ones_of_one_size_are_made(
+    make_model: Callable[..., CharLM], tmp_path: Path
+) -> None:
+    vocabulary = make_model().vocabulary
+    cells, trained = load_cells(vocabulary, folder=tmp_path)
+    assert not trained and list(cells) == ["rnn", "gru", "lstm"]
+    assert {lm.network.architecture.hidden_size for lm in cells.values()} == {128}
+    again, _ = load_cells(vocabulary, folder=tmp_path)
+    assert all(
+        (again[cell].log_probs("The") == cells[cell].log_probs("The")).all() for cell in cells
+    )
+    for cell in cells:
+        make_model(cell=cell).save(tmp_path / cell)
+    stored, trained = load_cells(vocabulary, folder=tmp_path)
+    assert trained and [lm.network.architecture.cell for lm in stored.values()] == [
+        "rnn",
+        "gru",
+        "lstm",
+    ]

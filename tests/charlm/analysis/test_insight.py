@@ -99,7 +99,7 @@ def test_traces_are_the_hidden_states_that_the_cells_step_through(
             np.testing.assert_allclose(row[layer], x[0].numpy(), atol=1e-5)
 
 
-def test_features_mark_what_they_name() -> None:
+def test_features_mark_the_characters_that_they_name() -> None:
     features = text_features(TEXT)
     assert (
         "".join(c for c, inside in zip(TEXT, features["inside quotes"], strict=True) if inside)

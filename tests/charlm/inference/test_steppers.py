@@ -1,4 +1,4 @@
-"""The fast one-character step is the network, in each engine."""
+"""The fast one-character step computes what the network does, in each backend."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from charlm import CharLM
-from charlm.inference.base import next_log_probs, prepare
-from charlm.inference.folded_weights import fold
+from charlm.inference.base import prepare
+from charlm.inference.folded_weights import fold_weights
 from charlm.inference.torch_stepper import TorchStepper
 from rnnkit.errors import UserError
+from tests.charlm.conftest import next_log_probs
 
 CELLS = ["rnn", "gru", "lstm"]
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
 @pytest.mark.parametrize("cell", CELLS)
@@ -28,13 +29,13 @@ def test_log_probabilities_are_the_networks_to_1e_4(
     cell: str,
     num_layers: int,
     tied: bool,
-    engine: str,
+    backend: str,
 ) -> None:
     model = make_model(cell, num_layers, tied=tied)
     stepper = (
         model.stepper(1, "float32")
-        if engine == "openvino"
-        else TorchStepper(fold(model.network), 1, torch.device("cpu"))
+        if backend == "openvino"
+        else TorchStepper(fold_weights(model.network), 1, torch.device("cpu"))
     )
     found = next_log_probs(stepper, model.vocabulary.encode(verse[:300]))
     torch.testing.assert_close(found, model.log_probs(verse[:300]), rtol=0, atol=1e-4)
@@ -54,13 +55,11 @@ def test_eight_bit_weights_move_the_loss_by_less_than_5_thousandths(
     assert abs(losses[0] - losses[1]) < 0.005
 
 
-@pytest.mark.parametrize("engine", ["openvino", "torch"])
-@pytest.mark.parametrize(
-    "texts", [3, 50]
-)  # so many texts that OpenVINO gives each gate a product of its own
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("texts", [3, 50])
 @pytest.mark.parametrize("cell", CELLS)
-def test_texts_in_a_batch_do_not_touch_each_other(
-    make_model: Callable[..., CharLM], verse: str, cell: str, texts: int, engine: str
+def test_texts_in_a_batch_do_not_affect_each_other(
+    make_model: Callable[..., CharLM], verse: str, cell: str, texts: int, backend: str
 ) -> None:
     model = make_model(cell, 2)
     ids = torch.stack(
@@ -68,8 +67,8 @@ def test_texts_in_a_batch_do_not_touch_each_other(
     )
     stepper = (
         model.stepper(texts, "float32")
-        if engine == "openvino"
-        else TorchStepper(fold(model.network), texts, torch.device("cpu"))
+        if backend == "openvino"
+        else TorchStepper(fold_weights(model.network), texts, torch.device("cpu"))
     )
     rows = np.stack([stepper(column.numpy()).copy() for column in ids.T])  # (T, texts, V)
     for row, text in enumerate(ids):
@@ -113,7 +112,7 @@ def test_the_step_on_a_gpu_is_the_network_to_1e_3(
     )
 
 
-def test_where_openvino_is_there_but_cannot_run_pytorch_takes_its_place(
+def test_pytorch_replaces_an_openvino_that_cannot_run(
     make_model: Callable[..., CharLM], verse: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(

@@ -21,11 +21,14 @@ from rich.console import Console
 
 from charlm import CharLM
 from charlm.evaluation import score_stream
-from charlm.training.config import TrainingSettings, learning_rate
+from charlm.training.config import TrainingConfig
 from charlm.training.progress import Meter
-from charlm.training.trainer import Trainer, start_accelerator, train
+from charlm.training.trainer import Trainer, train
+from rnnkit.checkpoint import write_tensors
 from rnnkit.errors import UserError
-from rnnkit.runs import RunFolder
+from rnnkit.runs import RunFolder, run_settings
+from rnnkit.settings import settings_from
+from rnnkit.training import start_accelerator
 
 CPU = torch.device("cpu")
 
@@ -39,7 +42,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def run_until(command: list[str], folder: Path, lines: int) -> subprocess.Popen[bytes]:
-    """Start a training process and wait until it has written so many records."""
+    """Start a training process and wait until it has written that many records."""
     process = subprocess.Popen(
         command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -53,7 +56,7 @@ def run_until(command: list[str], folder: Path, lines: int) -> subprocess.Popen[
     return process
 
 
-def command_for(corpus: Path, folder: Path, settings: TrainingSettings, *more: str) -> list[str]:
+def command_for(corpus: Path, folder: Path, settings: TrainingConfig, *more: str) -> list[str]:
     flags = [
         f"--{k.replace('_', '-')}={v}"
         for k, v in dataclasses.asdict(settings).items()
@@ -74,8 +77,8 @@ def command_for(corpus: Path, folder: Path, settings: TrainingSettings, *more: s
     ]
 
 
-def test_a_run_starts_from_a_checkpoint_and_adds_the_characters_that_it_lacks(
-    trained: Path, verse: str, tiny_settings: TrainingSettings, tmp_path: Path
+def test_a_run_starts_from_a_checkpoint_and_adds_its_missing_characters(
+    trained: Path, verse: str, tiny_settings: TrainingConfig, tmp_path: Path
 ) -> None:
     # Sizes are the checkpoint's, whatever the settings say.
     settings = dataclasses.replace(
@@ -101,7 +104,7 @@ def test_training_learns_the_text_and_keeps_the_scores_it_claims(trained: Path, 
     held_out = model.vocabulary.encode(verse[len(verse) - round(len(verse) * 0.1) :])
     score = score_stream(model.network, held_out).nats_per_char
     assert score < 0.7 * math.log(len(model.vocabulary))
-    assert score == pytest.approx(model.about["training"]["held_out_stream"], abs=1e-3)
+    assert score == pytest.approx(model.info["training"]["held_out_stream"], abs=1e-3)
     assert (trained / "metrics.png").stat().st_size > 1000
 
 
@@ -109,13 +112,13 @@ def test_the_kept_weights_are_those_of_the_best_held_out_score(trained: Path) ->
     scores = [
         record["held_out_stream"] for record in records(trained) if "held_out_stream" in record
     ]
-    assert CharLM.load(trained).about["training"]["held_out_stream"] == min(scores)
+    assert CharLM.load(trained).info["training"]["held_out_stream"] == min(scores)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings, kill: signal.Signals
+def test_a_killed_run_resumes_as_if_it_had_never_stopped(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig, kill: signal.Signals
 ) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
@@ -123,7 +126,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
         f"dropout_{name}": 0.2 for name in ("token", "input", "hidden", "output", "weight")
     }
     settings = dataclasses.replace(
-        tiny_settings, epochs=16, average_decay=0.9, reset_chance=0.1, log_every=5, **dropped
+        tiny_settings, epochs=16, ema_decay=0.9, reset_chance=0.1, log_every=5, **dropped
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run(
@@ -160,7 +163,7 @@ def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(
 
 
 def test_a_step_clips_the_norm_of_the_whole_gradient(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     trainer = make_trainer(verse, tmp_path, dataclasses.replace(tiny_settings, clip_norm=0.05))
     x = trainer.ids[:33]
@@ -172,25 +175,23 @@ def test_a_step_clips_the_norm_of_the_whole_gradient(
 
 
 def test_the_average_of_weights_is_the_weights_themselves_without_a_decay(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     for decay, same in ((0.0, True), (0.9, False)):
-        trainer = make_trainer(
-            verse, tmp_path, dataclasses.replace(tiny_settings, average_decay=decay)
-        )
+        trainer = make_trainer(verse, tmp_path, dataclasses.replace(tiny_settings, ema_decay=decay))
         x = trainer.ids[:33]
         for _ in range(3):
             trainer._train_one_chunk(x[:32, None].expand(-1, 4), x[1:, None].expand(-1, 4))
             trainer.step += 1
-        assert torch.equal(trainer.average.output.weight, trainer.network.output.weight) == same
+        assert torch.equal(trainer.averaged.output.weight, trainer.network.output.weight) == same
 
 
-def make_trainer(verse: str, folder: Path, settings: TrainingSettings) -> Trainer:
+def make_trainer(verse: str, folder: Path, settings: TrainingConfig) -> Trainer:
     return Trainer(verse, RunFolder(folder, "charlm"), settings, CPU, Console(quiet=True))
 
 
-def test_teachers_are_listened_to(
-    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings
+def test_teachers_change_what_is_learned(
+    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingConfig
 ) -> None:
     taught = dataclasses.replace(tiny_settings, epochs=2, teachers=str(trained), teacher_weight=0.9)
     assert train(verse, tmp_path / "taught", taught, device=CPU)
@@ -198,13 +199,13 @@ def test_teachers_are_listened_to(
         verse, tmp_path / "alone", dataclasses.replace(tiny_settings, epochs=2), device=CPU
     )
     assert records(tmp_path / "taught")[0]["loss"] != records(tmp_path / "alone")[0]["loss"]
-    assert CharLM.load(tmp_path / "taught").about["settings"]["teachers"] == str(trained)
+    assert CharLM.load(tmp_path / "taught").info["settings"]["teachers"] == str(trained)
     with pytest.raises(UserError, match="another vocabulary"):
         train("xyz" * 400, tmp_path / "other", taught, device=CPU)
 
 
 def test_nothing_held_out_keeps_the_last_weights(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     assert train(
         verse,
@@ -213,13 +214,11 @@ def test_nothing_held_out_keeps_the_last_weights(
         device=CPU,
     )
     model = CharLM.load(tmp_path / "run")
-    assert (
-        model.about["training"]["epochs"] == 2 and "held_out_stream" not in model.about["training"]
-    )
+    assert model.info["training"]["epochs"] == 2 and "held_out_stream" not in model.info["training"]
 
 
 def test_a_time_limit_shortens_the_schedule_and_still_ends_it(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     settings = dataclasses.replace(
         tiny_settings, epochs=100_000, max_minutes=0.03, evaluate_every=1000, save_minutes=1.0
@@ -232,9 +231,15 @@ def test_a_time_limit_shortens_the_schedule_and_still_ends_it(
     ] < 0.1 * settings.learning_rate
 
 
-def test_the_learning_rate_rises_then_falls_as_a_cosine() -> None:
-    settings = TrainingSettings(learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10)
-    rates = [learning_rate(settings, step, 110) for step in range(111)]
+def test_the_learning_rate_rises_then_falls_as_a_cosine(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
+) -> None:
+    config = dataclasses.replace(
+        tiny_settings, learning_rate=1.0, final_learning_rate=0.1, warmup_steps=10
+    )
+    trainer = make_trainer(verse, tmp_path, config)
+    trainer.total_steps = 110
+    rates = [trainer.learning_rate(step) for step in range(111)]
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[10] == 1.0
     assert rates[60] == pytest.approx(0.55) and rates[110] == pytest.approx(0.1)
     assert all(a < b for a, b in pairwise(rates[:10])) and all(
@@ -242,8 +247,8 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine() -> None:
     )
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     trainer = make_trainer(verse, tmp_path, tiny_settings)
     trainer.network.output.bias.data.fill_(math.nan)
@@ -252,11 +257,11 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
 
 
 def test_a_run_is_not_overwritten_nor_resumed_with_other_settings_or_text(
-    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingConfig
 ) -> None:
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         train(verse, trained, tiny_settings, device=CPU)
-    with pytest.raises(UserError, match="hidden_size=32"):
+    with pytest.raises(UserError, match="hidden-size 32"):
         train(
             verse,
             trained,
@@ -276,21 +281,24 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings_or_text(
         {"epochs": 0},
         {"learning_rate": 0.0},
         {"held_out": 1.0},
-        {"precision": "float8"},
+        {"mixed_precision": "float8"},
         {"cell": "elman"},
         {"dropout_weight": 1.0},
     ],
 )
 def test_a_setting_out_of_range_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UserError):
-        TrainingSettings(**fields)
+        TrainingConfig(**fields)
 
 
-def test_bfloat16_learns_too(tmp_path: Path, verse: str, tiny_settings: TrainingSettings) -> None:
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU cannot compute in bfloat16"
+)
+def test_bfloat16_learns_too(tmp_path: Path, verse: str, tiny_settings: TrainingConfig) -> None:
     # In a process of its own: accelerate fixes the precision once for each.
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
-    settings = dataclasses.replace(tiny_settings, precision="bfloat16", epochs=2)
+    settings = dataclasses.replace(tiny_settings, mixed_precision="bf16", epochs=2)
     subprocess.run(
         command_for(corpus, tmp_path / "run", settings), check=True, stderr=subprocess.DEVNULL
     )
@@ -298,9 +306,16 @@ def test_bfloat16_learns_too(tmp_path: Path, verse: str, tiny_settings: Training
     assert losses[-1] < losses[0]
 
 
+def test_former_names_and_values_of_settings_still_work(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"precision": "bfloat16", "average_decay": 0.9}))
+    expected = TrainingConfig(mixed_precision="bf16", ema_decay=0.9)
+    assert settings_from(TrainingConfig, path, {}) == expected
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
@@ -323,14 +338,14 @@ def test_two_processes_learn_what_one_does(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    one, two = (CharLM.load(tmp_path / name).about["training"] for name in ("one", "two"))
+    one, two = (CharLM.load(tmp_path / name).info["training"] for name in ("one", "two"))
     assert two["step"] == one["step"]
     assert two["held_out_stream"] == pytest.approx(one["held_out_stream"], abs=2e-3)
 
 
 @pytest.mark.gpu
 def test_training_on_a_gpu_learns_as_on_a_cpu(
-    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, trained: Path, tiny_settings: TrainingConfig
 ) -> None:
     corpus = tmp_path / "verse.txt"
     corpus.write_text(verse)
@@ -338,25 +353,24 @@ def test_training_on_a_gpu_learns_as_on_a_cpu(
         [*command_for(corpus, tmp_path / "run", tiny_settings), "--device", "cuda"], check=True
     )
     scores = [
-        CharLM.load(folder).about["training"]["held_out_stream"]
+        CharLM.load(folder).info["training"]["held_out_stream"]
         for folder in (tmp_path / "run", trained)
     ]
     assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 
-def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingSettings) -> None:
-    assert start_accelerator("float32", CPU).device.type == "cpu"
+def test_the_accelerator_stays_on_the_cpu_when_asked(tiny_settings: TrainingConfig) -> None:
+    assert start_accelerator(CPU, "no").device.type == "cpu"
 
 
 def test_each_training_in_a_process_has_its_own_precision() -> None:
     assert [
-        start_accelerator(precision, CPU).mixed_precision
-        for precision in ("float32", "bfloat16", "float32")
+        start_accelerator(CPU, precision).mixed_precision for precision in ("no", "bf16", "no")
     ] == ["no", "bf16", "no"]
 
 
 def test_a_time_limit_without_an_end_shortens_nothing(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     trainer = Trainer(
         verse,
@@ -371,8 +385,8 @@ def test_a_time_limit_without_an_end_shortens_nothing(
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_loss_that_is_no_number_says_that_the_best_is_kept_only_where_it_is(
-    kept: bool, tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+def test_a_loss_that_is_not_a_number_mentions_the_kept_weights_only_if_there_are_any(
+    kept: bool, tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     trainer = Trainer(verse, RunFolder(tmp_path, "charlm"), tiny_settings, CPU, Console(quiet=True))
     if kept:
@@ -381,17 +395,17 @@ def test_a_loss_that_is_no_number_says_that_the_best_is_kept_only_where_it_is(
     with pytest.raises(
         UserError, match="the loss is nan at step 0: lower --learning-rate or --clip-norm"
     ) as error:
-        Meter(trainer).report()
+        trainer._report(meter())
     assert ("keeps the best" in str(error.value)) == kept
 
 
-def test_processes_wait_for_one_that_works_alone_for_hours() -> None:
-    handler = start_accelerator("float32", CPU).init_handler
+def test_processes_wait_for_hours_while_one_works_alone() -> None:
+    handler = start_accelerator(CPU, "no").init_handler
     assert handler is not None and handler.to_kwargs() == {"timeout": timedelta(days=1)}
 
 
-def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+def test_a_run_shorter_than_the_interval_of_its_records_still_records_its_loss(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     settings = dataclasses.replace(tiny_settings, epochs=1, log_every=1000)
     assert train(verse, tmp_path / "run", settings, device=CPU)
@@ -399,7 +413,7 @@ def test_a_run_shorter_than_the_interval_of_its_records_tells_its_loss(
 
 
 def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(
-    tmp_path: Path, verse: str, tiny_settings: TrainingSettings
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
     corpus, run = tmp_path / "verse.txt", tmp_path / "run"
     corpus.write_text(verse * 40)
@@ -419,3 +433,52 @@ def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(
         and "Traceback" not in error.decode()
     )
     assert len("".join(CharLM.load(run).sample("The ", length=10, seed=1))) == 10
+
+
+def meter() -> Meter:
+    return Meter(Console(quiet=True), step=0, total_steps=10, shown=False)
+
+
+def test_the_progress_bar_shows_no_loss_before_the_first_record() -> None:
+    bar = meter()
+    assert "loss" not in bar.progress.tasks[0].description
+    bar.update(3, 10, epoch=0.3, loss=1.25, speed=4567.8)
+    assert bar.progress.tasks[0].description == "epoch 0.3, loss 1.250, 4,568 chars/s"
+
+
+def test_a_run_of_version_0_1_is_resumed_with_its_own_settings(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
+) -> None:
+    config = dataclasses.replace(tiny_settings, ema_decay=0.9)
+    folder = tmp_path / "run"
+    trainer = make_trainer(verse, folder, config)
+    trainer.run.start({}, resume=False)
+    x = trainer.ids[:33]
+    for _ in range(3):
+        trainer._train_one_chunk(x[:32, None].expand(-1, 4), x[1:, None].expand(-1, 4))
+        trainer.step += 1
+    trainer.save()
+    with_former_names(folder)
+
+    run = RunFolder(folder, "charlm")
+    resumed = run_settings(TrainingConfig, run, None, {"save_minutes": 5.0}, resume=True)
+    assert resumed == dataclasses.replace(config, save_minutes=5.0)
+    with pytest.raises(UserError, match=r"was started with ema-decay 0.9, not 0.5: leave it out"):
+        run_settings(TrainingConfig, run, None, {"ema_decay": 0.5}, resume=True)
+    again = make_trainer(verse, folder, resumed)
+    again.restore()
+    assert again.step == 3 and int(again.average.n_averaged) == 3
+    for name, weight in trainer.averaged.state_dict().items():
+        assert torch.equal(again.averaged.state_dict()[name], weight)
+
+
+def with_former_names(folder: Path) -> None:
+    """Rewrite a run's state as version 0.1 wrote it."""
+    run = RunFolder(folder, "charlm")
+    tensors, info = run.load_state()
+    settings = info.pop("settings")
+    del info["program"]
+    settings["average_decay"] = settings.pop("ema_decay")
+    settings["precision"] = {"no": "float32"}[settings.pop("mixed_precision")]
+    header = {"info": json.dumps({**info, "settings": settings})}
+    write_tensors(folder / "state.safetensors", tensors, header)

@@ -13,11 +13,11 @@ import pytest
 from charlm import CharLM
 from charlm.analysis.comparison_cells import untrained_cells
 from charlm.analysis.insight import gradient_flow
-from charlm.data import Vocabulary
+from charlm.vocabulary import Vocabulary
 from rnnkit.errors import UserError
-from webui.tabs import inside as inside_tab
+from webui.tabs import inside
 from webui.tabs.inside import WORDS, _gradient
-from webui.workers import Loading, Models, SharedCharLM
+from webui.workers import LazyModel, Models, TextWorker
 
 LATIN, CYRILLIC = "The hill is green, the wind is still.\n", "Мой дядя самых честных правил,\n"
 
@@ -32,8 +32,8 @@ def models() -> Callable[..., Models]:
         text: str, cells: Callable[[], tuple[dict[str, CharLM], bool]] | None = None
     ) -> Models:
         made = Models()
-        made.charlm = Loading(lambda: SharedCharLM(untrained_cells(Vocabulary.of(text))["gru"]))
-        made.cells = Loading(cells or (lambda: (untrained_cells(Vocabulary.of(LATIN)), True)))
+        made.charlm = LazyModel(lambda: TextWorker(untrained_cells(Vocabulary.of(text))["gru"]))
+        made.cells = LazyModel(cells or (lambda: (untrained_cells(Vocabulary.of(LATIN)), True)))
         return made
 
     return make
@@ -55,7 +55,7 @@ def test_a_curve_is_the_norm_over_all_that_a_step_kept_and_so_counts_the_lstms_c
         drawn.update(panels)
         return ""
 
-    monkeypatch.setattr(inside_tab, "log_panels", keep)
+    monkeypatch.setattr(inside, "log_panels", keep)
     _gradient(models(LATIN), LATIN, 0.01)
     for cell, lm in untrained_cells(Vocabulary.of(LATIN)).items():
         flow = gradient_flow(lm.network, lm.vocabulary.encode(LATIN), clip_norm=0.01)
@@ -81,7 +81,7 @@ def test_the_shortest_text_of_any_script_is_drawn(models: Callable[..., Models],
     assert points(_gradient(models(text), text, math.inf)) == [1, 1, 1]
 
 
-def test_a_damaged_cell_is_said_and_no_untrained_one_is_drawn_for_it(
+def test_a_damaged_cell_is_reported_and_no_untrained_one_is_drawn_in_its_place(
     models: Callable[..., Models],
 ) -> None:
     def damaged() -> tuple[dict[str, CharLM], bool]:

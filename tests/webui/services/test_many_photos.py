@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import pytest
-import torch
 
 from captioner import Caption, Decoding
 from captioner.data.images import ImageError
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.tabs.many_photos import caption_entries, gather, scores_of, write_sidecars
+from webui.services.caption_files import write_all, write_sidecars
+from webui.services.many_photos import caption_entries, gather, scores_of
 from webui.uploads import temporary_folder
-from webui.workers import SharedCaptioner
+from webui.workers import CaptionWorker
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_zip_sent_many_times_is_unpacked_no_further_than_one_that_holds_as_muc
     assert written(tmp_path) == 8000
     assert [entry.path is not None for entry in entries] == [True] * 8 + [False] * 3
     assert all(
-        "four.zip" in entry.error and "in one go: split it" in entry.error for entry in entries[8:]
+        "four.zip" in entry.error and "at a time: split it" in entry.error for entry in entries[8:]
     )
 
 
@@ -115,24 +115,18 @@ def test_photos_that_differ_in_their_ending_only_have_a_sidecar_each(tmp_path: P
 
 
 class Wordless:
-    """Stands for a captioner that finds no words."""
+    """Stands in for a worker whose captioner finds no words."""
 
-    def prepare(self, image: Any) -> np.ndarray:
-        if Path(image).read_bytes() != b"ABC":
+    def caption(self, photo: Path, decoding: Decoding) -> list[Caption]:
+        if photo.read_bytes() != b"ABC":
             raise ImageError("bad.jpg", "no picture at all")
-        return np.zeros((2, 2, 3), np.uint8)
-
-    def encode(self, pixels: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(pixels)
-
-    def caption_features(self, features: torch.Tensor, decoding: Decoding) -> list[list[Caption]]:
-        return [[Caption("", -1.5, ())] for _ in features]
+        return [Caption("", -1.5, ())]
 
 
 def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path) -> None:
     entries = gather(data_urls(["a.jpg", "b.jpg"]), tmp_path)
     assert not any(entry.done for entry in entries)
-    list(caption_entries(cast(SharedCaptioner, Wordless()), entries, Decoding()))
+    list(caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()))
     assert all(entry.done and entry.cells[1:] == ["", ""] for entry in entries)
     assert scores_of(entries) == {"a.jpg": -1.5, "b.jpg": -1.5}
 
@@ -147,7 +141,32 @@ def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(
         archive.writestr("bad.jpg", b"bad")
         archive.writestr(link, "/etc/passwd")
     entries = gather([{"path": str(path)}, {"url": "http://example.com/a.jpg"}], tmp_path)
-    list(caption_entries(cast(SharedCaptioner, Wordless()), entries, Decoding()))
+    list(caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()))
     assert [entry.error for entry in entries] == [
-        "No picture at all.", "A link, not a photo.", "Addresses are not fetched: send the file itself.",
-    ]  # fmt: skip
+        "No picture at all.",
+        "A link, not a photo.",
+        "Addresses are not fetched: send the file itself.",
+    ]
+
+
+def test_a_run_that_is_stopped_leaves_the_other_photos_alone(tmp_path: Path) -> None:
+    entries = gather(data_urls([f"{number}.jpg" for number in range(400)]), tmp_path)
+    for _ in caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()):
+        break
+    assert [entry.done for entry in entries] == [True] + [False] * 399
+
+
+def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
+    rows = [["a/dog.jpg", 'a "dog", running', ""], ["b.jpg", "", "Damaged."], ["c.jpg", "new", ""]]
+    table, lines, _ = (Path(path) for path in write_all(rows, {"a/dog.jpg": -0.41234}))
+    assert table.read_text(encoding="utf-8") == (
+        "path,caption,score,status,error\n"
+        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,\n'
+        "b.jpg,,,error,Damaged.\n"
+        "c.jpg,new,,ok,\n"
+    )
+    assert [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] == [
+        {"path": "a/dog.jpg", "caption": 'a "dog", running', "score": -0.4123, "status": "ok"},
+        {"path": "b.jpg", "status": "error", "error": "Damaged."},
+        {"path": "c.jpg", "caption": "new", "status": "ok"},
+    ]

@@ -1,0 +1,47 @@
+"""Settings of captioning as clients send them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from captioner import Decoding
+from rnnkit.errors import UserError
+from webui.services.captioning import decoding_of
+
+SETTINGS: dict[str, Any] = {
+    "beam_size": 3,
+    "max_length": 20,
+    "sample": False,
+    "temperature": 1,
+    "top_p": 1,
+    "seed": None,
+}
+
+
+def test_numbers_of_any_kind_and_an_empty_seed_are_understood() -> None:
+    settings = SETTINGS | {"beam_size": 4.0, "max_length": "7", "temperature": "0.5", "seed": ""}
+    assert decoding_of(**settings) == Decoding(beam_size=4, max_length=7, temperature=0.5)
+    assert decoding_of(**SETTINGS | {"sample": True, "seed": "12"}).seed == 12
+    assert decoding_of(**SETTINGS | {"seed": -1}).seed == 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"beam_size": None}, "the beam size must be a whole number"),
+        ({"beam_size": 2.5}, "the beam size must be a whole number, not 2.5"),
+        ({"beam_size": float("nan")}, "the beam size must be a whole number"),
+        ({"num_captions": []}, "the number of captions must be a whole number"),
+        ({"max_length": "many"}, "the length must be a whole number"),
+        ({"temperature": "hot"}, "the temperature must be a number"),
+        ({"temperature": float("nan")}, "temperature must be from 0.01 to 100, not nan"),
+        ({"top_p": {}}, "top-p must be a number"),
+        ({"seed": "abc"}, "the seed must be a whole number"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        decoding_of(**SETTINGS | setting)
+    assert str(error.value) == message

@@ -1,0 +1,99 @@
+"""The installed Gradio still has everything that the page touches in it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio import processing_utils
+
+from rnnkit.errors import UserError
+from webui.gradio_compat import (
+    FETCHES,
+    answer_misfits,
+    close_fetching,
+    describe_parameters,
+    end_connections,
+)
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine gives. It runs in a thread because Playwright has a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
+@pytest.mark.parametrize("name", FETCHES)
+def test_gradio_fetches_addresses_by_the_functions_that_are_closed(name: str) -> None:
+    assert asyncio.iscoroutinefunction(getattr(processing_utils, name))
+    close_fetching()
+    with pytest.raises(gr.Error, match="Addresses are not fetched"):
+        run(getattr(processing_utils, name)("http://example.com/a.jpg"))
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `close_fetching` changes is as before afterwards."""
+    for name in FETCHES:
+        monkeypatch.setattr(processing_utils, name, getattr(processing_utils, name))
+
+
+def test_a_page_refuses_to_start_if_gradio_fetches_in_another_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(processing_utils, FETCHES[0])
+    with pytest.raises(UserError, match=f"cannot run with Gradio .*, which has no '{FETCHES[0]}'"):
+        close_fetching()
+
+
+def test_a_request_that_gradio_cannot_process_gets_the_answer() -> None:
+    def echo(text: str) -> str:
+        return text
+
+    with gr.Blocks() as page:
+        gr.api(echo, api_name="echo")
+    assert asyncio.iscoroutinefunction(page.process_api)
+    answer_misfits(page, lambda error: gr.Error(f"answered {type(error).__name__}"))
+    with pytest.raises(gr.Error, match="answered ValueError"):
+        run(page.process_api(0, []))
+
+
+def test_connections_are_ended_before_the_server_stops() -> None:
+    with gr.Blocks() as page:
+        gr.Markdown("a page")
+    page.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        page.app.stop_event = asyncio.Event()
+        end_connections(page)
+        assert page.app.stop_event.is_set()
+    finally:
+        page.close(verbose=False)
+
+
+def test_what_a_docstring_says_about_a_parameter_is_on_the_api_page() -> None:
+    def greet(name: str) -> str:
+        """Greet someone.
+
+        Args:
+            name: Whom to greet.
+        """
+        return name
+
+    with gr.Blocks() as page:
+        describe_parameters(gr.api(greet, api_name="greet"), greet)
+    (parameter,) = page.get_api_info()["named_endpoints"]["/greet"]["parameters"]
+    assert parameter["label"] == "name"
+    assert parameter["python_type"]["description"] == "Whom to greet."
+
+
+@pytest.mark.parametrize("function", [end_connections, answer_misfits])
+def test_a_gradio_without_what_is_touched_is_refused_in_a_sentence(
+    function: Callable[..., Any],
+) -> None:
+    arguments = [object()] if function is end_connections else [object(), gr.Error]
+    with pytest.raises(UserError, match=f"cannot run with Gradio {gr.__version__}"):
+        function(*arguments)
