@@ -157,7 +157,7 @@ def test_a_beam_wider_than_the_vocabulary_is_one_message_that_names_the_option(
 ) -> None:
     code, _, err = command("caption", shapes(1, 0)[1], "--beam-size", 9)
     assert code == 2 and err.splitlines()[-1].startswith(
-        "captioner: a beam of 9 is more than the 8 words there are: lower --beam-size"
+        "captioner: a beam of 9 is more than the 8 words of the vocabulary: lower --beam-size"
     )
 
 

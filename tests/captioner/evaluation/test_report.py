@@ -302,7 +302,7 @@ def test_without_the_extra_meteor_and_spice_name_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     scores, missing = java_scores([group[0] for group in TOKENS], TOKENS)
     assert scores == {} and set(missing.values()) == {
-        "needs the extra: pip install show-and-spell[metrics]"
+        'needs the extra: pip install "show-and-spell[metrics]"'
     }
 
 
