@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 Model = TypeVar("Model")
 
 PHOTOS_AT_ONCE = 32
-WAIT = 0.01  # seconds without another photo, after which a batch begins
+WAIT = 0.01  # seconds that a batch waits for more photos after the first
 _LARGE = threading.BoundedSemaphore(2)  # very large pictures decoded at a time
 
 
@@ -53,8 +54,8 @@ class _Job:
 class CaptionWorker:
     """A captioner that many threads may ask: one thread runs it, a batch at a time.
 
-    A batch begins when no photo has come for 10 ms, or when it is full. It takes the photo that has
-    waited the longest and those that wait for the same settings.
+    A batch waits a moment for more photos after the first, and takes those that wait for the same
+    settings.
     """
 
     def __init__(self, captioner: Captioner) -> None:
@@ -96,8 +97,8 @@ class CaptionWorker:
     def _next_batch(self) -> list[_Job]:
         with self._arrived:
             self._arrived.wait_for(lambda: self._waiting)
-            while len(self._waiting) < PHOTOS_AT_ONCE and self._arrived.wait(WAIT):
-                pass  # another one came
+        time.sleep(WAIT)
+        with self._arrived:
             first = self._waiting[0]
             batch = [job for job in self._waiting if job.fits(first)][:PHOTOS_AT_ONCE]
             self._waiting = [job for job in self._waiting if job not in batch]

