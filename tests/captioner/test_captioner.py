@@ -159,7 +159,7 @@ def test_a_bad_picture_in_a_list_is_named(photos: list[Path], tmp_path: Path) ->
         untrained().caption([photos[0], tmp_path / "bad.jpg"])
 
 
-def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_captioner_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at"):
         Captioner.load(tmp_path / "nothing")
     untrained().save(tmp_path / "kept")
@@ -225,7 +225,7 @@ def test_a_folder_that_is_no_captioner_is_refused_with_the_reason(tmp_path: Path
                 ({"std": None}, ""),
             )
         ),
-        ({"weights_hash": "0"}, "not of one checkpoint"),
+        ({"weights_hash": "0"}, "belong to different checkpoints"),
     ):
         (tmp_path / "kept" / "config.json").write_text(
             json.dumps(config | change), encoding="utf-8"

@@ -155,7 +155,7 @@ def test_a_config_that_is_damaged_is_refused(content: str, saved: Path) -> None:
     refused(saved)
 
 
-def test_a_config_that_is_no_text_is_refused(saved: Path) -> None:
+def test_a_config_that_is_not_text_is_refused(saved: Path) -> None:
     (saved / "config.json").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as JSON" in refused(saved)
 
@@ -178,7 +178,7 @@ def test_two_files_of_different_checkpoints_are_refused(
     other = tmp_path_factory.mktemp("other")
     save_checkpoint(other, {"weight": torch.zeros(2)}, CONFIG)
     (other / "model.safetensors").replace(saved / "model.safetensors")
-    assert "not of one checkpoint" in refused(saved)
+    assert "belong to different checkpoints" in refused(saved)
 
 
 def test_weights_changed_under_the_old_mark_are_refused(saved: Path) -> None:
@@ -198,7 +198,7 @@ def test_weights_changed_under_the_old_mark_are_refused(saved: Path) -> None:
 
 def test_weights_without_the_mark_of_their_config_are_refused(saved: Path) -> None:
     save_file(load_file(saved / "model.safetensors"), saved / "model.safetensors")
-    assert "not of one checkpoint" in refused(saved)
+    assert "belong to different checkpoints" in refused(saved)
 
 
 def test_a_crash_between_the_two_renames_loses_nothing(

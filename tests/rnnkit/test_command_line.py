@@ -151,7 +151,7 @@ def test_what_is_for_a_closed_stream_is_dropped_and_not_written_to_the_other() -
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
 @pytest.mark.parametrize("call", ["command", "lambda: app([])"])
-def test_a_reader_that_goes_away_is_no_error(call: str) -> None:
+def test_a_reader_that_goes_away_is_not_an_error(call: str) -> None:
     code = (
         "import typer\n"
         "from rnnkit.command_line import run_command\n"

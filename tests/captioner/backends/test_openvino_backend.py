@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
+pytest.importorskip("rnnkit.openvino", reason="OpenVINO is not installed")
 
 from captioner import Captioner
 from captioner.backends.openvino_backend import OpenVinoBackend, OpenVinoDecoder

@@ -429,7 +429,7 @@ def test_a_file_in_no_known_format_is_an_error_in_one_line(content: str, tmp_pat
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_one_that_is_no_text_are_errors(tmp_path: Path) -> None:
+def test_a_missing_file_and_one_that_is_not_text_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no annotations at"):
         read_dataset(tmp_path / "nothing.json", None)
     (tmp_path / "latin.csv").write_bytes("image,caption\na.jpg,caf\xe9".encode("latin-1"))

@@ -463,7 +463,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         ("print.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ],
 )
-def test_what_is_no_picture_is_refused_and_the_formats_are_named(
+def test_a_file_that_is_not_a_picture_is_refused_and_the_formats_are_named(
     name: str, content: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / name

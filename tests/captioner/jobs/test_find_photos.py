@@ -69,7 +69,7 @@ def test_a_glob_gives_what_it_matches_by_name(tmp_path: Path) -> None:
     assert found(tmp_path / "**" / "*.jpg", recursive=True) == ["a1.jpg", "b1.jpg", "a3.jpg"]
 
 
-def test_a_name_with_brackets_is_no_glob_where_it_is_a_file(tmp_path: Path) -> None:
+def test_a_name_with_brackets_is_not_a_glob_where_it_is_a_file(tmp_path: Path) -> None:
     make_files(tmp_path, ["dog [1].jpg"])
     assert found(tmp_path / "dog [1].jpg") == ["dog [1].jpg"]
 

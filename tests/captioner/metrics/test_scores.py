@@ -43,7 +43,7 @@ no_java = pytest.mark.skipif(
 
 
 @pytest.mark.parametrize("mark", sorted(PUNCTUATION - {"-LRB-", "-RRB-", "-LCB-", "-RCB-"}))
-def test_a_punctuation_mark_is_no_token(mark: str) -> None:
+def test_a_punctuation_mark_is_not_a_token(mark: str) -> None:
     assert tokenize(f"a dog {mark} a cat") == ["a", "dog", "a", "cat"]
     assert tokenize(mark) == []
 

@@ -228,7 +228,7 @@ def test_more_stages_unfrozen_are_more_parameters_and_none_of_the_front(thawed: 
 def test_more_stages_than_there_are_cannot_be_unfrozen(trained: int, thawed: Encoder) -> None:
     with pytest.raises(
         UserError,
-        match=f"'efficientnet-lite0' has 9 stages, {trained} of them cannot be fine-tuned",
+        match=f"'efficientnet-lite0' has 9 stages, so {trained} cannot be fine-tuned",
     ):
         thawed.unfreeze(trained)
 
@@ -396,7 +396,7 @@ def test_without_a_network_other_weights_are_one_clear_error_that_names_the_offl
         seconds, _, message = line.partition(" ")
         assert message.startswith(f"the weights of '{name}' could not be fetched (")
         assert float(seconds) < 20  # timm's hub would try for 47 seconds
-        assert line.endswith("with no network use efficientnet-lite2, which is installed")
+        assert line.endswith("without a network, use efficientnet-lite2, which is installed")
 
 
 def test_a_package_of_weights_that_is_not_installed_is_named(

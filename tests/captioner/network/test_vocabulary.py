@@ -102,6 +102,6 @@ def test_words_that_people_repeat_are_those_above_the_share() -> None:
         [],
     ],
 )
-def test_a_list_that_is_no_vocabulary_is_refused(words: list[str]) -> None:
-    with pytest.raises(ValueError, match="vocabulary begins with"):
+def test_a_list_that_is_not_a_vocabulary_is_refused(words: list[str]) -> None:
+    with pytest.raises(ValueError, match="vocabulary starts with"):
         Vocabulary(words)

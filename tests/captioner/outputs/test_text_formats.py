@@ -115,7 +115,7 @@ def test_coco_results_are_loaded_by_pycocotools(tmp_path: Path) -> None:
     }
 
 
-def test_coco_results_keep_a_name_that_is_no_number(tmp_path: Path) -> None:
+def test_coco_results_keep_a_name_that_is_not_a_number(tmp_path: Path) -> None:
     results = json.loads(written("coco", ROWS, tmp_path / "results.json"))
     assert results == [
         {"image_id": 42, "caption": "a dog runs"},
