@@ -428,19 +428,19 @@ def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dropout": 1.0}, "dropout must be in"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
         ({"epochs": 0}, "nothing to do"),
-        ({"self_critical_epochs": 1, "self_critical_samples": 1}, "self_critical_samples"),
-        ({"mixed_precision": "fp8"}, "mixed_precision"),
-        ({"batch_size": 0}, "batch_size"),
+        ({"self_critical_epochs": 1, "self_critical_samples": 1}, "self-critical-samples"),
+        ({"mixed_precision": "fp8"}, "mixed-precision"),
+        ({"batch_size": 0}, "batch-size"),
         ({"attention": "foo"}, "attention must be additive or none"),
-        ({"learning_rate": -1.0}, "learning_rate must be above 0"),
+        ({"learning_rate": -1.0}, "learning-rate must be above 0"),
         ({"seed": -1}, "seed must be from 0"),
         ({"crops": -5}, "crops must be at least 0"),
         ({"min_count": 1000}, "0 different words, counting those seen 1000 times"),
         ({"fine_tune_stages": 99}, "stages"),
-        ({"validation_photos": 1}, "validation_photos must be 0 .* or at least 2"),
-        ({"hidden_size": 10**7}, "hidden_size must be from 1 to 1000000"),
+        ({"validation_photos": 1}, "validation-photos must be 0 .* or at least 2"),
+        ({"hidden_size": 10**7}, "hidden-size must be from 1 to 1,000,000"),
         ({"encoder": "resnet"}, "unknown encoder"),
     ],
 )
@@ -475,7 +475,7 @@ def test_a_run_that_diverges_ends_with_the_setting_to_lower(
 ) -> None:
     files = shapes(16, 4)
     config = replace(SMALL, learning_rate=1e30, warmup_steps=0, batch_size=batch_size)
-    with pytest.raises(UserError, match=rf"{said} in epoch 1: lower learning_rate or clip_norm$"):
+    with pytest.raises(UserError, match=rf"{said} in epoch 1: lower --learning-rate or --clip-norm$"):
         run(files, tmp_path / "run", config)
 
 
