@@ -475,7 +475,9 @@ def test_a_run_that_diverges_ends_with_the_setting_to_lower(
 ) -> None:
     files = shapes(16, 4)
     config = replace(SMALL, learning_rate=1e30, warmup_steps=0, batch_size=batch_size)
-    with pytest.raises(UserError, match=rf"{said} in epoch 1: lower --learning-rate or --clip-norm$"):
+    with pytest.raises(
+        UserError, match=rf"{said} in epoch 1: lower --learning-rate or --clip-norm$"
+    ):
         run(files, tmp_path / "run", config)
 
 
