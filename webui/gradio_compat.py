@@ -166,12 +166,10 @@ class FairQueue(Queue):  # type: ignore[misc]
         """End what nobody has listened to for a while, and forget sessions with nothing to say."""
         while not self.stopped:
             await asyncio.sleep(LOOK_EVERY)
-            now = time.monotonic()
-            messages, events = self.pending_messages_per_session, self.pending_event_ids_session
-            for session in {*messages, *events}:
-                box = messages.get(session)
-                heard = box.heard if isinstance(box, _Mailbox) else 0.0
-                if not events.get(session) or now - heard > UNHEARD:
+            boxes, events = self.pending_messages_per_session, self.pending_event_ids_session
+            for session in {*boxes, *events}:
+                box = boxes.get(session)
+                if not events.get(session) or box is None or box.unheard > UNHEARD:
                     await self.clean_events(session_hash=session)
 
     @property
@@ -197,18 +195,25 @@ class _Place(NamedTuple):
 
 
 class _Mailbox(asyncio.Queue[EventMessage]):
-    """A session's messages, which notes when somebody last looked for one. A listener looks at
-    least every ten seconds.
-    """
+    """A session's messages, which knows whether somebody listens."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = time.monotonic()
+        self._listeners, self._left = 0, time.monotonic()
 
     async def get(self) -> EventMessage:
         """The next message, as soon as there is one."""
-        self.heard = time.monotonic()
-        return await super().get()
+        self._listeners += 1
+        try:
+            return await super().get()
+        finally:
+            self._listeners -= 1
+            self._left = time.monotonic()
+
+    @property
+    def unheard(self) -> float:
+        """Seconds since somebody last listened; 0 while somebody does."""
+        return 0.0 if self._listeners else time.monotonic() - self._left
 
 
 def use_fair_queue(page: gr.Blocks, *, places: int, concurrency: int) -> None:
