@@ -37,7 +37,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--charlm", "."], "no checkpoint at '.'"),
         (["--device", "toaster"], "unknown device 'toaster'"),
         (["--auth", "me"], "--auth must be USER:PASSWORD"),
-        (["--allow-host", "http://a.org/"], "takes a name alone, such as photos.example.org, not"),
         (
             ["--host", "no-such-host.invalid"],
             "there is no host 'no-such-host.invalid': choose another with --host",
