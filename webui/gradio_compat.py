@@ -69,9 +69,9 @@ def answer_misfits(page: gr.Blocks, answer: Callable[[Exception], gr.Error]) -> 
     async def process_api(*args: Any, **kwargs: Any) -> Any:
         try:
             return await process(*args, **kwargs)
-        except gr.Error:  # a handler's own answer
-            raise
         except Exception as error:
+            if isinstance(error, gr.Error) and not error.print_exception:
+                raise  # a handler's own answer
             raise answer(error) from None
 
     page.process_api = process_api
