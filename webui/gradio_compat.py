@@ -141,10 +141,11 @@ class FairQueue(Queue):  # type: ignore[misc]
         random.shuffle(names)
         for name in names:
             line = self.event_queue_per_concurrency_id[name]
-            if not line.queue or line.current_concurrency == line.concurrency_limit:
+            limit = line.concurrency_limit
+            if not line.queue or (limit is not None and line.current_concurrency >= limit):
                 continue
             waiting = [self._visitor(event) for event in line.queue]
-            chosen = self._rotas[name].choose(waiting, running[name], line.concurrency_limit)
+            chosen = self._rotas[name].choose(waiting, running[name], limit)
             if chosen is not None:
                 return [line.queue.pop(chosen)], False, name
         return None
