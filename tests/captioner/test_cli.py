@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from captioner.checkpoint import save_captioner
-from captioner.cli import main
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
