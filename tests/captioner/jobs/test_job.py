@@ -147,6 +147,26 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
 
 
+def test_neither_a_photo_nor_the_list_of_photos_is_written_over(
+    caption: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    (photos / "empty.jpg").touch()
+    (photos / "0.txt").write_bytes((photos / "0.jpg").read_bytes())
+    (photos / "list").write_text("0.jpg\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    over = ("--existing", "overwrite")
+    for arguments, said in (
+        ((".", "--output", "empty.jpg"), "--output 'empty.jpg' is one of the photos"),
+        (("--from-file", "list", "--output", "./list"), "'list' is the list of photos itself"),
+        (("0.txt", "--format", "sidecar"), "'0.txt' would be described in '0.txt'"),
+        (("0.jpg", "0.txt", "--format", "sidecar"), "'0.jpg' would be described in '0.txt'"),
+    ):
+        code, out, err = caption(*arguments, *over)
+        assert (code, out) == (2, "") and said in err
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
 def test_an_output_called_minus_is_standard_output(
     caption: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from captioner.outputs.photo_metadata import MetadataOutput
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import Caption, CaptionResult
+from rnnkit.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 NOTE = b"\x01\x02maker's own offsets\xff" * 9
@@ -344,5 +345,67 @@ def test_copies_that_would_fall_together_or_on_the_photos_are_named_first(
     assert "would both be copied to" in err and not (tmp_path / "copies").exists()
     code, _, err = caption(album, "--embed", "--output", album)
     assert code == 2
-    assert "would be the photo itself" in err
+    assert "which is one of the photos: choose another --output, or use --in-place" in err
     assert os.listdir(album / "deeper")  # noqa: PTH208 - any will do
+
+
+@pytest.mark.parametrize(
+    ("outside", "folder"), [("../b.jpg", "../out"), ("../q/b.jpg", "copies"), ("../b.jpg", ".")]
+)
+def test_copies_lie_in_their_folder_and_leave_photos_alone_wherever_those_are(
+    outside: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    for place in (here / "deeper" / "a.jpg", here / outside):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(picture("JPEG"))
+    monkeypatch.chdir(here)
+    photos = [Path(outside)] if folder == "." else [Path("deeper/a.jpg"), Path(outside)]
+    with MetadataOutput(photos, "skip", Path(folder), [Path()]) as write:
+        for photo in photos:
+            assert write(CaptionResult(photo, (Caption("a dog", -1.0, ()),))) is None
+            assert photo.read_bytes() == picture("JPEG")
+    assert read_description((Path(folder) / "b.jpg").read_bytes()) == "a dog"
+
+
+@pytest.mark.parametrize(
+    ("photos", "folder", "reason"),
+    [
+        (["deeper/a.jpg", "a.jpg"], ".", "'a.jpg', which is one of the photos"),
+        (["deeper/a.jpg", "link.jpg"], "copies", "a.jpg', which is one of the photos"),
+        (["deeper/a.jpg"], "linked", "because of a link in 'linked'"),
+    ],
+)
+def test_a_copy_that_would_be_another_photo_or_leave_its_folder_is_refused(
+    photos: list[str], folder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "deeper/a.jpg", "copies/a.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(picture("JPEG"))
+    Path("link.jpg").symlink_to("copies/a.jpg")
+    Path("linked").mkdir()
+    Path("linked/deeper").symlink_to(tmp_path, target_is_directory=True)
+    roots = [Path()] if folder == "linked" else []
+    with pytest.raises(UserError, match=reason):
+        MetadataOutput([Path(name) for name in photos], "overwrite", Path(folder), roots)
+
+
+def test_copies_inside_the_photos_folder_are_not_taken_for_photos(
+    caption: Run, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album)
+    Path("copies/deeper").mkdir(parents=True)
+    Path("copies/deeper/1.PNG").write_bytes(b"from the run before")
+    for paths in (["."], ["**/*.jpg", "**/*.PNG"]):
+        _, out, _ = caption(
+            *paths,
+            "--recursive",
+            "--embed",
+            "--output",
+            "copies",
+            "--dry-run",
+            "--existing",
+            "skip",
+        )
+        assert sorted(line.split("\t")[1] for line in out.splitlines()) == ["0.jpg", "deeper/1.PNG"]
