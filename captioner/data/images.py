@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from rnnkit.errors import UserError
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 EXTENSIONS = frozenset(
@@ -56,7 +56,8 @@ def open_image(
     composited on white, deeper than 8 bits is scaled to 8, an animation gives its first frame.
 
     Args:
-        source: a path, encoded bytes, a binary file or a Pillow picture.
+        source: a path, encoded bytes, a binary file, a Pillow picture, or an array (height, width)
+            or (height, width, channels): grey, RGB or RGBA in uint8, or in floats from 0 to 1.
         size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest
             of the scales 1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other
             pictures of more than 16 megapixels are shrunk to no less than three times that size.
@@ -110,10 +111,12 @@ def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Imag
         raise
     except Image.DecompressionBombError:
         raise ImageError(name, f"more than the limit of {max_pixels / 1e6:g} megapixels") from None
+    except MemoryError:
+        raise ImageError(name, "there is not enough memory to decode it") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
-        raise ImageError(
-            name, f"damaged or cut short ({' '.join(str(error).split()) or type(error).__name__})"
-        ) from None
+        # Pillow's own words help; Python's about its code do not.
+        words = " ".join(str(error).split()) if isinstance(error, OSError | SyntaxError) else ""
+        raise ImageError(name, f"damaged or cut short{f' ({words})' if words else ''}") from None
 
 
 @contextmanager
@@ -121,6 +124,9 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     """The picture, not yet decoded. Afterwards a file is closed if it was opened here."""
     if isinstance(source, Image.Image):
         yield source
+        return
+    if isinstance(source, np.ndarray):
+        yield _from_array(source, name)
         return
     with ExitStack() as stack:
         try:
@@ -152,6 +158,23 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
                 name, f"not a picture of a known format ({', '.join(IMAGE_FORMATS)}, HEIC)"
             ) from None
         yield image
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """Raises: ImageError for an array that is not a picture."""
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if not shaped or not pixels.size or pixels.dtype != np.uint8:
+        raise ImageError(
+            name,
+            f"an array {array.shape} of {array.dtype} is not a picture: give (height, width) or"
+            " (height, width, 3 or 4) in uint8, or in floats from 0 to 1",
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _register_heic(name: str) -> None:
