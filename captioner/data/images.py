@@ -22,6 +22,11 @@ EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535  # pixels; Pillow keeps pointers to every row, which add up where rows are short
+MAX_MEMORY = 800_000_000  # bytes that decoding may take
+# What decoding a pixel takes at its peak, measured on 16 megapixels: Pillow's four bytes, and what
+# some decoders keep beside them.
+_BYTES_A_PIXEL = {"WEBP": 13, "AVIF": 7, "HEIF": 6}
 LARGE_PIXELS = 16_000_000
 _TILE = 1024  # pixels on a side
 _PILLOWS_LIMIT = 178_956_970  # Pillow itself refuses to open pictures larger than this.
@@ -61,7 +66,8 @@ def open_image(
         size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest
             of the scales 1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other
             pictures of more than 16 megapixels are shrunk to no less than three times that size.
-        max_pixels: larger pictures are refused before they are decoded; at most 178 million.
+        max_pixels: larger pictures are refused before they are decoded; at most 178 million. So are
+            those of more than 65,535 pixels on a side, or that would take too much memory.
         name: how to call the picture in errors; a path is its own name.
 
     Returns: a Pillow picture of mode RGB.
@@ -106,6 +112,17 @@ def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Imag
                     name,
                     f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels",
                 )
+            if max(width, height) > MAX_SIDE:
+                raise ImageError(
+                    name,
+                    f"{width} x {height} is more than the limit of {MAX_SIDE} pixels on a side",
+                )
+            if (memory := width * height * _BYTES_A_PIXEL.get(image.format or "", 4)) > MAX_MEMORY:
+                raise ImageError(
+                    name,
+                    f"{width} x {height} in {image.format} would take {memory / 1e6:.0f} MB to"
+                    f" decode, more than the limit of {MAX_MEMORY / 1e6:.0f} MB",
+                )
             yield image
     except ImageError:
         raise
@@ -128,6 +145,12 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     if isinstance(source, np.ndarray):
         yield _from_array(source, name)
         return
+    if not isinstance(source, bytes | str | os.PathLike) and not hasattr(source, "seek"):
+        raise ImageError(
+            name,
+            f"{type(source).__name__} is not a kind of picture: give a path, bytes, a binary file,"
+            " a Pillow picture or an array",
+        )
     with ExitStack() as stack:
         try:
             if isinstance(source, bytes):
