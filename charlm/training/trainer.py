@@ -30,6 +30,7 @@ from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
 from charlm.vocabulary import Vocabulary
 from rnnkit.checkpoint import WEIGHTS
+from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
 from rnnkit.settings import check_initial, resumed_settings
@@ -102,6 +103,11 @@ class Trainer:
             _prepare_cuda()
         torch.manual_seed(config.seed)
         self.vocabulary, network = start_network(text, config)
+        on_cpu, cell = self.device.type == "cpu", network.architecture.cell
+        if on_cpu and cell == "lstm" and config.mixed_precision == "bf16" and not cpu_has_bf16():
+            raise UserError(
+                "this CPU cannot compute an LSTM in bf16", hint="use --mixed-precision no"
+            )
         self.corpus_hash = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         ids = self.vocabulary.encode(text, unknown="replace").to(self.device)
         held_out = round(len(ids) * config.held_out)
