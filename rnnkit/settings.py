@@ -123,15 +123,14 @@ def check_initial(settings: Any, stored: Mapping[str, Any], source: object) -> N
     """Compare settings with the checkpoint that they start from.
 
     Args:
-        stored: what the checkpoint has, by the field's name; a field that is not named must have
-            its default.
+        stored: what the checkpoint has, by the field's name.
 
     Raises: UserError naming a setting that is neither its default nor what the checkpoint has.
     """
     for field in dataclasses.fields(settings):
-        if field.metadata.get("from_init"):
+        if field.metadata.get("from_init") and field.name in stored:
             value = getattr(settings, field.name)
-            if value not in (field.default, stored.get(field.name, field.default)):
+            if value not in (field.default, stored[field.name]):
                 raise UserError(
                     f"the setting {_flag(field.name)}, {_shown(value)}, comes from the checkpoint"
                     f" of --init '{source}'",

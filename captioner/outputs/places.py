@@ -58,7 +58,7 @@ def check_targets(
                 f"'{photos[other]}' and '{photo}' would both {becomes} '{file}': rename one, or"
                 f" {remedy}"
             )
-        if str(there) in inputs or (file.exists() and file.samefile(photo)):
+        if str(there) in inputs or _is_one_file(file, photo):
             raise UserError(
                 f"'{photo}' would {becomes} '{file}', which is one of the photos: {remedy}"
             )
@@ -67,3 +67,11 @@ def check_targets(
                 f"'{photo}' would {becomes} '{there}', because of a link in '{folder}': choose"
                 " another --output"
             )
+
+
+def _is_one_file(file: Path, photo: Path) -> bool:
+    """Whether two names are of one file, as where case does not count; False if one is missing."""
+    try:
+        return file.samefile(photo)
+    except OSError:
+        return False

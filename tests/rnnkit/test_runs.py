@@ -161,6 +161,13 @@ def test_a_run_killed_before_its_first_state_begins_again_without_its_old_record
     assert run.records() == []
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_record_that_a_full_disk_refuses_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*metrics.jsonl'"):
+        RunFolder(tmp_path, "parrot").log({"step": 1})
+
+
 def test_the_figure_is_drawn_from_what_was_logged(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "parrot")
     for step in range(1, 5):

@@ -18,6 +18,7 @@ import pytest
 import captioner
 from captioner.jobs.progress import Summary, duration
 from captioner.outputs.resumable_file import ResumableFile
+from captioner.outputs.sidecars import Sidecars
 from captioner.types import CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
@@ -318,6 +319,14 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 0
     assert {path: path.read_bytes() for path in photos.glob("*.txt")} == written
     assert not list(photos.glob(".*"))
+
+
+def test_an_empty_sidecar_is_no_caption(photos: Path) -> None:
+    names = [photos / f"{number}.jpg" for number in range(4)]
+    for name, words in zip(names, ("", " \n", "words", None), strict=True):
+        if words is not None:
+            name.with_suffix(".txt").write_text(words, encoding="utf-8")
+    assert list(Sidecars(names, "skip").photos) == [names[0], names[1], names[3]]
 
 
 def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(

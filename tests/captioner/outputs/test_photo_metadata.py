@@ -123,6 +123,18 @@ def test_another_program_reads_it_in_exif_and_in_xmp(data: bytes, text: str) -> 
     assert as_pillow_reads(with_description(data, text)) == (text, text)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_characters_that_xml_cannot_hold_are_left_out_and_the_rest_is_valid(kind: str) -> None:
+    text = "a \x00\x0b\ufffe\uffff\ud800\udfffdog\t\U0001f415\ue000"
+    data = with_description(picture(kind), text)
+    assert read_description(data) == "a dog\t\U0001f415\ue000"
+    assert as_pillow_reads(data)[1] == "a dog\t\U0001f415\ue000"
+
+
+def test_a_picture_without_any_segment_is_described_too() -> None:
+    assert read_description(with_description(b"\xff\xd8\xff\xda\x00\x02", "a dog")) == "a dog"
+
+
 @pytest.mark.parametrize("order", "<>")
 def test_what_a_maker_hid_in_exif_stays_where_it_was(order: str) -> None:
     before = camera_jpeg(order)
