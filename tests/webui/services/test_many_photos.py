@@ -186,3 +186,13 @@ def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
         {"path": "b.jpg", "status": "error", "error": "Damaged."},
         {"path": "c.jpg", "caption": "new", "status": "ok"},
     ]
+
+
+def test_the_table_to_download_has_no_formulas() -> None:
+    rows = [("=1.jpg", "+a dog", ""), ("a.jpg", "a cat", ""), ("@b.jpg", "", "-damaged")]
+    table = Path(write_all(rows, {"a.jpg": -0.5})[0]).read_text(encoding="utf-8")
+    assert table.splitlines()[1:] == [
+        "'=1.jpg,'+a dog,,ok,",
+        "a.jpg,a cat,-0.5000,ok,",
+        "'@b.jpg,,,error,'-damaged",
+    ]
