@@ -57,12 +57,14 @@ def quick() -> Quick:
 
 @pytest.fixture(scope="module")
 def page(quick: Quick) -> Iterator[gr.Blocks]:
-    """A page that hears nothing for a second where others wait half a minute."""
+    """A page that looks often for those who have left, and waits for them for as long as a busy
+    machine may need.
+    """
     patch = pytest.MonkeyPatch()
     for name in GRADIO_SETTINGS:
         patch.setenv(name, "")  # so that they are as before afterwards
     uploads.prepare_gradio()
-    patch.setattr(gradio_compat, "UNHEARD", 1.0)
+    patch.setattr(gradio_compat, "UNHEARD", 600.0)
     patch.setattr(gradio_compat, "LOOK_EVERY", 0.05)
     models = Models()
     models.captioner = LazyModel(lambda: CaptionWorker(cast(Captioner, quick)))
@@ -151,7 +153,6 @@ def test_texts_that_nobody_reads_delay_neither_captions_nor_texts_of_others_and_
     photo: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gradio_compat, "UNHEARD", 600.0)
     answers = [attacker.post("call/generate", {"data": LONG}) for _ in range(66)]
     refused = {str(answer["detail"]) for status, answer in answers if status == 503}
     assert refused == {"You have 64 requests under way, which is the most: wait for some to end."}
@@ -161,7 +162,7 @@ def test_texts_that_nobody_reads_delay_neither_captions_nor_texts_of_others_and_
             assert "event: complete" in client.call(endpoint, data, session="a tab")
             assert time.monotonic() - started < 10  # 0.1 on an idle machine
     assert under_way(queue) >= 64
-    monkeypatch.setattr(gradio_compat, "UNHEARD", 1.0)
+    monkeypatch.setattr(gradio_compat, "UNHEARD", 0.5)
     eventually(lambda: under_way(queue) == 0)
 
 
@@ -175,8 +176,13 @@ def test_an_event_ends_when_its_listener_has_gone(queue: FairQueue, visitor: Cli
 
 
 def test_many_photos_are_not_captioned_for_nobody(
-    queue: FairQueue, quick: Quick, visitor: Client, photo: str
+    queue: FairQueue,
+    quick: Quick,
+    visitor: Client,
+    photo: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gradio_compat, "UNHEARD", 0.5)
     quick.pace, before = 0.1, quick.photos
     visitor.post("call/caption_many", {"data": [[photo] * 500, *CAPTION]})
     eventually(lambda: under_way(queue) == 0)
@@ -185,23 +191,29 @@ def test_many_photos_are_not_captioned_for_nobody(
 
 
 def test_an_event_with_a_listener_goes_on_for_as_long_as_it_takes(
-    queue: FairQueue, quick: Quick, visitor: Client, photo: str
+    queue: FairQueue,
+    quick: Quick,
+    visitor: Client,
+    photo: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    quick.pace = 2.0
-    try:
-        assert "a sentence" in visitor.call("caption", [photo, *CAPTION])
-    finally:
-        quick.pace = 0.0
+    quick.pace = 1.5
+    _, answer = visitor.post("call/caption", {"data": [photo, *CAPTION]})
+    listening = visitor.listen(f"call/caption/{answer['event_id']}").getresponse()
+    monkeypatch.setattr(gradio_compat, "UNHEARD", 0.5)
+    assert "a sentence" in listening.read().decode()
+    quick.pace = 0.0
 
 
 def test_nothing_is_kept_of_a_call_that_is_over(
-    queue: FairQueue, page: gr.Blocks, visitor: Client
+    queue: FairQueue, page: gr.Blocks, visitor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = cast(Sessions, page.app.state_holder)
     before = set(sessions.session_data)
     for prompt in ("The", 1):  # an answer and a refusal
         visitor.call("generate", [prompt, 5, *LONG[2:]])
     visitor.post("call/generate", {"data": ["The", 5, *LONG[2:]]})  # and one that nobody fetches
+    monkeypatch.setattr(gradio_compat, "UNHEARD", 0.5)
     eventually(lambda: not queue.pending_messages_per_session)
     assert not queue.pending_event_ids_session
     assert set(sessions.session_data) <= before
