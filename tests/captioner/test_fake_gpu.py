@@ -93,11 +93,12 @@ def test_a_step_of_training_in_bf16_stays_on_the_gpu(
     monkeypatch.setattr(trainer, "epoch_batches", lambda *_: iter([batch]))
     logits: list[torch.dtype] = []
     project = model.decoder.project
-    monkeypatch.setattr(
-        model.decoder,
-        "project",
-        lambda outputs: (logits.append((y := project(outputs)).dtype), y)[1],
-    )
+
+    def noting(outputs: torch.Tensor) -> torch.Tensor:
+        logits.append(project(outputs).dtype)
+        return project(outputs)
+
+    monkeypatch.setattr(model.decoder, "project", noting)
     with fake_gpu():
         model.to(CUDA)
         average = moving_average(model, 0.9)

@@ -38,7 +38,7 @@ def test_a_step_of_training_in_bf16_stays_on_the_gpu(
         trainer.network.to(CUDA)
         trainer.average = moving_average(trainer.network, settings.ema_decay)
         trainer.optimizer = torch.optim.AdamW(weight_decay_groups(trainer.network, 0.1))
-        trainer.accelerator.backward = without_gradients(trainer.network)  # type: ignore[method-assign]
+        trainer.accelerator.backward = without_gradients(trainer.network)
         trainer.state = trainer.network.zero_state(4)
         ids = torch.zeros(16, 4, dtype=torch.long, device=CUDA)
         with torch.autocast("cuda", torch.bfloat16):
