@@ -30,10 +30,12 @@ def row(name: str, *texts: str) -> CaptionResult:
 OLD = [row("a.jpg", "a dog; a cat"), row("b.jpg", 'the "big, red" bus'), row("gone.jpg")]
 
 
-def write(path: Path, rows: list[CaptionResult], existing: str = "skip", **more: bool) -> Rows:
+def write(
+    path: Path, rows: list[CaptionResult], existing: str = "skip", *, safe: bool = False
+) -> Rows:
     """What `captioner caption` does; returns the file's rows, its first line included."""
     photos = [each.path for each in rows]
-    with open_output("csv", path, sys.stdout, photos, if_exists=existing, **more) as output:
+    with open_output("csv", path, sys.stdout, photos, if_exists=existing, csv_safe=safe) as output:
         for each in rows:
             if each.path in list(output.photos):
                 output(each)
@@ -164,7 +166,7 @@ def test_a_defused_cell_is_no_formula_and_says_what_it_was(cell: str) -> None:
 def test_a_safe_file_is_continued_and_one_that_was_not_safe_too(tmp_path: Path) -> None:
     rows = [row("=a.jpg", "+1 dog"), row("'=a.jpg", "a cat"), row("b.jpg", "-")]
     safe, plain = tmp_path / "safe.csv", tmp_path / "plain.csv"
-    found = write(safe, rows, csv_safe=True)
+    found = write(safe, rows, safe=True)
     assert [cells[:3] for cells in found[1:]] == [
         ["'=a.jpg", "'+1 dog", "-0.5000"],
         ["''=a.jpg", "a cat", "-0.5000"],
@@ -173,8 +175,8 @@ def test_a_safe_file_is_continued_and_one_that_was_not_safe_too(tmp_path: Path) 
     assert write(plain, rows[::2])[1][:2] == ["=a.jpg", "+1 dog"]
     for path, rest in ((safe, rows), (plain, rows[::2])):
         before = path.read_bytes()
-        assert write(path, rest, csv_safe=True) and path.read_bytes() == before
-        write(path, rest, "append", csv_safe=True)
+        assert write(path, rest, safe=True) and path.read_bytes() == before
+        write(path, rest, "append", safe=True)
         assert path.read_bytes() == before if path == safe else path.read_bytes() != before
 
 

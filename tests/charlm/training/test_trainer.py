@@ -269,8 +269,7 @@ def test_a_warm_up_takes_at_most_half_of_a_short_run_which_says_that_it_is_short
 def test_a_size_that_contradicts_the_checkpoint_to_start_from_is_refused(
     trained: Path, tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
-    sizes = {"hidden_size": 64, "num_layers": 2, "embedding_size": 8}
-    wrong = dataclasses.replace(tiny_settings, init=str(trained), **sizes)
+    wrong = dataclasses.replace(tiny_settings, init=str(trained), hidden_size=64)
     with pytest.raises(UserError, match="hidden-size, 64, comes from the checkpoint of --init"):
         train(verse, tmp_path / "run", wrong, device=torch.device("cpu"))
     assert not (tmp_path / "run").exists()
