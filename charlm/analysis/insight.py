@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from charlm.model import CharLM
-from charlm.network import DropoutRates, Network, layer_weights, run_layer
+from charlm.network import DropoutRates, Network
 from rnnkit.cells import STEPS
 from rnnkit.errors import UserError
+from rnnkit.layers import layer_weights, run_layer
 
 Array = NDArray[np.float64]
 

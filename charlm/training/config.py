@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charlm.network import LAYERS, MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from charlm.network import MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from rnnkit.layers import LAYERS
 from rnnkit.settings import check_ranges, setting
 
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,12 +29,13 @@ from charlm.vocabulary import Vocabulary
 from rnnkit.checkpoint import WEIGHTS
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.schedules import warmup_cosine
 from rnnkit.settings import resumed_settings
 from rnnkit.training import (
     leave_together,
     moving_average,
     start_accelerator,
-    warmup_cosine,
+    stop_requests,
     weight_decay_groups,
 )
 
@@ -463,27 +461,3 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-@contextmanager
-def stop_requests(console: Console) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second
-    Ctrl-C stops at once.
-    """
-    event = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-        console.print("stopping after this step, to save the run")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

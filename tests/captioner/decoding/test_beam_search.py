@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from captioner.decoding.beam_search import Hypothesis, beam_search
 from captioner.decoding.sampling import draw, sample
-from captioner.decoding.trees import map_tree
+from rnnkit.beam_search import Hypothesis, beam_search
 from rnnkit.errors import UserError
+from rnnkit.trees import map_tree
 
 START, END, UNKNOWN = 0, 1, 2
 WORDS = (3, 4, 5)  # those that the tables give probability to
