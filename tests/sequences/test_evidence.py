@@ -1,4 +1,4 @@
-"""Log-count ratios against counting by hand, and no sentence is asked about itself."""
+"""Log-count ratios against counting by hand; no sentence is asked about itself."""
 
 from __future__ import annotations
 
@@ -40,17 +40,27 @@ def test_unknown_words_and_places_after_the_end_say_nothing() -> None:
     assert rows[:, 0].abs().sum() == 0
 
 
-def test_naive_bayes_labels_its_own_sentences() -> None:
-    assert evidence().naive_bayes(SENTENCES).tolist() == LABELS
+def test_naive_bayes_takes_the_label_with_the_larger_sum() -> None:
+    ratios = evidence()
+    prior = np.log([2 / 3, 1 / 3])
+    for sentence in (["bad"], ["good", "film"], ["a", "good", "film"], ["not"]):
+        rows = ratios.of_sentences([sentence])[:, 0].double().numpy()
+        by_hand = rows[:, :2].sum(0) + rows[:, 2:].sum(0) + prior
+        assert ratios.naive_bayes([sentence]).tolist() == [int(by_hand.argmax())]
 
 
 def test_a_sentence_that_alone_has_a_word_learns_nothing_from_it() -> None:
-    own = evidence().without_their_parts(SENTENCES, LABELS, seed=3)
-    bad = own[1][1, 0, :2]  # counted nowhere else: what is left comes from the labels' sizes
-    assert abs(float(bad[0] - bad[1])) < abs(
-        float(np.ptp(evidence().of_sentences([["bad"]])[0, 0, :2]))
-    )
-    assert len(own) == 3 and own[2].shape == (4, 1, 4)
+    sentences, labels = [*SENTENCES * 5, ["odd", "film"]], [*LABELS * 5, 1]
+    vocabulary = Vocabulary.of(sentences, min_count=1, cased=False)
+    counted = Evidence.of(vocabulary, sentences, labels, 2)
+    own = counted.without_their_parts(sentences, labels, seed=3)
+    alone = own[-1][0, 0, :2].numpy()  # "odd", which no other part has
+    everywhere = counted.of_sentences([["odd"]])[0, 0, :2].numpy()
+    # What is left comes from there being more sentences of the other label.
+    assert everywhere[1] - everywhere[0] > alone[1] - alone[0] > 0
+    fewer = np.log((counted.totals[0] + 2) / (counted.totals[1] + 2))
+    assert alone[1] - alone[0] < fewer + 0.5
+    assert len(own) == 16 and own[2].shape == (4, 1, 4)
 
 
 def test_what_a_checkpoint_keeps_gives_the_same_ratios() -> None:

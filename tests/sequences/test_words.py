@@ -68,7 +68,7 @@ def test_characters_of_a_single_word_are_left_unknown_to_learn_from() -> None:
 
 def test_known_words_keep_their_ids_and_new_ones_follow() -> None:
     grown = Vocabulary.of([["zoo", "zoo", "the"]], min_count=1, cased=True, known=vocabulary())
-    assert grown.words == ("the", "zoo") and grown.characters[:2] == vocabulary().characters
+    assert grown.words == ("the", "zoo") and grown.characters[:3] == vocabulary().characters
 
 
 def test_a_batch_spells_each_word_once_and_pads_the_rest() -> None:
