@@ -8,16 +8,19 @@ translation, and what comes next in a series.
 from importlib.metadata import version
 
 from sequences.classifier import Classification, Classifier
+from sequences.forecasting import Forecast, forecast
 from sequences.tagger import TaggedWord, Tagger
 from sequences.translator import Translation, Translator
 
 __all__ = [
     "Classification",
     "Classifier",
+    "Forecast",
     "TaggedWord",
     "Tagger",
     "Translation",
     "Translator",
     "__version__",
+    "forecast",
 ]
 __version__ = version("show-and-spell")

@@ -214,8 +214,8 @@ def forecast(
     What the error is one step ahead on the last third, and that of simple rivals, goes to stderr.
     """
     from rnnkit.files import replace_file
-    from sequences.forecast import ForecastSettings
-    from sequences.forecast import forecast as run_forecast
+    from sequences.forecasting import ForecastSettings
+    from sequences.forecasting import forecast as run_forecast
     from sequences.series import read_series
 
     check_format(format, ("csv", "jsonl"))

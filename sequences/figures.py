@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure  # pyplot would choose a window system; this never does
 
-from sequences.forecast import Forecast
+from sequences.forecasting import Forecast
 from sequences.tagger import TaggedWord
 from sequences.translator import Translation
 
