@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from rnnkit.errors import UserError
-from rnnkit.layers import LAYERS, drop_units, run_layer, set_forget_bias
+from rnnkit.layers import (
+    LAYERS,
+    dilations_of,
+    drop_units,
+    parse_dilations,
+    run_layer,
+    set_forget_bias,
+)
 
 SIZES = ("vocabulary_size", "hidden_size", "embedding_size")
 MAX_SIZE, MAX_LAYERS = 1_000_000, 100
@@ -28,6 +36,7 @@ class Architecture:
     num_layers: int = 2
     embedding_size: int = 128
     tied: bool = False  # the output layer uses the embedding's matrix (Press and Wolf 2017)
+    dilations: str = "1"  # steps that each layer reaches back, as `parse_dilations` reads them
 
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
@@ -38,11 +47,16 @@ class Architecture:
                 raise UserError(f"{name} must be a whole number from 1 to {most}, not {size!r}")
         if type(self.tied) is not bool:
             raise UserError(f"tied must be true or false, not {self.tied!r}")
+        parse_dilations(self.dilations)
         if self.tied and self.embedding_size != self.hidden_size:
             raise UserError(
                 f"tied weights need equal sizes: embedding_size is {self.embedding_size},"
                 f" hidden_size {self.hidden_size}"
             )
+
+    def layer_dilations(self) -> list[int]:
+        """The dilation of each layer, from the bottom."""
+        return dilations_of(parse_dilations(self.dilations), self.num_layers)
 
 
 @dataclass(frozen=True)
@@ -74,7 +88,8 @@ class Network(nn.Module):
     weights.
 
     A state is one tensor, (layers, parts, batch, hidden): parts is 2 for the LSTM (h, c) and 1 for
-    the others (h).
+    the others (h). With dilations, hidden stands for the largest one times the hidden size: the
+    states of the last steps, of which a layer with a smaller dilation uses the first ones.
     """
 
     def __init__(self, architecture: Architecture, dropout: DropoutRates | None = None) -> None:
@@ -98,7 +113,10 @@ class Network(nn.Module):
         """The state before any character, (layers, parts, batch, hidden)."""
         a = self.architecture
         return self.output.weight.new_zeros(
-            a.num_layers, 2 if a.cell == "lstm" else 1, batch_size, a.hidden_size
+            a.num_layers,
+            2 if a.cell == "lstm" else 1,
+            batch_size,
+            max(a.layer_dilations()) * a.hidden_size,
         )
 
     def forward(
@@ -120,9 +138,13 @@ class Network(nn.Module):
         x = drop_characters(x, drop.token)
         x = drop_units(x, drop.input)
         states = []
+        dilations = self.architecture.layer_dilations()
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
-            x, after = run_layer(layer, x, before, drop.weight)  # (T, B, H), (parts, B, H)
-            states.append(after)
+            used = dilations[index] * self.architecture.hidden_size
+            x, after = run_layer(
+                layer, x, before[..., :used], drop.weight, dilation=dilations[index]
+            )  # (T, B, H), (parts, B, dilation * H)
+            states.append(F.pad(after, (0, before.shape[-1] - used)))
             x = drop_units(x, drop.output if index == len(self.layers) - 1 else drop.hidden)
         return self.output(x), torch.stack(states)  # (T, B, V)
 

@@ -57,7 +57,7 @@ class Stack(nn.Module):
         if not dilations or not all(1 <= dilation <= MAX_DILATION for dilation in dilations):
             raise UserError(f"dilations must be from 1 to {MAX_DILATION:,}, not {dilations!r}")
         self.directions = 2 if bidirectional else 1
-        self.dilations = [dilations[index % len(dilations)] for index in range(num_layers)]
+        self.dilations = dilations_of(dilations, num_layers)
         self.dropout = dropout
         self.output_size = self.directions * hidden_size
         sizes = [inputs, *[self.output_size] * (num_layers - 1)]
@@ -149,17 +149,25 @@ def set_forget_bias(layer: nn.Module, value: float) -> None:
 
 
 def run_layer(
-    layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dropout: float = 0.0
+    layer: nn.Module,
+    x: torch.Tensor,
+    state: torch.Tensor,
+    weight_dropout: float = 0.0,
+    *,
+    dilation: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One recurrent layer over a chunk with torch's fused kernel.
 
     Args:
         x: (time, batch, inputs).
-        state: (parts, batch, hidden).
+        state: (parts, batch, dilation * hidden), the states of the last `dilation` steps, the
+            oldest first.
         weight_dropout: chance for each hidden-to-hidden weight to be dropped for the whole chunk.
 
-    Returns: hidden states (time, batch, hidden); the state after the last.
+    Returns: hidden states (time, batch, hidden); the state after the last, shaped as before.
     """
+    if dilation > 1:
+        return _run_dilated_chunk(layer, x, state, weight_dropout, dilation)
     if weight_dropout == 0:
         y, after = layer(x, (state[:1], state[1:]) if len(state) == 2 else state)
         return y, torch.cat(after) if len(state) == 2 else after
@@ -178,6 +186,49 @@ def run_layer(
         else torch.rnn_tanh(x, state, *options)
     )
     return y, h
+
+
+def _run_dilated_chunk(
+    layer: nn.Module,
+    x: torch.Tensor,
+    state: torch.Tensor,
+    weight_dropout: float,
+    dilation: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`run_layer` on `dilation` interleaved sequences: whole rows of them, then what is left."""
+    batch = x.shape[1]
+    states = state.unflatten(-1, (dilation, -1)).transpose(1, 2)  # (parts, dilation, B, H)
+    rest = len(x) % dilation
+    outputs = []
+    for steps, width in ((x[: len(x) - rest], dilation), (x[len(x) - rest :], rest)):
+        if len(steps):
+            rows = steps.reshape(len(steps) // width, width * batch, -1)
+            y, after = run_layer(
+                layer, rows, states[:, :width].flatten(1, 2).contiguous(), weight_dropout
+            )
+            outputs.append(y.reshape(len(steps), batch, -1))
+            states = torch.cat([states[:, width:], after.unflatten(1, (width, batch))], dim=1)
+    return torch.cat(outputs), states.transpose(1, 2).flatten(2)
+
+
+def parse_dilations(text: str) -> tuple[int, ...]:
+    """Dilations as a flag gives them, numbers separated by commas.
+
+    Raises: UserError if they are anything else.
+    """
+    parts = text.split(",") if isinstance(text, str) else []
+    found = tuple(int(part) for part in parts if part.strip().isdecimal())
+    if not found or len(found) < len(parts) or not all(1 <= d <= MAX_DILATION for d in found):
+        raise UserError(
+            f"dilations must be whole numbers from 1 to {MAX_DILATION:,}, separated by commas, not"
+            f" {text!r}"
+        )
+    return found
+
+
+def dilations_of(dilations: Sequence[int], num_layers: int) -> list[int]:
+    """The dilation of each layer, from the bottom; fewer are repeated from the start."""
+    return [dilations[index % len(dilations)] for index in range(num_layers)]
 
 
 def drop_units(x: torch.Tensor, chance: float) -> torch.Tensor:

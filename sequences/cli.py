@@ -13,6 +13,7 @@ import typer
 
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, UserError
+from rnnkit.layers import parse_dilations
 from rnnkit.settings import with_flags
 from sequences.data import read_labelled, read_pairs, read_tagged
 from sequences.model import bundled_models, default_model
@@ -22,7 +23,6 @@ from sequences.training.config import (
     TagConfig,
     TrainingConfig,
     TranslateConfig,
-    parse_dilations,
 )
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charlm.network import MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from rnnkit.errors import UserError
 from rnnkit.layers import LAYERS
 from rnnkit.settings import check_ranges, setting
 
@@ -22,6 +23,10 @@ class TrainingConfig:
     cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.", choices=tuple(LAYERS))
     hidden_size: int = setting(512, "Units of each recurrent layer.", low=1, high=MAX_SIZE)
     num_layers: int = setting(2, "Recurrent layers.", low=1, high=MAX_LAYERS)
+    dilations: str = setting(
+        "1", "Steps that each layer reaches back, from the bottom, for example 1,2,4."
+    )
+    bidirectional: bool = setting(False, "Not for a language model, which cannot look ahead.")
     embedding_size: int = setting(128, "Size of a character's embedding.", low=1, high=MAX_SIZE)
     init: str = setting(
         "",
@@ -113,7 +118,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        self.architecture(1)  # refuses tied weights of different sizes
+        if self.bidirectional:
+            raise UserError(
+                "a language model cannot be bidirectional: it writes one character after another,"
+                " and reading backwards it would see the one that it is to predict"
+            )
+        self.architecture(1)  # refuses tied weights of different sizes, and what are no dilations
 
     def architecture(self, vocabulary_size: int) -> Architecture:
         """The network that these settings ask for."""
@@ -124,6 +134,7 @@ class TrainingConfig:
             self.num_layers,
             self.embedding_size,
             self.tied,
+            self.dilations,
         )
 
     def dropout(self) -> DropoutRates:

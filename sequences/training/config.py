@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rnnkit.errors import UserError
-from rnnkit.layers import LAYERS
+from rnnkit.layers import LAYERS, parse_dilations
 from rnnkit.settings import check_ranges, setting
 from sequences.network.architecture import MAX_LAYERS, MAX_SIZE, OUTPUTS, Architecture, DropoutRates
 
@@ -120,11 +119,3 @@ class TranslateConfig(TrainingConfig):
     label_smoothing: float = setting(
         0.1, "Share of the target spread over all words.", low=0, below=1
     )
-
-
-def parse_dilations(text: str) -> tuple[int, ...]:
-    """Numbers separated by commas. Raises: UserError if they are not."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts):
-        raise UserError(f"dilations must be whole numbers separated by commas, not {text!r}")
-    return tuple(int(part) for part in parts)

@@ -8,7 +8,15 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnkit.errors import UserError
-from rnnkit.layers import LAYERS, Stack, reverse, run_dilated, run_written_out
+from rnnkit.layers import (
+    LAYERS,
+    Stack,
+    parse_dilations,
+    reverse,
+    run_dilated,
+    run_layer,
+    run_written_out,
+)
 
 LENGTHS = torch.tensor([7, 4, 1])
 
@@ -73,6 +81,24 @@ def test_layer_k_of_a_dilated_stack_reaches_back_as_far_as_its_dilations_say() -
     x = some(12, 1, 1).requires_grad_()
     (slope,) = torch.autograd.grad(stack(x)[11].sum(), x)
     assert slope.flatten().nonzero().flatten().tolist() == [3, 7, 11]
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 7])
+def test_a_dilated_layer_read_in_chunks_carries_its_states_over(cell: str, chunk: int) -> None:
+    layer = LAYERS[cell](5, 6).double()
+    x = some(16, 3, 5)
+    state, outputs = x.new_zeros(2 if cell == "lstm" else 1, 3, 3 * 6), []
+    for start in range(0, 16, chunk):
+        y, state = run_layer(layer, x[start : start + chunk], state, dilation=3)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs), run_dilated(layer, x, 3), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("text", ["", "1,", "0", "1,x", "2000", "-1"])
+def test_what_are_no_dilations_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="separated by commas"):
+        parse_dilations(text)
 
 
 def test_reversing_twice_gives_the_sentence_back() -> None:
