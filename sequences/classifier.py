@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -54,17 +54,15 @@ class Classifier(Model[Labelled]):
         self._label_ids = {label: index for index, label in enumerate(self.labels)}
         self._training_evidence: list[torch.Tensor] = []
 
-    @overload
-    def classify(self, texts: str) -> Classification: ...
-    @overload
-    def classify(self, texts: Sequence[str]) -> list[Classification]: ...
-    def classify(self, texts: str | Sequence[str]) -> Classification | list[Classification]:
-        """The label of a text, or of each of several.
+    def classify(self, text: str) -> Classification:
+        """The label of a text.
 
         Raises: UserError for a text without words or with too many.
         """
-        if isinstance(texts, str):
-            return self.classify([texts])[0]
+        return self.classify_batch([text])[0]
+
+    def classify_batch(self, texts: Sequence[str]) -> list[Classification]:
+        """`classify` for several texts at once."""
         rows = self.probabilities([words_of(text) for text in texts]).tolist()
         found = []
         for row in rows:
@@ -147,7 +145,7 @@ class Classifier(Model[Labelled]):
         right = [
             found.label == example.label
             for found, example in zip(
-                self.classify([example.text for example in examples]), examples, strict=True
+                self.classify_batch([example.text for example in examples]), examples, strict=True
             )
         ]
         return {"accuracy": sum(right) / len(right)}

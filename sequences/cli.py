@@ -97,7 +97,7 @@ def classify(
                     "probabilities": {k: round(v, 6) for k, v in found.probabilities.items()},
                 },
             )
-            for text, found in zip(chunk, classifier.classify(chunk), strict=True)
+            for text, found in zip(chunk, classifier.classify_batch(chunk), strict=True)
         ]
 
     print_rows(text_chunks(texts, from_file), rows, format)
@@ -273,8 +273,10 @@ def evaluate(
         return
     print(f"{found.examples:,} examples")
     for name, value in found.values.items():
-        low, high = found.intervals.get(name, (None, None))
-        ends = "" if low is None else f"  [{100 * low:.2f}, {100 * high:.2f}]"
+        ends = ""
+        if name in found.intervals:
+            low, high = found.intervals[name]
+            ends = f"  [{100 * low:.2f}, {100 * high:.2f}]"
         print(f"{name:<18} {100 * value:6.2f}{ends}")
     for who, values in found.baselines.items():
         for name, value in values.items():

@@ -74,7 +74,7 @@ class Evidence:
         part_of = np.random.default_rng(seed).integers(0, PARTS, len(sentences))
         ratios = []
         for part in range(PARTS):
-            own = np.flatnonzero(part_of == part)
+            own = np.flatnonzero(part_of == part).tolist()
             counts, totals = np.zeros_like(self.counts), np.zeros_like(self.totals)
             self._add([sentences[i] for i in own], [labels[i] for i in own], counts, totals)
             ratios.append(self._ratios(self.counts - counts, self.totals - totals))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -214,17 +213,18 @@ def _chosen_linear(values: np.ndarray, window: int, outputs: int) -> _Linear:
     """The linear part whose settings do best, one step ahead, on the last fifth of the series."""
     cut = max(len(values) - len(values) // 5, window + outputs + 2)
     choices = [
-        {"roots": roots, "penalty": penalty}
+        (roots, penalty)
         for roots in ((False, True) if values.min() >= 0 else (False,))
         for penalty in PENALTIES
     ]
 
-    def error(choice: dict[str, Any]) -> float:
-        linear = _Linear(values[:cut], window, 1, **choice)
+    def error(choice: tuple[bool, float]) -> float:
+        linear = _Linear(values[:cut], window, 1, roots=choice[0], penalty=choice[1])
         windows, targets = _windows(values[cut - window :], window, 1)
         return _rmse(linear.unscaled(linear.ahead(linear.scaled(windows))), targets)
 
-    return _Linear(values, window, outputs, **min(choices, key=error))
+    roots, penalty = min(choices, key=error)
+    return _Linear(values, window, outputs, roots=roots, penalty=penalty)
 
 
 def _trained(

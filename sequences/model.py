@@ -106,7 +106,9 @@ class Model(ABC, Generic[Example]):
         place = self.vocabulary.word_id(word) - len(SPECIAL)
         if place < 0:
             raise UserError(f"the model has no embedding of '{word}', only its spelling")
-        table = self.network.words.embedding.weight.detach()[len(SPECIAL) :].float().cpu()
+        embedding = self.network.get_submodule("words.embedding")
+        assert isinstance(embedding, nn.Embedding)
+        table = embedding.weight.detach()[len(SPECIAL) :].float().cpu()
         table = nn.functional.normalize(table, dim=1)  # (words, word size)
         cosines = table @ table[place]
         order = cosines.argsort(descending=True).tolist()

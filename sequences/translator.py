@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -72,19 +72,15 @@ class Translator(Model[Pair]):
         self.loss_smoothing = 0.0
         self._ids = {word.lower(): index for index, word in enumerate(targets, TARGET_SPECIAL)}
 
-    @overload
-    def translate(self, texts: str, *, beam_size: int = 5) -> Translation: ...
-    @overload
-    def translate(self, texts: Sequence[str], *, beam_size: int = 5) -> list[Translation]: ...
-    def translate(
-        self, texts: str | Sequence[str], *, beam_size: int = 5
-    ) -> Translation | list[Translation]:
-        """The best translation of a sentence, or of each of several.
+    def translate(self, text: str, *, beam_size: int = 5) -> Translation:
+        """The best translation of a sentence.
 
         Raises: UserError for a text without words or with too many, or a beam out of its range.
         """
-        if isinstance(texts, str):
-            return self.candidates([texts], 1, beam_size=beam_size)[0][0]
+        return self.translate_batch([text], beam_size=beam_size)[0]
+
+    def translate_batch(self, texts: Sequence[str], *, beam_size: int = 5) -> list[Translation]:
+        """`translate` for several sentences at once."""
         return [group[0] for group in self.candidates(texts, 1, beam_size=beam_size)]
 
     @torch.inference_mode()
@@ -188,7 +184,7 @@ class Translator(Model[Pair]):
         return len(split_words(example.source))
 
     def scores(self, examples: Sequence[Pair]) -> dict[str, float]:
-        found = self.translate([example.source for example in examples], beam_size=1)
+        found = self.translate_batch([example.source for example in examples], beam_size=1)
         return {
             "bleu_4": corpus_bleu_4(
                 [translation.text for translation in found],

@@ -54,7 +54,7 @@ def evaluate_classifier(
 ) -> Evaluation:
     """Accuracy, and its mean over the labels; rivals: the commonest label, naive Bayes."""
     wanted = np.array([example.label for example in examples])
-    found = model.classify([example.text for example in examples])
+    found = model.classify_batch([example.text for example in examples])
     score = _accuracy(np.array([answer.label for answer in found]), wanted)
     baselines = {}
     if model.evidence is not None:
@@ -92,7 +92,9 @@ def evaluate_translator(
 ) -> Evaluation:
     """Corpus BLEU-4; rival: the sentence as it is, not translated."""
     sources = [example.source for example in examples]
-    found = [translation.text for translation in model.translate(sources, beam_size=beam_size)]
+    found = [
+        translation.text for translation in model.translate_batch(sources, beam_size=beam_size)
+    ]
     wanted = [example.target for example in examples]
     baseline = _bleu_score(sources, wanted)(np.arange(len(examples)))
     return _evaluation(

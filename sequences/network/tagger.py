@@ -73,6 +73,8 @@ class TaggerNetwork(nn.Module):
         emissions, mask = self(sentences), sentences.mask
         if self.transitions is None:
             probabilities = emissions.softmax(-1)
+            if not self.between.any():
+                return emissions.argmax(-1), probabilities
             scores, transitions = emissions.log_softmax(-1), self.between
         else:
             probabilities = crf.marginals(emissions, self.transitions, mask)

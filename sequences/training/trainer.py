@@ -150,7 +150,7 @@ class Trainer(Generic[Example]):
         self.network.train()
         loss = self.model.loss(self.examples, places)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
         self.optimizer.step()
         self.average.update_parameters(self.network)

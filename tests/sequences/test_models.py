@@ -22,7 +22,7 @@ from tests.sequences.conftest import LABELLED, PAIRS, TAGGED, folder_of
 
 
 def test_a_classifier_learns_ten_texts_by_heart(classifier: Classifier) -> None:
-    found = classifier.classify([example.text for example in LABELLED])
+    found = classifier.classify_batch([example.text for example in LABELLED])
     assert [answer.label for answer in found] == [example.label for example in LABELLED]
     assert all(answer.probability == max(answer.probabilities.values()) > 0.5 for answer in found)
     assert sum(found[0].probabilities.values()) == pytest.approx(1)
@@ -38,7 +38,7 @@ def test_a_tagger_learns_ten_sentences_by_heart(tagger: Tagger) -> None:
 
 
 def test_a_translator_learns_ten_sentences_by_heart(translator: Translator) -> None:
-    found = translator.translate([pair.source for pair in PAIRS])
+    found = translator.translate_batch([pair.source for pair in PAIRS])
     assert [translation.text for translation in found] == [pair.target for pair in PAIRS]
 
 
@@ -47,13 +47,13 @@ def test_a_text_says_the_same_alone_and_in_a_batch(
 ) -> None:
     texts = [example.text for example in LABELLED]
     alone = [classifier.classify(text).probability for text in texts]
-    batch = [answer.probability for answer in classifier.classify(texts)]
+    batch = [answer.probability for answer in classifier.classify_batch(texts)]
     assert alone == pytest.approx(batch, abs=1e-5)
     assert [[w.tag for w in row] for row in tagger.tag_batch(texts)] == [
         [word.tag for word in tagger.tag(text)] for text in texts
     ]
     assert [translator.translate(pair.source).text for pair in PAIRS] == [
-        each.text for each in translator.translate([pair.source for pair in PAIRS])
+        each.text for each in translator.translate_batch([pair.source for pair in PAIRS])
     ]
 
 

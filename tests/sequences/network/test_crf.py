@@ -79,7 +79,7 @@ def test_marginals_are_the_share_of_the_sequences_that_have_the_tag() -> None:
     found = marginals(emissions, transitions, mask)
     for column, length in enumerate(LENGTHS):
         scores = every_sequence(emissions, transitions, column)
-        total = sum(torch.tensor(list(scores.values()), dtype=torch.float64).exp()).item()
+        total = float(torch.tensor(list(scores.values()), dtype=torch.float64).exp().sum())
         for place, tag in itertools.product(range(length), range(TAGS)):
             share = sum(
                 float(torch.tensor(score, dtype=torch.float64).exp())
