@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -44,9 +45,9 @@ def benchmark(
     else:
         run = loaded.classify_batch
     run(texts[:64])
-    singles = [_seconds(lambda text=text: run([text])) for text in texts[:100]]
+    singles = [_seconds(partial(run, [text])) for text in texts[:100]]
     print(f"one text: {1000 * median(singles):.1f} ms (median of {len(singles)})")
-    batches = [_seconds(lambda: run(texts)) for _ in range(repeats)]
+    batches = [_seconds(partial(run, texts)) for _ in range(repeats)]
     print(f"{len(texts):,} texts in batches: {len(texts) / median(batches):,.0f} a second")
     command = [sys.executable, "-m", "sequences.cli", loaded.task, texts[0]]
     starts = [
