@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from captioner.checkpoint import save_captioner
-from captioner.cli import main
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
@@ -38,20 +37,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(model: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def command(model: Path, captioner_command: Run) -> Run:
     """Runs `captioner` with the untrained model: exit code, stdout, stderr."""
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
         choice = (
             () if name == "train" else ("--model", model, "--device", "cpu", "--backend", "torch")
         )
-        try:
-            main([name, *map(str, (*arguments, *choice))])
-            code = 0
-        except SystemExit as exit:
-            code = exit.code if isinstance(exit.code, int) else 1
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return captioner_command(name, *arguments, *choice)
 
     return run
 
