@@ -14,11 +14,13 @@ import torch
 from rnnkit.beam_search import Hypothesis
 from rnnkit.errors import UserError
 from sequences import Classifier, Tagger, Translator
+from sequences.data import Labelled
 from sequences.load import load_model
 from sequences.model import bundled_models, default_model
+from sequences.network.architecture import Architecture, DropoutRates
 from sequences.translator import END, START, TARGET_SPECIAL, written_forms
 from sequences.words import UNKNOWN
-from tests.sequences.conftest import LABELLED, PAIRS, TAGGED, folder_of
+from tests.sequences.conftest import LABELLED, PAIRS, SMALL, TAGGED, folder_of
 
 
 def test_a_classifier_learns_ten_texts_by_heart(classifier: Classifier) -> None:
@@ -199,3 +201,29 @@ def test_a_folder_is_needed_whole(tmp_path: Path, tagger: Tagger) -> None:
     shutil.move(folder / "model.safetensors", tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"no model\.safetensors"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+def test_even_an_untrained_tagger_begins_every_entity_as_it_must(output: str) -> None:
+    torch.manual_seed(3)
+    architecture = Architecture(**{**vars(SMALL), "output": output})
+    model = Tagger.new(TAGGED, architecture, DropoutRates(), min_count=1)
+    with torch.no_grad():
+        model.network.output.weight.mul_(20)
+    kinds = set()
+    for words in model.tag_batch([example.words for example in TAGGED]):
+        before = "O"
+        for word in words:
+            kinds.add(word.tag[:1])
+            if word.tag.startswith("I-"):
+                assert before in (word.tag, "B-" + word.tag[2:])
+            before = word.tag
+    assert "I" in kinds or "B" in kinds
+
+
+def test_texts_without_a_pair_that_comes_twice_can_be_learned() -> None:
+    examples = [Labelled("warm", "a"), Labelled("cold", "b"), Labelled("grey sky", "c")]
+    model = Classifier.new(examples, SMALL, DropoutRates(), min_count=1, evidence=True)
+    model.begin_epoch(examples, 0)
+    assert model.loss(examples, range(3)).isfinite()
+    assert len(model.classify("grey sea").probabilities) == 3
