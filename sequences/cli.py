@@ -246,6 +246,14 @@ def evaluate(
     test: Annotated[Path, typer.Argument(help="Examples in the layout that `train` reads.")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    learned: Annotated[
+        Path | None,
+        typer.Option(
+            "--train",
+            help="Pairs that a translator learned from, for a rival that repeats the nearest one's"
+            " translation.",
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option(min=0, help="Resamples for the intervals; 0 leaves them out.")
     ] = 1000,
@@ -262,8 +270,12 @@ def evaluate(
 
     loaded = load_model(model, device=device)
     if isinstance(loaded, Translator):
-        pairs = read_pairs(test, source=source_column, target=target_column)
-        found = report.evaluate_translator(loaded, pairs, beam_size=beam_size, bootstrap=bootstrap)
+        columns = {"source": source_column, "target": target_column}
+        pairs = read_pairs(test, **columns)
+        known = read_pairs(learned, **columns) if learned else []
+        found = report.evaluate_translator(
+            loaded, pairs, learned=known, beam_size=beam_size, bootstrap=bootstrap
+        )
     elif isinstance(loaded, Tagger):
         found = report.evaluate_tagger(loaded, read_tagged(test), bootstrap=bootstrap)
     else:

@@ -88,22 +88,44 @@ def evaluate_tagger(
 
 
 def evaluate_translator(
-    model: Translator, examples: Sequence[Pair], *, beam_size: int = 5, bootstrap: int = 1000
+    model: Translator,
+    examples: Sequence[Pair],
+    *,
+    learned: Sequence[Pair] = (),
+    beam_size: int = 5,
+    bootstrap: int = 1000,
 ) -> Evaluation:
-    """Corpus BLEU-4; rival: the sentence as it is, not translated."""
+    """Corpus BLEU-4; rivals: the sentence as it is, and the translation of the one most like it.
+
+    Args:
+        learned: what the model learned from, for the second rival.
+    """
     sources = [example.source for example in examples]
     found = [
         translation.text for translation in model.translate_batch(sources, beam_size=beam_size)
     ]
     wanted = [example.target for example in examples]
-    baseline = _bleu_score(sources, wanted)(np.arange(len(examples)))
-    return _evaluation(
-        "translate",
-        _bleu_score(found, wanted),
-        len(examples),
-        {"the sentence not translated": baseline},
-        bootstrap,
-    )
+    rivals = {"the sentence not translated": sources}
+    if learned:
+        rivals["the nearest learned sentence's translation"] = nearest_translations(
+            sources, learned
+        )
+    everything = np.arange(len(examples))
+    baselines = {who: _bleu_score(texts, wanted)(everything) for who, texts in rivals.items()}
+    return _evaluation("translate", _bleu_score(found, wanted), len(examples), baselines, bootstrap)
+
+
+def nearest_translations(sources: Sequence[str], learned: Sequence[Pair]) -> list[str]:
+    """For each text the translation of the pair whose text shares the largest share of words.
+
+    The share is Jaccard's: words of both by words of either. Of equally near ones, the first.
+    """
+    known = [(frozenset(split_words(pair.source.lower())), pair.target) for pair in learned]
+    found = []
+    for source in sources:
+        words = frozenset(split_words(source.lower()))
+        found.append(max(known, key=lambda pair: len(words & pair[0]) / len(words | pair[0]))[1])
+    return found
 
 
 def _evaluation(

@@ -9,7 +9,12 @@ from rnnkit.metrics.tokenizer import tokenize
 from sequences.classifier import Classifier
 from sequences.data import Labelled, Pair, Tagged
 from sequences.evaluation.entities import Entity, entities, entity_scores
-from sequences.evaluation.report import evaluate_classifier, evaluate_tagger, evaluate_translator
+from sequences.evaluation.report import (
+    evaluate_classifier,
+    evaluate_tagger,
+    evaluate_translator,
+    nearest_translations,
+)
 from sequences.tagger import Tagger
 from sequences.translator import Translator, corpus_bleu_4
 from tests.sequences.conftest import LABELLED, PAIRS, TAGGED
@@ -78,12 +83,18 @@ def test_bleu_is_nltks_without_case_and_punctuation(translator: Translator) -> N
     assert corpus_bleu_4(ours, wanted) == pytest.approx(expected) and 0.2 < expected < 0.9
 
 
+def test_the_nearest_learned_sentence_shares_the_most_words() -> None:
+    assert nearest_translations(["dia makan.", "buku"], PAIRS) == ["He eats.", "He reads a book."]
+
+
 def test_a_translator_that_has_learned_its_examples_beats_the_text_itself(
     translator: Translator,
 ) -> None:
     long = [pair for pair in PAIRS if len(pair.target.split()) > 3]
-    found = evaluate_translator(translator, long, bootstrap=20)
+    found = evaluate_translator(translator, long, learned=PAIRS[1:], bootstrap=20)
     assert found.values["bleu_4"] == pytest.approx(1)
     assert found.baselines["the sentence not translated"]["bleu_4"] < 0.1
+    nearest = found.baselines["the nearest learned sentence's translation"]["bleu_4"]
+    assert 0.3 < nearest < 1
     copied = evaluate_translator(translator, [Pair("a b c d", "a b c d")], bootstrap=0)
     assert copied.baselines["the sentence not translated"]["bleu_4"] == pytest.approx(1)
