@@ -21,7 +21,7 @@ ROOT = Path(rnnkit.__file__).parents[1]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / name / "pretrained" / "README.md" for name in ("captioner", "charlm")),
+    *(ROOT / name / "pretrained" / "README.md" for name in ("captioner", "charlm", "sequences")),
 ]
 # A path in backticks, such as `captioner/cli.py`.
 PATHS = re.compile(r"`((?:captioner|charlm|docs|rnnkit|scripts|sequences|tests|webui)/[\w./-]*)`")
