@@ -52,14 +52,15 @@ def chosen_decoding(
 
     Raises: UserError naming a setting that is not a number or out of its range.
     """
+    sampling = method == SAMPLING  # otherwise three of the components are hidden
     return decoding_of(
         beam_size=beam_size,
         num_captions=num_captions,
         max_length=max_length,
-        sample=method == SAMPLING,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        sample=sampling,
+        temperature=temperature if sampling else 1,
+        top_p=top_p if sampling else 1,
+        seed=seed if sampling else None,
     )
 
 

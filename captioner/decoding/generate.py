@@ -13,8 +13,18 @@ from captioner.network.decoder import Memory, State
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from captioner.types import Decoding
 from rnnkit.beam_search import Hypothesis, beam_search
+from rnnkit.errors import UserError
 
 FORBIDDEN = (PAD, START, UNKNOWN)
+
+
+class NoSentenceError(UserError):
+    """The weights give no sentence a probability, as after training that has diverged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the captioner's weights give no sentence a probability: copy or train them again"
+        )
 
 
 def generate(
@@ -31,6 +41,8 @@ def generate(
         features: (B, R, channels).
         length_penalty: as in `beam_search`.
         once: as in `beam_search`; sampling does not use it.
+
+    Raises: NoSentenceError.
     """
     if decoding.sample and decoding.seed is not None and len(features) > 1:
         # One by one, so that a photo's sentences do not depend on the rest of the batch.
@@ -57,6 +69,8 @@ def generate(
         length_penalty=length_penalty,
         once=once,
     )
+    if not all(hypotheses):
+        raise NoSentenceError
     return [group[: decoding.num_captions] for group in hypotheses]
 
 
@@ -72,19 +86,24 @@ def _sampled(
         generator.seed()
     else:
         generator.manual_seed(decoding.seed)
-    ids, totals = sample(
-        step,
-        state,
-        memory,
-        start=START,
-        end=END,
-        forbidden=FORBIDDEN,
-        num_samples=decoding.num_captions,
-        max_length=decoding.max_length,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        generator=generator,
-    )
+    try:
+        ids, totals = sample(
+            step,
+            state,
+            memory,
+            start=START,
+            end=END,
+            forbidden=FORBIDDEN,
+            num_samples=decoding.num_captions,
+            max_length=decoding.max_length,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            generator=generator,
+        )
+    except RuntimeError as error:
+        if "`nan`" in str(error):  # torch.multinomial's
+            raise NoSentenceError from None
+        raise
     sentences = []
     for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True):
         cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]

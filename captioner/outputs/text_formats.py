@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -14,8 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from captioner.data.annotations import image_id
-from captioner.data.columns import ROW_COLUMNS
+from captioner.outputs.csv_layout import OURS, CsvLayout, as_it_was, defused
 from captioner.types import Caption, CaptionResult
+
+LONGEST_HEADER = 1 << 16  # bytes of a CSV file's first line
+_EMPTY_CELLS = b' \t\r\n,;"'
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Format:
     name: ClassVar[str]
     header = separator = footer = b""
     several_lines = False  # does a photo with several captions take several lines?
+
+    def as_found(self, path: Path) -> Format:
+        """The format as it is in a file that another program may have saved."""
+        return self
 
     def key(self, path: Path) -> str:
         """A photo's name as the format writes it."""
@@ -98,8 +103,10 @@ class Tsv(Format):
         return key.encode() + b"\t"
 
     def decode(self, data: bytes) -> Record:
-        key, caption = data.decode().rstrip("\r\n").split("\t")
-        return Record(key, data, (_caption(caption),))
+        cells = data.decode().rstrip("\r\n").split("\t")
+        if len(cells) != 2:
+            raise ValueError(f"a line has {len(cells) - 1} tabs, not one")
+        return Record(cells[0], data, (_caption(cells[1]),))
 
 
 class Jsonl(Format):
@@ -121,23 +128,58 @@ class Jsonl(Format):
 
 
 class Csv(Format):
-    """A header, then a line for each caption or failure."""
+    """A header, then a line for each caption or failure.
+
+    A file that another program has saved is read, and written on, in its own layout. Cells of
+    columns that were added there stay with their caption, or with the one that replaces it.
+
+    Args:
+        safe: put an apostrophe before what a spreadsheet would take for a formula.
+    """
 
     name = "csv"
-    header = ",".join(ROW_COLUMNS).encode() + b"\n"
     several_lines = True
 
+    def __init__(self, layout: CsvLayout = OURS, *, safe: bool = False) -> None:
+        self.header, self._layout, self._safe = layout.header, layout, safe
+        self._decimal_mark = "."
+        # What was read in added columns: by photo, then by caption, "" for a failure.
+        self._added: dict[str, dict[str, tuple[str, ...]]] = {}
+
+    def as_found(self, path: Path) -> Csv:
+        try:
+            with path.open("rb") as stream:
+                header = stream.readline(LONGEST_HEADER)
+            if header == self.header or not header.endswith(b"\n"):
+                return self
+            return Csv(CsvLayout.of(header), safe=self._safe)
+        except (OSError, ValueError):  # reading the rows will say what is wrong
+            return self
+
+    def key(self, path: Path) -> str:
+        name = super().key(path)
+        return defused(name) if self._safe else name
+
     def encode(self, row: CaptionResult) -> bytes:
-        path = self.key(row.path)
+        key = self.key(row.path)
+        guard = defused if self._safe else str
         if row.error is not None:
-            return _csv_line(path, "", "", "error", row.error)
+            lines = [("", ["", "error", guard(row.error)])]
+        else:
+            lines = [
+                (caption.text, [_score(caption.score, self._decimal_mark), "ok", ""])
+                for caption in row.captions
+            ]
+        added = self._added.get(key, {})
+        if added and not any(text in added for text, _ in lines):
+            added = {lines[0][0]: next(iter(added.values()))}  # the first replaces the first
         return b"".join(
-            _csv_line(path, caption.text, _score(caption.score), "ok", "")
-            for caption in row.captions
+            self._layout.join([key, guard(text), *rest], added.get(text, ()))
+            for text, rest in lines
         )
 
     def beginning(self, key: str) -> bytes:
-        return _csv_line(key, "")[:-1]
+        return self._layout.beginning(key)
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
         record = b""
@@ -145,23 +187,25 @@ class Csv(Format):
             record += line
             # A line break inside quotation marks is part of a cell.
             if record.count(b'"') % 2 == 0 and record.endswith(b"\n"):
-                yield self.decode(record)
+                if record.strip(_EMPTY_CELLS):
+                    yield self.decode(record)
                 record = b""
         if record:
             yield Record("", record, whole=False)
 
     def decode(self, data: bytes) -> Record:
-        try:
-            ((path, caption, score, status, error),) = csv.reader(
-                io.StringIO(data.decode(), newline=""), strict=True
-            )
-        except csv.Error as reason:
-            raise ValueError(str(reason)) from None
+        (path, caption, score, status, error), added = self._layout.split(data)
+        if self._safe:
+            path, caption = defused(as_it_was(path)), as_it_was(caption)
         if status not in ("ok", "error"):
             raise ValueError(f"status is {status!r}, not ok or error")
+        if any(added):
+            self._added.setdefault(path, {})[caption] = added
         if status == "error":
             return Record(path, data, error=error)
-        return Record(path, data, (_caption(caption, score),))
+        if "," in score:
+            self._decimal_mark = ","
+        return Record(path, data, (_caption(caption, _number(score)),))
 
 
 class Coco(Format):
@@ -205,6 +249,7 @@ class Coco(Format):
 
 
 ROW_FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+SAFE_CSV = Csv(safe=True)
 
 
 def json_row(row: CaptionResult) -> dict[str, object]:
@@ -233,10 +278,11 @@ def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
         raise TypeError("not a row with a path")
     if record["status"] == "error":
         return Record(record["path"], data, error=str(record["error"]))
-    captions = record.get("captions") or [record]
-    return Record(
-        record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions)
-    )
+    captions = [
+        _caption(each["caption"], each.get("score", math.nan))
+        for each in record.get("captions") or [record]
+    ]
+    return Record(record["path"], data, tuple(captions))
 
 
 def _caption(text: str, score: float | str = float("nan")) -> Caption:
@@ -251,15 +297,13 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
-def _csv_line(*cells: str) -> bytes:
-    # Python's csv writes a lone carriage return without the quotation marks that it needs when it
-    # reads.
-    marked = (
-        '"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell
-        for cell in cells
-    )
-    return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
+def _score(score: float, decimal_mark: str) -> str:
+    return "" if score != score else f"{score:.4f}".replace(".", decimal_mark)
 
 
-def _score(score: float) -> str:
-    return "" if score != score else f"{score:.4f}"
+def _number(score: str) -> float:
+    """A score as `_score` writes it."""
+    try:
+        return float(score.replace(",", ".") or "nan")
+    except ValueError:
+        raise ValueError(f"score is {score!r}, not a number") from None

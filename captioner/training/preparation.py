@@ -29,7 +29,7 @@ from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.errors import UserError
 from rnnkit.metrics.tokenizer import tokenize
 from rnnkit.runs import RunFolder, load_optimizer_tensors
-from rnnkit.settings import resumed_settings
+from rnnkit.settings import check_initial, resumed_settings
 from rnnkit.training import moving_average, weight_decay_groups
 
 logger = logging.getLogger(__name__)
@@ -97,6 +97,8 @@ def prepare_run(
         accelerator.num_processes,
     )
     vocabulary, sizes = _initial_parts(config, datasets)
+    if sizes is not None and not resuming:  # runs of version 0.1 may contradict their checkpoint
+        check_initial(config, asdict(sizes), config.init)
     data_hash = _hash_data(vocabulary, datasets)
     if state.info.get("data_hash", data_hash) != data_hash:  # runs of version 0.1 may have none
         raise UserError(

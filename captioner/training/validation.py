@@ -16,10 +16,6 @@ from captioner.training.preparation import Run
 from captioner.types import Decoding
 
 
-class NoSentenceError(Exception):
-    """The weights no longer give any sentence a probability."""
-
-
 def validate(run: Run) -> dict[str, Any]:
     """Scores for each data set, and the means of CIDEr-D and BLEU-4.
 
@@ -58,6 +54,4 @@ def _captions(run: Run, inputs: Tensor) -> list[list[str]]:
             length_penalty=config.length_penalty,
             once=once,
         )
-    if not all(sentences):
-        raise NoSentenceError
     return [run.vocabulary.tokens(group[0].ids) for group in sentences]

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic
@@ -50,12 +51,12 @@ def train(
         `resume=True` continues as if it had not stopped.
     Raises: UserError if the folder holds another run or the loss is no longer finite.
     """
-    run = RunFolder(folder, KIND)
-    trainer = Trainer(model, examples, dev, run, config, device, console or Console(quiet=True))
-    run.start(asdict(config), resume=resume)
-    if (folder / STATE).exists():
-        trainer.restore()
-    return trainer.run_to_end()
+    with closing(RunFolder(folder, KIND)) as run:
+        trainer = Trainer(model, examples, dev, run, config, device, console or Console(quiet=True))
+        run.start(asdict(config), resume=resume)
+        if (folder / STATE).exists():
+            trainer.restore()
+        return trainer.run_to_end()
 
 
 class Trainer(Generic[Example]):
