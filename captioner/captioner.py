@@ -24,13 +24,13 @@ from captioner.checkpoint import (
     save_captioner,
 )
 from captioner.data.images import Source, open_image
-from captioner.decoding.beam_search import Hypothesis
 from captioner.decoding.generate import generate, words_used_once
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder
 from captioner.network.encoder import Encoder, LazyEncoder
 from captioner.network.vocabulary import END, START, Vocabulary
 from captioner.types import Caption, Decoding, DecodingOptions
+from rnnkit.beam_search import Hypothesis
 from rnnkit.checkpoint import check_sizes, load_checkpoint, weights_hash
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError

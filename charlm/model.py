@@ -70,6 +70,8 @@ class CharLM:
         """
         architecture = dataclasses.asdict(self.network.architecture)
         del architecture["vocabulary_size"]  # the vocabulary has it
+        if architecture["dilations"] == "1":
+            del architecture["dilations"]  # earlier versions, which know none, can load it
         config = {
             "kind": KIND,
             "version": VERSION,

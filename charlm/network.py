@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnkit.cells import Weights
 from rnnkit.errors import UserError
+from rnnkit.layers import (
+    LAYERS,
+    dilations_of,
+    drop_units,
+    parse_dilations,
+    run_layer,
+    set_forget_bias,
+)
 
-LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {
-    "rnn": nn.RNN,
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-}
 SIZES = ("vocabulary_size", "hidden_size", "embedding_size")
 MAX_SIZE, MAX_LAYERS = 1_000_000, 100
 
@@ -35,6 +36,7 @@ class Architecture:
     num_layers: int = 2
     embedding_size: int = 128
     tied: bool = False  # the output layer uses the embedding's matrix (Press and Wolf 2017)
+    dilations: str = "1"  # steps that each layer reaches back, as `parse_dilations` reads them
 
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
@@ -45,11 +47,16 @@ class Architecture:
                 raise UserError(f"{name} must be a whole number from 1 to {most}, not {size!r}")
         if type(self.tied) is not bool:
             raise UserError(f"tied must be true or false, not {self.tied!r}")
+        parse_dilations(self.dilations)
         if self.tied and self.embedding_size != self.hidden_size:
             raise UserError(
                 f"tied weights need equal sizes: embedding_size is {self.embedding_size},"
                 f" hidden_size {self.hidden_size}"
             )
+
+    def layer_dilations(self) -> list[int]:
+        """The dilation of each layer, from the bottom."""
+        return dilations_of(parse_dilations(self.dilations), self.num_layers)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ class Network(nn.Module):
     weights.
 
     A state is one tensor, (layers, parts, batch, hidden): parts is 2 for the LSTM (h, c) and 1 for
-    the others (h).
+    the others (h). With dilations, hidden stands for the largest one times the hidden size: the
+    states of the last steps, of which a layer with a smaller dilation uses the first ones.
     """
 
     def __init__(self, architecture: Architecture, dropout: DropoutRates | None = None) -> None:
@@ -98,14 +106,17 @@ class Network(nn.Module):
         if a.tied:
             nn.init.normal_(self.embedding.weight, std=a.embedding_size**-0.5)
             self.output.weight = self.embedding.weight
-        if a.cell == "lstm":
-            self._set_forget_bias(1.0)
+        for layer in self.layers:
+            set_forget_bias(layer, 1.0)
 
     def zero_state(self, batch_size: int) -> torch.Tensor:
         """The state before any character, (layers, parts, batch, hidden)."""
         a = self.architecture
         return self.output.weight.new_zeros(
-            a.num_layers, 2 if a.cell == "lstm" else 1, batch_size, a.hidden_size
+            a.num_layers,
+            2 if a.cell == "lstm" else 1,
+            batch_size,
+            max(a.layer_dilations()) * a.hidden_size,
         )
 
     def forward(
@@ -127,62 +138,15 @@ class Network(nn.Module):
         x = drop_characters(x, drop.token)
         x = drop_units(x, drop.input)
         states = []
+        dilations = self.architecture.layer_dilations()
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
-            x, after = run_layer(layer, x, before, drop.weight)  # (T, B, H), (parts, B, H)
-            states.append(after)
+            used = dilations[index] * self.architecture.hidden_size
+            x, after = run_layer(
+                layer, x, before[..., :used], drop.weight, dilation=dilations[index]
+            )  # (T, B, H), (parts, B, dilation * H)
+            states.append(F.pad(after, (0, before.shape[-1] - used)))
             x = drop_units(x, drop.output if index == len(self.layers) - 1 else drop.hidden)
         return self.output(x), torch.stack(states)  # (T, B, V)
-
-    def _set_forget_bias(self, value: float) -> None:
-        # So that it remembers from the start (Jozefowicz et al. 2015). torch adds two biases; one
-        # carries the value.
-        hidden = self.architecture.hidden_size
-        for layer in self.layers:
-            _, _, bias_ih, bias_hh = layer_weights(layer)
-            nn.init.constant_(bias_ih[hidden : 2 * hidden], value)
-            nn.init.zeros_(bias_hh[hidden : 2 * hidden])
-
-
-def layer_weights(layer: nn.Module) -> Weights:
-    """The weights of a recurrent layer: the tensors themselves, not copies."""
-    return Weights(*layer.parameters())
-
-
-def run_layer(
-    layer: nn.Module, x: torch.Tensor, state: torch.Tensor, weight_dropout: float = 0.0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One recurrent layer over a chunk with torch's fused kernel.
-
-    Args:
-        x: (time, batch, inputs).
-        state: (parts, batch, hidden).
-        weight_dropout: chance for each hidden-to-hidden weight to be dropped for the whole chunk.
-
-    Returns: hidden states (time, batch, hidden); the state after the last.
-    """
-    if weight_dropout == 0:
-        y, after = layer(x, (state[:1], state[1:]) if len(state) == 2 else state)
-        return y, torch.cat(after) if len(state) == 2 else after
-    # The fused function is called directly. If the module's own parameter were replaced, cuDNN
-    # would lay out all weights on each call, and no gradient would reach the raw weight.
-    input_hidden, hidden_hidden, bias_ih, bias_hh = layer_weights(layer)
-    weights = [input_hidden, F.dropout(hidden_hidden, weight_dropout), bias_ih, bias_hh]
-    # With biases, 1 layer, no dropout, training, one direction, time first.
-    options = (weights, True, 1, 0.0, True, False, False)
-    if isinstance(layer, nn.LSTM):
-        y, h, c = torch.lstm(x, (state[:1], state[1:]), *options)
-        return y, torch.cat((h, c))
-    y, h = (
-        torch.gru(x, state, *options)
-        if isinstance(layer, nn.GRU)
-        else torch.rnn_tanh(x, state, *options)
-    )
-    return y, h
-
-
-def drop_units(x: torch.Tensor, chance: float) -> torch.Tensor:
-    """Dropout with one mask for all time steps. x: (time, batch, units)."""
-    return x if chance == 0 else x * F.dropout(x.new_ones(1, *x.shape[1:]), chance)
 
 
 def drop_characters(x: torch.Tensor, chance: float) -> torch.Tensor:

@@ -1,3 +1,3 @@
-"""The little that both networks need and that knows neither: devices, checkpoints, run folders,
-settings, errors.
+"""What the networks share and that knows none of them: recurrent cells and layers, beam search, the
+metrics of texts, training, checkpoints, run folders, settings, devices, errors.
 """

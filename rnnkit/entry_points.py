@@ -24,6 +24,11 @@ def charlm() -> None:
     _start("charlm")
 
 
+def sequences() -> None:
+    """Entry point of the `sequences` command."""
+    _start("sequences")
+
+
 def webui() -> None:
     """Entry point of the `webui` command."""
     _start("webui")

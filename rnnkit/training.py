@@ -1,15 +1,19 @@
-"""What every training loop here needs: processes and devices, parameter groups, a schedule for the
-learning rate, and a moving average of the weights.
+"""What every training loop here needs: processes and devices, parameter groups, a moving average of
+the weights, and an orderly stop.
 """
 
 from __future__ import annotations
 
-import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from rich.console import Console
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -67,23 +71,6 @@ def weight_decay_groups(
     return [group for group in groups if group["params"]]
 
 
-def warmup_cosine(
-    step: int, total_steps: int, *, peak: float, warmup_steps: int, final: float = 0.0
-) -> float:
-    """The learning rate of a step: a linear warm-up to the peak, then half a cosine.
-
-    Loshchilov & Hutter 2017 (arXiv 1608.03983), equation 5, with a single period.
-
-    Args:
-        step: from 0 to total_steps - 1.
-        final: the rate that the cosine ends at.
-    """
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-    return final + (peak - final) * (1 + math.cos(math.pi * done)) / 2
-
-
 def moving_average(module: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of a module's weights, to be validated and kept.
 
@@ -97,3 +84,27 @@ def moving_average(module: nn.Module, decay: float) -> AveragedModel:
 
     average = AveragedModel(module, multi_avg_fn=update)
     return average.requires_grad_(False).eval()
+
+
+@contextmanager
+def stop_requests(console: Console) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second
+    Ctrl-C stops at once.
+    """
+    event = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+        console.print("stopping after this step, to save the run")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -16,9 +16,9 @@ from typing import Annotated
 import typer
 
 from captioner.evaluation.references import read_references
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 
 
 def compare(

@@ -23,9 +23,9 @@ from captioner import Captioner, Decoding
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import ImageError
 from captioner.evaluation.report import judge
-from captioner.metrics.tokenizer import tokenize
 from captioner.network.vocabulary import repeatable_words
 from rnnkit.command_line import run_app
+from rnnkit.metrics.tokenizer import tokenize
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
 STORED = ("images", "values", "intervals", "distinct_captions")

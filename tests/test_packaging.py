@@ -15,15 +15,16 @@ import pytest
 import captioner
 import charlm
 import rnnkit
+import sequences
 
 ROOT = Path(rnnkit.__file__).parents[1]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
-    *(ROOT / name / "pretrained" / "README.md" for name in ("captioner", "charlm")),
+    *(ROOT / name / "pretrained" / "README.md" for name in ("captioner", "charlm", "sequences")),
 ]
 # A path in backticks, such as `captioner/cli.py`.
-PATHS = re.compile(r"`((?:captioner|charlm|docs|rnnkit|scripts|tests|webui)/[\w./-]*)`")
+PATHS = re.compile(r"`((?:captioner|charlm|docs|rnnkit|scripts|sequences|tests|webui)/[\w./-]*)`")
 LINKS = re.compile(r"\]\((?!https?://|#)([^)#]+)")
 
 USER = """
@@ -32,6 +33,7 @@ from typing import assert_type
 
 from captioner import Caption, Captioner
 from charlm import CharLM
+from sequences import Classification, Classifier, TaggedWord, Tagger, Translation, Translator
 from torch import Tensor
 
 captioner = Captioner.load()
@@ -43,6 +45,9 @@ assert_type(captioner.candidates("dog.jpg", 3), list[Caption])
 lm = CharLM.load()
 assert_type(lm.sample("ROMEO:"), Iterator[str])
 assert_type(lm.log_probs("to be"), Tensor)
+assert_type(Classifier.load("sentiment").classify("fine"), Classification)
+assert_type(Tagger.load("pos").tag("fine"), list[TaggedWord])
+assert_type(Translator.load("runs/mine").translate_batch(["fine"]), list[Translation])
 """
 
 
@@ -58,14 +63,15 @@ def test_mypy_strict_knows_what_the_public_functions_return(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("package", ["captioner", "charlm", "rnnkit", "webui"])
+@pytest.mark.parametrize("package", ["captioner", "charlm", "rnnkit", "sequences", "webui"])
 def test_type_checkers_are_invited_to_read_the_package(package: str) -> None:
     assert (files(package) / "py.typed").is_file()
 
 
 def test_the_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert captioner.__version__ == charlm.__version__ == version(project["name"])
+    installed = version(project["name"])
+    assert captioner.__version__ == charlm.__version__ == sequences.__version__ == installed
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {project['version']}\n" in citation
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

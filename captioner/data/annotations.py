@@ -16,8 +16,8 @@ from typing import Any
 from captioner.data.columns import IMAGE_FILES, read_csv
 from captioner.data.images import EXTENSIONS
 from captioner.data.text_files import read_text
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError, problem
+from rnnkit.metrics.tokenizer import tokenize
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from captioner.backends.base import DecoderRunner
-from captioner.decoding.beam_search import Hypothesis, beam_search
 from captioner.decoding.sampling import sample
 from captioner.network.decoder import Memory, State
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from captioner.types import Decoding
+from rnnkit.beam_search import Hypothesis, beam_search
 from rnnkit.errors import UserError
 
 FORBIDDEN = (PAD, START, UNKNOWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captioner.decoding.trees import Step, Tree, first_tensor, map_tree
+from rnnkit.trees import Step, Tree, first_tensor, map_tree
 
 
 def sample(

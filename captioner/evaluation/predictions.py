@@ -13,8 +13,8 @@ from typing import Any
 from captioner.data.annotations import Example, image_id
 from captioner.data.columns import CAPTIONS, IMAGE_FILES, IMAGE_IDS, STATUS, column, read_csv
 from captioner.data.text_files import read_text
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError, problem
+from rnnkit.metrics.tokenizer import tokenize
 
 IMAGES = IMAGE_IDS + IMAGE_FILES
 

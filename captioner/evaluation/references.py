@@ -8,8 +8,8 @@ from pathlib import Path
 from captioner.data.annotations import Dataset, Example, read_dataset
 from captioner.data.columns import IMAGE_FILES, column
 from captioner.data.text_files import read_text
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 
 
 def read_references(path: Path) -> Dataset:

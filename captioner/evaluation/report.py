@@ -9,12 +9,12 @@ from typing import Any
 
 from captioner.data.annotations import Example
 from captioner.evaluation.table import Table
-from captioner.metrics.bleu import nltk_bleu
-from captioner.metrics.bootstrap import paired_p_value
 from captioner.metrics.meteor_spice import java_scores
 from captioner.metrics.scores import Scores, score_captions
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
+from rnnkit.metrics.bleu import nltk_bleu
+from rnnkit.metrics.bootstrap import paired_p_value
+from rnnkit.metrics.tokenizer import tokenize
 
 NAMES = {
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4",

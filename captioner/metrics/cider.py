@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from captioner.metrics.ngrams import (
+from rnnkit.metrics.ngrams import (
     ORDERS,
     NgramCounts,
     NgramIndex,

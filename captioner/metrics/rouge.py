@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from captioner.metrics.ngrams import Tokens
+from rnnkit.metrics.ngrams import Tokens
 
 
 def rouge_l(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captioner.metrics.bleu import bleu, bleu_counts
-from captioner.metrics.bootstrap import interval, resample
 from captioner.metrics.cider import CiderD
-from captioner.metrics.ngrams import Tokens
 from captioner.metrics.rouge import rouge_l
-from captioner.metrics.tokenizer import tokenize
+from rnnkit.metrics.bleu import bleu, bleu_counts
+from rnnkit.metrics.bootstrap import interval, resample
+from rnnkit.metrics.ngrams import Tokens
+from rnnkit.metrics.tokenizer import tokenize
 
 
 @dataclass(frozen=True)

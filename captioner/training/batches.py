@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from captioner.data.annotations import Example
-from captioner.metrics.tokenizer import tokenize
 from captioner.network.vocabulary import PAD, Vocabulary
 from captioner.training.config import TrainingConfig
 from captioner.training.feature_cache import PhotoRows
+from rnnkit.metrics.tokenizer import tokenize
 
 
 class TrainingSet:

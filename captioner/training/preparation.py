@@ -17,7 +17,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from captioner.checkpoint import KIND, VERSION, load_parts, read_parts
 from captioner.data.annotations import Dataset, Example
-from captioner.metrics.tokenizer import tokenize
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder
@@ -28,6 +27,7 @@ from captioner.training.feature_cache import photo_views
 from captioner.training.loss import CaptionModel
 from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 from rnnkit.runs import RunFolder, load_optimizer_tensors
 from rnnkit.settings import check_initial, resumed_settings
 from rnnkit.training import moving_average, weight_decay_groups

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.metrics.cider import CiderD
-from captioner.metrics.ngrams import Tokens
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
+from rnnkit.metrics.ngrams import Tokens
 
 _END = "<end>"
 

@@ -35,7 +35,8 @@ from rnnkit.cache import cache_folder
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, optimizer_tensors
-from rnnkit.training import leave_together, start_accelerator, warmup_cosine
+from rnnkit.schedules import warmup_cosine
+from rnnkit.training import leave_together, start_accelerator
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from charlm.model import CharLM
-from charlm.network import DropoutRates, Network, layer_weights, run_layer
+from charlm.network import DropoutRates, Network
 from rnnkit.cells import STEPS
 from rnnkit.errors import UserError
+from rnnkit.layers import layer_weights, run_dilated
 
 Array = NDArray[np.float64]
 
@@ -58,14 +59,16 @@ def gradient_flow(network: Network, ids: torch.Tensor, *, clip_norm: float = 1.0
         raise UserError("gradient flow needs a text of at least 2 characters")
     step = STEPS[network.architecture.cell]
     layers = [layer_weights(layer) for layer in network.layers]
-    zero = network.zero_state(1)
+    zero = network.zero_state(1)[..., : network.architecture.hidden_size]
+    dilations = network.architecture.layer_dilations()
     # By layer and step, each (parts, 1, H).
     states: list[list[torch.Tensor]] = [[zero[index]] for index in range(len(layers))]
     with torch.enable_grad():
         for index in ids[:-1]:
             x = network.embedding(index[None]) * network.input_scale  # (1, E)
-            for history, weights in zip(states, layers, strict=True):
-                history.append(step(x, history[-1], weights))
+            for history, weights, dilation in zip(states, layers, dilations, strict=True):
+                before = history[max(len(history) - dilation, 0)]
+                history.append(step(x, before, weights))
                 x = history[-1][0]  # (1, H)
         loss = F.cross_entropy(network.output(x), ids[-1:])
         steps = [state for history in states for state in history[1:]]
@@ -103,8 +106,9 @@ def unit_traces(model: CharLM, text: str) -> Array:
     with torch.inference_mode():
         x = network.embedding(ids[:, None]) * network.input_scale  # (T, 1, E)
         traces = []
-        for layer, state in zip(network.layers, network.zero_state(1), strict=True):
-            x, _ = run_layer(layer, x, state)  # (T, 1, H)
+        dilations = network.architecture.layer_dilations()
+        for layer, dilation in zip(network.layers, dilations, strict=True):
+            x = run_dilated(layer, x, dilation)  # (T, 1, H)
             traces.append(x[:, 0])
     return _array(torch.stack(traces, dim=1))
 
@@ -229,8 +233,9 @@ def connectivity(model: CharLM, text: str, position: int) -> Array:
             .requires_grad_()
         )  # (T, 1, E)
         y = x
-        for layer, state in zip(network.layers, network.zero_state(1), strict=True):
-            y, _ = run_layer(layer, y, state)
+        dilations = network.architecture.layer_dilations()
+        for layer, dilation in zip(network.layers, dilations, strict=True):
+            y = run_dilated(layer, y, dilation)
         log_p = network.output(y[-1, 0]).log_softmax(0)[ids[position]]
         (gradient,) = torch.autograd.grad(log_p, x)
     return _array(gradient[:, 0].norm(dim=1))

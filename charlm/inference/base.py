@@ -57,6 +57,12 @@ def prepare(
     if precision not in get_args(Precision):
         raise UserError(f"precision must be auto, float32 or int8, not '{precision}'")
     device = network.output.weight.device
+    if network.architecture.dilations != "1":
+        from charlm.inference.network_stepper import NetworkStepper
+
+        if precision == "int8":
+            raise UserError("precision int8 is for networks without dilations", hint="use float32")
+        return lambda: NetworkStepper(network, batch_size)
     has_openvino = device.type == "cpu" and importlib.util.find_spec("openvino") is not None
     if precision == "int8" and not has_openvino:
         raise UserError(

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charlm.network import LAYERS, MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from charlm.network import MAX_LAYERS, MAX_SIZE, Architecture, DropoutRates
+from rnnkit.errors import UserError
+from rnnkit.layers import LAYERS
 from rnnkit.settings import check_ranges, setting
 
 
@@ -25,6 +27,12 @@ class TrainingConfig:
         512, "Units of each recurrent layer.", low=1, high=MAX_SIZE, from_init=True
     )
     num_layers: int = setting(2, "Recurrent layers.", low=1, high=MAX_LAYERS, from_init=True)
+    dilations: str = setting(
+        "1",
+        "Steps that each layer reaches back, from the bottom, for example 1,2,4.",
+        from_init=True,
+    )
+    bidirectional: bool = setting(False, "Not for a language model, which cannot look ahead.")
     embedding_size: int = setting(
         128, "Size of a character's embedding.", low=1, high=MAX_SIZE, from_init=True
     )
@@ -122,7 +130,12 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        self.architecture(1)  # refuses tied weights of different sizes
+        if self.bidirectional:
+            raise UserError(
+                "a language model cannot be bidirectional: it writes one character after another,"
+                " and reading backwards it would see the one that it is to predict"
+            )
+        self.architecture(1)  # refuses tied weights of different sizes, and what are no dilations
 
     def architecture(self, vocabulary_size: int) -> Architecture:
         """The network that these settings ask for."""
@@ -133,6 +146,7 @@ class TrainingConfig:
             self.num_layers,
             self.embedding_size,
             self.tied,
+            self.dilations,
         )
 
     def dropout(self) -> DropoutRates:

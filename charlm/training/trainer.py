@@ -7,12 +7,10 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,12 +31,13 @@ from rnnkit.checkpoint import WEIGHTS
 from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
+from rnnkit.schedules import warmup_cosine
 from rnnkit.settings import check_initial, resumed_settings
 from rnnkit.training import (
     leave_together,
     moving_average,
     start_accelerator,
-    warmup_cosine,
+    stop_requests,
     weight_decay_groups,
 )
 
@@ -489,27 +488,3 @@ def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Ten
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-@contextmanager
-def stop_requests(console: Console) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that training stops between two steps; a second
-    Ctrl-C stops at once.
-    """
-    event = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if event.is_set():
-            raise KeyboardInterrupt
-        event.set()
-        console.print("stopping after this step, to save the run")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

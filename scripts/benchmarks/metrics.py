@@ -19,9 +19,9 @@ import typer
 
 from captioner.evaluation.references import read_references
 from captioner.metrics.scores import score_captions
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 
 Captions = list[list[str]]
 

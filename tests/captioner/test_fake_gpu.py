@@ -12,7 +12,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from captioner import Captioner, Decoding
-from captioner.decoding import beam_search
 from captioner.decoding.generate import log_prob_step
 from captioner.decoding.sampling import sample
 from captioner.network.backbones import create_encoder
@@ -22,6 +21,7 @@ from captioner.network.vocabulary import END, SPECIAL, START, Vocabulary
 from captioner.training import trainer
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import CaptionModel
+from rnnkit import beam_search
 from rnnkit.training import moving_average, weight_decay_groups
 from tests.fake_gpu import CUDA, devices, fake_gpu, without_gradients
 

@@ -6,15 +6,13 @@ import pytest
 import torch
 
 from charlm.network import (
-    LAYERS,
     Architecture,
     DropoutRates,
     Network,
     drop_characters,
-    drop_units,
-    layer_weights,
 )
 from rnnkit.errors import UserError
+from rnnkit.layers import LAYERS, drop_units, layer_weights
 
 CELLS = list(LAYERS)
 

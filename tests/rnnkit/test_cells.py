@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import rnnkit.cells
-from charlm.network import LAYERS
 from rnnkit.cells import STEPS, Weights, rnn_step
+from rnnkit.layers import LAYERS
 
 
 @pytest.mark.parametrize("cell", LAYERS)

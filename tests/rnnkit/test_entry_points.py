@@ -35,7 +35,7 @@ def test_the_installed_commands_are_these() -> None:
     project = tomllib.loads(
         (Path(rnnkit.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
     )["project"]
-    assert set(project["scripts"]) == {"captioner", "charlm", "webui"}
+    assert set(project["scripts"]) == {"captioner", "charlm", "sequences", "webui"}
     for name, place in project["scripts"].items():
         module, _, function = place.partition(":")
         assert function == name and callable(getattr(import_module(module), function))

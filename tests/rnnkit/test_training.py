@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from rnnkit.training import moving_average, warmup_cosine, weight_decay_groups
+from rnnkit.schedules import warmup_cosine
+from rnnkit.training import moving_average, weight_decay_groups
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine() -> None:

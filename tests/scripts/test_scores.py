@@ -17,8 +17,8 @@ import pytest
 import typer
 
 import captioner
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 
 SCRIPTS = Path(captioner.__file__).parents[1] / "scripts"
 no_oracle = pytest.mark.skipif(

@@ -19,11 +19,11 @@ pytest.importorskip("rnnkit.openvino", reason="OpenVINO is not installed")
 from captioner import Captioner
 from captioner.backends.openvino_backend import OpenVinoBackend, OpenVinoDecoder
 from captioner.backends.torch_backend import TorchBackend
-from captioner.decoding.trees import map_tree
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
 from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
+from rnnkit.trees import map_tree
 
 KINDS: list[dict[str, Any]] = [{}, {"adaptive": True}, {"tied": False}]
 WORDS, CHANNELS = 30, 12

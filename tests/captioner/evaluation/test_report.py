@@ -16,8 +16,8 @@ from captioner.data.annotations import Dataset, Example
 from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Comparison, Report, judge
 from captioner.metrics.meteor_spice import java_scores, meteor
-from captioner.metrics.tokenizer import tokenize
 from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import tokenize
 
 REFERENCES: dict[int | str, tuple[str, ...]] = {
     1: ("A brown dog runs through the snow .", "The dog is running in snow"),

@@ -16,11 +16,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nltk.translate.bleu_score import corpus_bleu
 
-from captioner.metrics.bleu import bleu, bleu_counts
 from captioner.metrics.cider import CiderD
 from captioner.metrics.rouge import longest_common_subsequence, rouge_l
 from captioner.metrics.scores import score_captions
-from captioner.metrics.tokenizer import PUNCTUATION, tokenize
+from rnnkit.metrics.bleu import bleu, bleu_counts
+from rnnkit.metrics.tokenizer import PUNCTUATION, tokenize
 
 Caption = list[str]
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.metrics.tokenizer import tokenize
 from captioner.network.vocabulary import (
     END,
     PAD,
@@ -16,6 +15,7 @@ from captioner.network.vocabulary import (
     Vocabulary,
     repeatable_words,
 )
+from rnnkit.metrics.tokenizer import tokenize
 
 
 def vocabulary_of(*captions: str, min_count: int = 1) -> Vocabulary:

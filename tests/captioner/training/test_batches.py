@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from captioner.data.annotations import Example
-from captioner.metrics.tokenizer import tokenize
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from captioner.training.batches import TrainingSet, _ahead, epoch_batches
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
+from rnnkit.metrics.tokenizer import tokenize
 
 CONFIG = TrainingConfig(batch_size=6, captions_per_photo=3, seed=5)
 REGIONS, CHANNELS, VIEWS = 4, 5, 2

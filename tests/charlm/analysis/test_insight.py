@@ -18,9 +18,9 @@ from charlm.analysis.insight import (
     text_features,
     unit_traces,
 )
-from charlm.network import layer_weights
 from rnnkit.cells import STEPS
 from rnnkit.errors import UserError
+from rnnkit.layers import layer_weights
 
 TEXT = 'The rain "it falls" upon\nthe hill.'
 

@@ -1,4 +1,7 @@
-"""Beam search over a step function, for a batch of images at once; a beam of one is greedy."""
+"""Beam search over a step function, for a batch at once; a beam of one is greedy.
+
+What a sentence is written about is called an image here, whatever it is.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from captioner.decoding.trees import Step, Tree, first_tensor, map_tree
 from rnnkit.errors import UserError
+from rnnkit.trees import Step, Tree, first_tensor, map_tree
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def beam_search(
         if (most := vocabulary - len(forbidden) - 1) < beam_size:
             raise UserError(
                 f"a beam of {beam_size} is more than the {most} words of the vocabulary",
-                hint="lower --beam-size and --num-captions",
+                hint="lower --beam-size, or ask for fewer sentences",
             )
         # A beam can end in one way only, so among twice as many candidates enough go on.
         count = min(2 * beam_size, candidates[0].numel())

@@ -1,7 +1,8 @@
-"""The bootstrap over images: how much a score depends on the photos, and whether two differ.
+"""The bootstrap over examples: how much a score depends on them, and whether two scores differ.
 
-Each draw takes as many images as there are, with replacement, and is scored as a corpus of its own
-(Efron 1979; Bisani & Ney 2004 for corpus scores). CIDEr-D keeps the word weights of the whole set.
+Each draw takes as many examples (images) as there are, with replacement, and is scored as a corpus
+of its own (Efron 1979; Bisani & Ney 2004 for corpus scores). CIDEr-D keeps the word weights of the
+whole set.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from captioner.metrics.bootstrap import interval, paired_p_value, resample
+from rnnkit.metrics.bootstrap import interval, paired_p_value, resample
 
 
 def mean_of(values: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captioner.metrics.ngrams import ORDERS, NgramIndex, shared_ngrams
+from rnnkit.metrics.ngrams import ORDERS, NgramIndex, shared_ngrams
 
 Caption = list[str]
 drawn_captions = st.lists(st.lists(st.sampled_from("abcd"), max_size=9), max_size=6)

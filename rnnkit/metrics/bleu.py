@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from captioner.metrics.ngrams import ORDERS, NgramIndex, Tokens, flatten, shared_ngrams
+from rnnkit.metrics.ngrams import ORDERS, NgramIndex, Tokens, flatten, shared_ngrams
 
 
 @dataclass(frozen=True)

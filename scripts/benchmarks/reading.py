@@ -1,0 +1,74 @@
+"""How fast a model of `sequences` reads: one text warm, and many in batches.
+
+    python scripts/benchmarks/reading.py MODEL TEXTS [--threads 2]
+
+TEXTS has a text a line. Prints the median time of a single text and texts a second in batches, and
+the time from starting the command to its first answer.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import torch
+import typer
+
+from rnnkit.command_line import run_app
+from sequences.data import read_lines
+from sequences.load import load_model
+from sequences.tagger import Tagger
+from sequences.translator import Translator
+
+
+def benchmark(
+    model: str,
+    texts_file: Annotated[Path, typer.Argument(metavar="TEXTS")],
+    threads: int = 2,
+    repeats: int = 3,
+) -> None:
+    """Measure a model on the texts of a file."""
+    torch.set_num_threads(threads)
+    loaded = load_model(model)
+    texts = [line for line in read_lines(texts_file) if line.strip()]
+    run: Callable[[list[str]], object]
+    if isinstance(loaded, Translator):
+        run = loaded.translate_batch
+    elif isinstance(loaded, Tagger):
+        run = loaded.tag_batch
+    else:
+        run = loaded.classify_batch
+    run(texts[:64])
+    singles = [_seconds(partial(run, [text])) for text in texts[:100]]
+    print(f"one text: {1000 * median(singles):.1f} ms (median of {len(singles)})")
+    batches = [_seconds(partial(run, texts)) for _ in range(repeats)]
+    print(f"{len(texts):,} texts in batches: {len(texts) / median(batches):,.0f} a second")
+    command = [sys.executable, "-m", "sequences.cli", loaded.task, texts[0]]
+    starts = [
+        _seconds(
+            lambda: subprocess.run([*command, "--model", model], check=True, capture_output=True)
+        )
+        for _ in range(repeats)
+    ]
+    print(f"first answer of the command: {median(starts):.2f} s after starting")
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_app("reading.py", benchmark)
+
+
+if __name__ == "__main__":
+    main()
