@@ -67,6 +67,18 @@ def write_tensors(
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file. Raises: UserError if there is none or it is damaged."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise UserError(f"there is no file '{path}'") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"'{path}' cannot be read as safetensors ({error})") from None
+
+
 def load_checkpoint(
     folder: Path, *, kind: str, version: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
