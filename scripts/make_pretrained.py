@@ -28,7 +28,7 @@ from captioner.network.vocabulary import repeatable_words
 from rnnkit.command_line import run_app
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
-STORED = ("images", "values", "intervals", "distinct_captions")
+STORED = ("images", "values", "intervals", "distinct_captions", "support")
 Features = tuple[list[Example], torch.Tensor]  # the features are (photos, regions, channels)
 
 
