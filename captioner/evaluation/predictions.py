@@ -21,7 +21,7 @@ IMAGES = IMAGE_IDS + IMAGE_FILES
 @dataclass(frozen=True)
 class _Prediction:
     image: str  # an id, a file's path, or for plain text the number of the line
-    caption: str | None  # None where captioning failed
+    caption: str | None  # None where captioning failed or is unsure
     place: str  # where in the file it is
 
 
@@ -86,7 +86,7 @@ def read_predictions(
     ]
     if missing and not allow_missing:
         marked = len(failed.intersection(missing))
-        why = f" ({marked} marked as failed)" if marked else ""
+        why = f" ({marked} marked as failed or unsure)" if marked else ""
         raise UserError(
             f"'{path}' has no captions for {len(missing)} of {len(examples)} images, for example"
             f" {', '.join(missing[:3])}{why}",

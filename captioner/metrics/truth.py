@@ -31,12 +31,13 @@ MALE = _words("man boy guy gentleman male father son brother husband groom")
 FEMALE = _words("woman girl lady female mother daughter sister wife bride")
 NUMBERS = _words("two three four five six seven eight nine ten")
 FUNCTION_WORDS = _words(
-    "a an the one this that these those some any each every all both other another several many few"
-    " group couple bunch it its they them their he him his himself she her hers herself there here"
-    " who which what whose while where when how as with without and or but than then of in on at to"
-    " from by for near next into onto over under through across down up out off along behind"
+    "a an the one this that these those some any each every all both other another several many"
+    " few group couple bunch it its they them their he him his himself she her hers herself there"
+    " here who which what whose while where when how as with without and or but than then of in on"
+    " at to from by for near next into onto over under through across down up out off along behind"
     " between around above below against inside outside towards toward beside front top is are was"
-    " were be been being has have had having do does did doing can will not no n't 's s so very just"
+    " were be been being has have had having do does did doing can will not no n't 's s so very"
+    " just"
 )
 _IRREGULAR = {
     "men": "man", "women": "woman", "people": "person", "children": "child", "gray": "grey",

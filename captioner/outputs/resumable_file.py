@@ -194,12 +194,13 @@ class ResumableFile:
         check_writable(output)
         if output.is_symlink():
             output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
-        self.output, self.format = output, format
-        self._if_exists, self._published = if_exists, published
+        self.output, self._if_exists, self._published = output, if_exists, published
         part = output.with_name(part_name(output.name, if_exists, made_by))
         self._growing = output if if_exists == "skip" and published is None else part
         _refuse_other_parts(output, self._growing)
         self._lock = RunLock(output, self._growing)  # before the files are read
+        written = next((file for file in (self._growing, output) if file.exists()), None)
+        self.format = format = format if written is None else format.of_file(written)
         self._plan: ResumePlan | None = plan_resumption(
             output,
             self._growing,
@@ -325,6 +326,8 @@ def merge(row: CaptionResult, old: tuple[Caption, ...], if_exists: str) -> Capti
     """A new row joined with the captions that the photo has, as `ResumableFile` describes."""
     if not old or (if_exists == "overwrite" and row.error is None):
         return row
+    if row.unsure:
+        return CaptionResult(row.path, old)
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
     return CaptionResult(row.path, new + old if if_exists == "prepend" else old + new)

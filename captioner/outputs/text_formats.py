@@ -8,13 +8,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from captioner.data.annotations import image_id
-from captioner.data.columns import ROW_COLUMNS
+from captioner.data.columns import FORMER_ROW_COLUMNS, ROW_COLUMNS
 from captioner.types import Caption, CaptionResult
 
 
@@ -25,7 +25,8 @@ class Record:
     Attributes:
         key: the photo's name as the file has it.
         data: the row as the file has it.
-        captions: without words, and without a score (nan) if the format keeps none.
+        captions: without words, and without a score (nan) if the format keeps none; none of a
+            photo whose caption was unsure.
         whole: False for the end of a file whose run was killed while it wrote.
     """
 
@@ -50,6 +51,10 @@ class Format:
         """A photo's name as the format writes it."""
         return str(path).encode("utf-8", "backslashreplace").decode()
 
+    def of_file(self, path: Path) -> Format:
+        """The format as a file has it that may have been written by an earlier version."""
+        return self
+
     def encode(self, row: CaptionResult) -> bytes:
         """A row; empty if the format has no row for it."""
         raise NotImplementedError
@@ -73,7 +78,7 @@ class Format:
 
 
 class Tsv(Format):
-    """path<TAB>caption; a line for each caption, none for a photo that failed.
+    """path<TAB>caption; a line for each caption, none for a photo that failed or is unsure.
 
     A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On
     Windows no path can hold the first three, and backslashes stay as they are.
@@ -92,6 +97,7 @@ class Tsv(Format):
         return b"".join(
             self.beginning(self.key(row.path)) + caption.text.encode() + b"\n"
             for caption in row.captions
+            if not row.unsure
         )
 
     def beginning(self, key: str) -> bytes:
@@ -121,20 +127,43 @@ class Jsonl(Format):
 
 
 class Csv(Format):
-    """A header, then a line for each caption or failure."""
+    """A header, then a line for each caption or failure.
+
+    Args:
+        columns: what the header names; files of earlier versions have no confidence, and stay so.
+    """
 
     name = "csv"
-    header = ",".join(ROW_COLUMNS).encode() + b"\n"
     several_lines = True
+
+    def __init__(self, columns: Sequence[str] = ROW_COLUMNS) -> None:
+        self._columns = columns
+        self.header = ",".join(columns).encode() + b"\n"
+
+    def of_file(self, path: Path) -> Format:
+        former = Csv(FORMER_ROW_COLUMNS)
+        with path.open("rb") as stream:
+            return former if stream.readline() == former.header else self
 
     def encode(self, row: CaptionResult) -> bytes:
         path = self.key(row.path)
         if row.error is not None:
-            return _csv_line(path, "", "", "error", row.error)
+            return self._line(path, "", "", "error", row.error, "")
+        status = "unsure" if row.unsure else "ok"
         return b"".join(
-            _csv_line(path, caption.text, _score(caption.score), "ok", "")
+            self._line(
+                path,
+                caption.text,
+                _decimal(caption.score),
+                status,
+                "",
+                _decimal(caption.confidence),
+            )
             for caption in row.captions
         )
+
+    def _line(self, *cells: str) -> bytes:
+        return _csv_line(*cells[: len(self._columns)])
 
     def beginning(self, key: str) -> bytes:
         return _csv_line(key, "")[:-1]
@@ -152,20 +181,23 @@ class Csv(Format):
 
     def decode(self, data: bytes) -> Record:
         try:
-            ((path, caption, score, status, error),) = csv.reader(
-                io.StringIO(data.decode(), newline=""), strict=True
-            )
+            (cells,) = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
         except csv.Error as reason:
             raise ValueError(str(reason)) from None
-        if status not in ("ok", "error"):
-            raise ValueError(f"status is {status!r}, not ok or error")
+        row = dict(zip(self._columns, cells, strict=True))
+        path, status = row["path"], row["status"]
+        if status not in ("ok", "unsure", "error"):
+            raise ValueError(f"status is {status!r}, not ok, unsure or error")
         if status == "error":
-            return Record(path, data, error=error)
-        return Record(path, data, (_caption(caption, score),))
+            return Record(path, data, error=row["error"])
+        if status == "unsure":
+            return Record(path, data)
+        confidence = row.get("confidence") or None
+        return Record(path, data, (_caption(row["caption"], row["score"], confidence),))
 
 
 class Coco(Format):
-    """COCO results, an array of image_id and caption: one for each photo that did not fail."""
+    """COCO results, an array of image_id and caption, without failed and unsure photos."""
 
     name = "coco"
     header, separator, footer = b"[", b",", b"\n]\n"
@@ -174,7 +206,7 @@ class Coco(Format):
         return json.dumps(image_id(path))
 
     def encode(self, row: CaptionResult) -> bytes:
-        if not row.captions:
+        if not row.captions or row.unsure:
             return b""
         return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
 
@@ -212,14 +244,22 @@ def json_row(row: CaptionResult) -> dict[str, object]:
     record: dict[str, object] = {"path": str(row.path)}
     if row.error is not None:
         return record | {"status": "error", "error": row.error}
-    best = row.captions[0]
-    record["caption"] = best.text
-    if not math.isnan(best.score):  # a caption that a person wrote has none
-        record["score"] = round(best.score, 4)
-    record["status"] = "ok"
+    record |= _json_caption(row.captions[0])
+    record["status"] = "unsure" if row.unsure else "ok"
     if len(row.captions) > 1:
-        record["captions"] = [
-            {"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions
+        record["captions"] = [_json_caption(caption) for caption in row.captions]
+    return record
+
+
+def _json_caption(caption: Caption) -> dict[str, object]:
+    record: dict[str, object] = {"caption": caption.text}
+    if not math.isnan(caption.score):  # a caption that a person wrote has none
+        record["score"] = round(caption.score, 4)
+    if caption.confidence is not None:
+        record["confidence"] = round(caption.confidence, 4)
+    if caption.word_confidence is not None:
+        record["word_confidence"] = [
+            None if sure is None else round(sure, 4) for sure in caption.word_confidence
         ]
     return record
 
@@ -233,16 +273,33 @@ def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
         raise TypeError("not a row with a path")
     if record["status"] == "error":
         return Record(record["path"], data, error=str(record["error"]))
-    captions = record.get("captions") or [record]
-    return Record(
-        record["path"], data, tuple(_caption(each["caption"], each["score"]) for each in captions)
+    if record["status"] == "unsure":
+        return Record(record["path"], data)
+    best, *others = record.get("captions") or [record]
+    captions = [record | best, *others]  # parquet's list has less about the best than its row
+    return Record(record["path"], data, tuple(map(_read_json_caption, captions)))
+
+
+def _read_json_caption(record: dict[str, Any]) -> Caption:
+    words = record.get("word_confidence")
+    return _caption(
+        record["caption"],
+        record["score"],
+        record.get("confidence"),
+        None if words is None else tuple(None if sure is None else float(sure) for sure in words),
     )
 
 
-def _caption(text: str, score: float | str = float("nan")) -> Caption:
+def _caption(
+    text: str,
+    score: float | str = math.nan,
+    confidence: float | str | None = None,
+    words: tuple[float | None, ...] | None = None,
+) -> Caption:
     if not isinstance(text, str):
         raise ValueError(f"a caption must be text, not {text!r}")
-    return Caption(text, float(score), ())
+    sure = None if confidence is None else float(confidence)
+    return Caption(text, float(score), (), word_confidence=words, confidence=sure)
 
 
 def _json(value: dict[str, Any]) -> bytes:
@@ -261,5 +318,5 @@ def _csv_line(*cells: str) -> bytes:
     return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
 
 
-def _score(score: float) -> str:
-    return "" if score != score else f"{score:.4f}"
+def _decimal(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.checkpoint import load_parts, save_captioner
+from captioner.checkpoint import KIND, VERSION, load_parts, save_captioner
 from captioner.data.annotations import Dataset
 from captioner.decoding.generate import FORBIDDEN, log_prob_step
 from captioner.decoding.sampling import sample
@@ -28,8 +28,9 @@ from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run, prepare_run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
-from captioner.training.validation import NoSentenceError, validate
+from captioner.training.validation import NoSentenceError, confidence_of_best, validate
 from rnnkit.cache import cache_folder
+from rnnkit.checkpoint import read_config, update_config
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, optimizer_tensors
@@ -96,6 +97,8 @@ def train(
         resuming=resuming,
     )
     train_epochs(run)
+    if accelerator.is_main_process and run.progress.best:
+        _store_confidence(run)
     leave_together(accelerator)
     return run.progress.best or {}
 
@@ -321,6 +324,17 @@ def _checkpoint_info(run: Run, record: dict[str, Any]) -> dict[str, Any]:
         "scores": record["validation"],
         "epoch": record["epoch"],
     }
+
+
+def _store_confidence(run: Run) -> None:
+    """Add to the best checkpoint how sure it is of its words, unless it says so already."""
+    if read_config(run.folder.path, kind=KIND, version=VERSION).get("confidence"):
+        return
+    fitted = confidence_of_best(run)
+    if fitted is None:
+        logger.info("too few validation captions to tell how sure the captioner is of its words")
+        return
+    update_config(run.folder.path, {"confidence": fitted})
 
 
 def save_state(run: Run) -> None:

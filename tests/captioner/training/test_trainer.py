@@ -31,6 +31,7 @@ from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.trainer import train
+from rnnkit.checkpoint import update_config
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder
 from rnnkit.training import start_accelerator
@@ -142,6 +143,22 @@ def test_the_cnn_waits_for_its_epoch_and_sees_colours_in_the_size_asked_for(
     init = replace(config, init=str(tmp_path / "moving"), image_size=0, colours=False, epochs=1)
     run(files, tmp_path / "again", init)
     assert Captioner.load(tmp_path / "again", device="cpu", backend="torch").preprocessing == own
+
+
+def test_a_trained_captioner_knows_how_sure_it_is_of_its_words(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captioner.training.confidence.LEAST_WORDS", 5)
+    files, config = shapes(8, 8), replace(SMALL, epochs=1)
+    run(files, tmp_path / "run", config)
+    captioner = Captioner.load(tmp_path / "run", device="cpu", backend="torch")
+    caption = captioner.caption(files[1] / "0.png")
+    assert caption.confidence is not None and 0 < caption.confidence < 1
+    # As a run is that was killed before it was stored: what resumes it has nothing else to do.
+    update_config(tmp_path / "run", {"confidence": None})
+    run(files, tmp_path / "run", config, resume=True)
+    again = Captioner.load(tmp_path / "run", device="cpu", backend="torch")
+    assert again.confidence_model == captioner.confidence_model
 
 
 class _Killed(BaseException):

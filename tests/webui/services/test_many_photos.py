@@ -160,10 +160,10 @@ def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
     rows = [["a/dog.jpg", 'a "dog", running', ""], ["b.jpg", "", "Damaged."], ["c.jpg", "new", ""]]
     table, lines, _ = (Path(path) for path in write_all(rows, {"a/dog.jpg": -0.41234}))
     assert table.read_text(encoding="utf-8") == (
-        "path,caption,score,status,error\n"
-        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,\n'
-        "b.jpg,,,error,Damaged.\n"
-        "c.jpg,new,,ok,\n"
+        "path,caption,score,status,error,confidence\n"
+        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,,\n'
+        "b.jpg,,,error,Damaged.,\n"
+        "c.jpg,new,,ok,,\n"
     )
     assert [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] == [
         {"path": "a/dog.jpg", "caption": 'a "dog", running', "score": -0.4123, "status": "ok"},
