@@ -41,6 +41,8 @@ def fit(
     ],
     split: Annotated[str, typer.Option(help="Photos to fit or to measure on.")] = "val",
     beam_size: Annotated[int, typer.Option(min=1, help="Beam size of the captions.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, torch or openvino.")] = "auto",
     only_measure: Annotated[
         bool, typer.Option("--measure", help="Only compare what the checkpoint states.")
     ] = False,
@@ -48,7 +50,9 @@ def fit(
     """Fit the confidence of a captioner's words, print how true it is, and store it."""
     if len(annotations) != len(images):
         raise UserError("give one --images for each --annotations")
-    captioner = Captioner.load(checkpoint)
+    captioner = Captioner.load(checkpoint, device=device, backend=backend)
+    if only_measure:
+        captioner.require_confidence("--measure")
     written: list[WrittenSentence] = []
     for file, folder in zip(annotations, images, strict=True):
         usable, features, errors = encode_photos(captioner, read_dataset(file, folder).split(split))

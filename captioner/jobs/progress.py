@@ -20,10 +20,10 @@ class Summary:
     """What became of all photos."""
 
     captioned: int = 0
-    unsure: int = 0  # of those captioned
     skipped: int = 0
     failed: Counter[str] = field(default_factory=Counter)  # by reason
     started: float = field(default_factory=time.monotonic)
+    unsure: int = 0  # of those captioned
 
     def count(self, path: Path, error: str | None, *, unsure: bool = False) -> None:
         """Count a photo: captioned, or failed for this reason, which is printed at once."""

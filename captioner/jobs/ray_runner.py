@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.captioner import Captioner
-from captioner.checkpoint import KIND, VERSION
+from captioner.checkpoint import KIND, VERSION, require_confidence
 from captioner.data.path_list import PathList
 from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows
@@ -137,7 +137,9 @@ def caption_with_ray(
     """
     if model is not None:
         # One error here instead of one from each worker.
-        read_config(model, kind=KIND, version=VERSION)
+        config = read_config(model, kind=KIND, version=VERSION)
+        if min_confidence is not None or decoding.careful:
+            require_confidence(config, "--min-confidence or --careful")
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
