@@ -111,15 +111,14 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def caption(
-    untrained: Path, capsys: pytest.CaptureFixture[str]
+def captioner_command(
+    capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str, str]]:
-    """Runs `captioner caption` with the untrained captioner: exit code, stdout, stderr."""
+    """Runs `captioner` in this process: exit code, stdout, stderr."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4)
         try:
-            main(["caption", *map(str, (*arguments, *fixed))])
+            main([*map(str, arguments)])
             code = 0
         except SystemExit as exit:
             code = exit.code if isinstance(exit.code, int) else 1
@@ -127,6 +126,15 @@ def caption(
         return code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture
+def caption(
+    untrained: Path, captioner_command: Callable[..., tuple[int, str, str]]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `captioner caption` with the untrained captioner: exit code, stdout, stderr."""
+    fixed = ("--model", untrained, "--device", "cpu", "--backend", "torch", "--max-length", 4)
+    return lambda *arguments: captioner_command("caption", *arguments, *fixed)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from captioner.checkpoint import save_captioner
-from captioner.cli import main
 from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
@@ -41,20 +40,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(model: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def command(model: Path, captioner_command: Run) -> Run:
     """Runs `captioner` with the untrained model: exit code, stdout, stderr."""
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
         choice = (
             () if name == "train" else ("--model", model, "--device", "cpu", "--backend", "torch")
         )
-        try:
-            main([name, *map(str, (*arguments, *choice))])
-            code = 0
-        except SystemExit as exit:
-            code = exit.code if isinstance(exit.code, int) else 1
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return captioner_command(name, *arguments, *choice)
 
     return run
 
@@ -325,33 +318,30 @@ def sure(model: Path, tmp_path: Path) -> Path:
 
 
 def test_captions_that_are_less_sure_than_asked_for_are_marked_or_left_out(
-    sure: Path, shapes: Shapes, capsys: pytest.CaptureFixture[str]
+    sure: Path, shapes: Shapes, captioner_command: Run
 ) -> None:
     _, folder = shapes(3, 0)
-    fixed = ("--model", str(sure), "--device", "cpu", "--backend", "torch", "--min-confidence")
-    main(["caption", str(folder), "--format", "jsonl", *fixed, "0.05"])
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    fixed = ("--model", sure, "--device", "cpu", "--backend", "torch", "--min-confidence")
+    _, out, _ = captioner_command("caption", folder, "--format", "jsonl", *fixed, 0.05)
+    rows = [json.loads(line) for line in out.splitlines()]
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert all(0 <= row["confidence"] <= 1 for row in rows)
     assert all(len(row["word_confidence"]) == len(row["caption"].split()) for row in rows)
-    main(["caption", str(folder), "--format", "jsonl", *fixed, "0.99"])
-    unsure = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    _, out, _ = captioner_command("caption", folder, "--format", "jsonl", *fixed, 0.99)
+    unsure = [json.loads(line) for line in out.splitlines()]
     assert [row["status"] for row in unsure] == ["unsure"] * 3
     assert [row["caption"] for row in unsure] == [row["caption"] for row in rows]
-    main(["caption", str(folder), *fixed, "0.99"])
-    printed = capsys.readouterr()
-    assert (
-        printed.out == "" and "captioned 3 (3 of them unsure), skipped 0, failed 0" in printed.err
-    )
+    code, out, err = captioner_command("caption", folder, *fixed, 0.99)
+    assert (code, out) == (0, "") and "captioned 3 (3 of them unsure), skipped 0" in err
 
 
 def test_careful_wording_is_asked_for_with_a_flag(
-    sure: Path, shapes: Shapes, capsys: pytest.CaptureFixture[str]
+    sure: Path, shapes: Shapes, captioner_command: Run
 ) -> None:
     _, folder = shapes(1, 0)
-    fixed = ("--model", str(sure), "--device", "cpu", "--backend", "torch", "--beam-size", "4")
-    main(["caption", str(folder), *fixed, "--careful"])
-    assert "red" not in capsys.readouterr().out
+    fixed = ("--model", sure, "--device", "cpu", "--backend", "torch", "--beam-size", 4)
+    code, out, _ = captioner_command("caption", folder, *fixed, "--careful")
+    assert code == 0 and "red" not in out.partition("\t")[2]
 
 
 @pytest.mark.parametrize("asked", [("--careful",), ("--min-confidence", "0.5")])

@@ -1,4 +1,4 @@
-"""The door for pictures: what comes through it, how it is changed, and what is turned away."""
+"""Opening pictures: what is accepted, how it is changed, and what is refused."""
 
 from __future__ import annotations
 
@@ -42,6 +42,18 @@ def two_halves(width: int = 64, height: int = 48) -> Image.Image:
 def near(found: tuple[int, ...] | float | None, wanted: tuple[int, ...], tolerance: int) -> bool:
     assert isinstance(found, tuple)
     return all(abs(a - b) <= tolerance for a, b in zip(found, wanted, strict=True))
+
+
+def run_python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs code in a process of its own, in the folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -392,15 +404,7 @@ def test_a_very_large_picture_takes_little_more_memory_than_its_pixels(
         " int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\nbefore ="
         " peak()\nopen_image('large.png', size=(260, 260))\nprint(peak() - before)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(code, tmp_path)
     assert int(done.stdout) < 200_000  # kB; the pixels are 50 and 100 MB
 
 
@@ -594,15 +598,7 @@ def test_a_picture_of_ninety_megapixels_gives_no_warning(tmp_path: Path) -> None
         "from captioner.data.images import open_image\ntry: open_image('wide.png')\nexcept"
         " Exception as error: print(error)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(code, tmp_path)
     assert "wide.png: damaged or cut short" in done.stdout and done.stderr == ""
 
 
