@@ -4,6 +4,7 @@ each word.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import replace
@@ -139,7 +140,10 @@ def _shaded(caption: Caption) -> str:
 def _how_sure(caption: Caption) -> str:
     """The confidence in words: of the sentence, of the words that are unsure, and a legend."""
     if caption.word_confidence is None or caption.confidence is None:
-        return "This model does not say how sure it is of its words."
+        return (
+            f"The probability of exactly this sentence is {percent(math.exp(caption.log_prob))};"
+            " the ranking allows for length. This model does not say how sure it is of its words."
+        )
     pairs = zip(caption.words, caption.word_confidence, strict=True)
     unsure = [escape(word) for word, sure in pairs if sure is not None and sure < UNSURE]
     listed = f" Unsure: {', '.join(unsure)}." if unsure else ""
@@ -156,14 +160,18 @@ def _candidates(captions: list[Caption]) -> str:
         return ""
     items = "".join(
         f"<li><span>{escape(caption.text)}</span>"
-        f'<span class="number">{_percent_sure(caption)}</span></li>'
+        f'<span class="number">{_percentage(caption)}</span></li>'
         for caption in captions
     )
-    return f"<h3>Other candidates</h3><ol>{items}</ol>"
+    known = captions[0].confidence is not None
+    heading = "Other candidates, and how sure they are" if known else "Other candidates"
+    return f"<h3>{heading}</h3><ol>{items}</ol>"
 
 
-def _percent_sure(caption: Caption) -> str:
-    return "" if caption.confidence is None else f"{percent(caption.confidence)} sure"
+def _percentage(caption: Caption) -> str:
+    """The confidence or, of a model that has none, the sentence's probability."""
+    sure = caption.confidence
+    return percent(math.exp(caption.log_prob) if sure is None else sure)
 
 
 def _chips(caption: Caption) -> str:
