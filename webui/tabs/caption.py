@@ -150,7 +150,8 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        " photo. The darker a word, the less sure it is; dotted lines mark words that are unsure."
+        " photo. The darker a word, the less sure it is; words below"
+        f" {percent(UNSURE)} are unsure and have a dotted line."
         f"{listed}"
     )
 
