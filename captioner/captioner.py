@@ -190,7 +190,8 @@ class Captioner:
         """The best caption of a photo; for a list of photos, `caption_batch`.
 
         Args:
-            photo: a path, encoded bytes, a binary file or a Pillow picture.
+            photo: a path, encoded bytes, a binary file, a Pillow picture or an array of pixels; see
+                `captioner.data.images.open_image`.
             attention: also return where the network looked for each word.
             decoding: fields of `Decoding`, such as beam_size=5, or sample=True and seed=1.
 

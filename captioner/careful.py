@@ -58,7 +58,7 @@ def search_carefully(
             break
         images = torch.tensor(again)
         for image, group in zip(again, search(images, excluded[images]), strict=True):
-            found[image] = group or found[image]  # a tiny vocabulary may have nothing else to say
+            found[image] = group
         waiting = again
     return found
 

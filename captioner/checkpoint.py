@@ -15,7 +15,7 @@ from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder, Preprocessing, encoder_config
 from captioner.network.vocabulary import Vocabulary
 from rnnkit.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, problem
 
 KIND, VERSION = "captioner", 1
 FORMER_LENGTH_PENALTY = 0.9  # of checkpoints whose config does not name one
@@ -40,7 +40,7 @@ def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
         preprocessing = Preprocessing.from_config(config["encoder"]["preprocessing"])
         vocabulary, decoder = Vocabulary(config["vocabulary"]), DecoderConfig(**config["decoder"])
         if not isinstance(name, str):
-            raise TypeError(f"the encoder's name must be text, not {name!r}")
+            raise ValueError(f"the encoder's name must be text, not {name!r}")
         if len(vocabulary) != decoder.vocabulary_size:
             raise ValueError(
                 f"{len(vocabulary)} words in the vocabulary, {decoder.vocabulary_size} in the"
@@ -52,7 +52,8 @@ def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
         confidence_model(config)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(
-            f"the config in '{source}' is damaged ({type(error).__name__}: {error})"
+            f"the config in '{source}' is damaged ({problem(error)})",
+            hint="copy or train the checkpoint again",
         ) from None
     return StoredParts(name, preprocessing, vocabulary, decoder)
 

@@ -22,7 +22,8 @@ from captioner.evaluation.report import Comparison, Report, judge
 from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import print_status, with_progress
-from captioner.outputs.base import FORMAT_NAMES
+from captioner.outputs.base import FORMAT_NAMES, format_of
+from captioner.outputs.resumable_file import check_writable
 from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
 from rnnkit.command_line import run_app
@@ -70,6 +71,12 @@ AllowMissing = Annotated[
         "--allow-missing", help="Score the images that have a caption, and count those without."
     ),
 ]
+AbsoluteNames = Annotated[
+    bool,
+    typer.Option(
+        "--absolute-names", help="Follow absolute names of photos that lead outside of --images."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 AsLatex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX table.")]
@@ -104,14 +111,24 @@ def caption_command(
         bool, typer.Option("--recursive", help="Look into folders inside folders too.")
     ] = False,
     format: Annotated[
-        str, typer.Option(help=f"Output format: {' | '.join(FORMAT_NAMES)}.")
-    ] = "tsv",
+        str | None,
+        typer.Option(
+            help=f"Output format: {' | '.join(FORMAT_NAMES)}; if not given, what the name of"
+            " --output ends with, else tsv."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             help="File to write, or folder for shards and copies; stdout if not given, or -."
         ),
     ] = None,
+    csv_safe: Annotated[
+        bool,
+        typer.Option(
+            "--csv-safe", help="In csv, put an apostrophe before cells that begin with = + - @."
+        ),
+    ] = False,
     existing: Annotated[
         str,
         typer.Option(
@@ -169,8 +186,9 @@ def caption_command(
         paths=tuple(paths or ()),
         from_file=from_file,
         recursive=recursive,
-        format=format,
+        format=format or ("tsv" if embed else format_of(output)),
         output=output,
+        csv_safe=csv_safe,
         if_exists=existing,
         embed=embed,
         in_place=in_place,
@@ -202,6 +220,7 @@ def evaluate_command(
     compare: Compare = None,
     split: Split = None,
     allow_missing: AllowMissing = False,
+    absolute_names: AbsoluteNames = False,
     as_json: AsJson = False,
     markdown: AsMarkdown = False,
     latex: AsLatex = False,
@@ -228,7 +247,9 @@ def evaluate_command(
     dataset = read_references(annotations) if images is None else read_dataset(annotations, None)
     examples, chosen = choose_split(dataset, split)
     if images is not None:
-        examples = locate_photos(examples, images, allow_missing=allow_missing)
+        examples = locate_photos(
+            examples, images, allow_missing=allow_missing, absolute_names=absolute_names
+        )
 
     def read(file: Path) -> dict[str, str]:
         return read_predictions(
@@ -320,14 +341,12 @@ def explain_command(
         raise UserError(
             f"--output '{output}' is not a known kind of figure: use .png, .pdf or .svg"
         )
+    check_writable(output)
     captioner = Captioner.load(model, device=device, backend=backend)
     caption = captioner.caption(
         image, beam_size=choice.beam_size, max_length=choice.max_length, attention=True
     )
-    try:
-        draw_attention(image, caption, output)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write the figure '{output}' ({error})") from None
+    draw_attention(image, caption, output)
     print(f"{photo}\t{caption.text}")
 
 
@@ -348,6 +367,7 @@ def train_command(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with settings; flags override it.")
     ] = None,
+    absolute_names: AbsoluteNames = False,
     device: Device = "auto",
     cache: Annotated[
         Path | None,
@@ -366,7 +386,8 @@ def train_command(
     run = RunFolder(output, "captioner")
     settings = run_settings(TrainingConfig, run, config, flags, resume=resume)
     datasets = [
-        read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)
+        read_dataset(file, folder, absolute_names=absolute_names)
+        for file, folder in zip(annotations, images, strict=True)
     ]
     try:
         best = train(datasets, output, settings, device=device, resume=resume, cache=cache)

@@ -10,6 +10,7 @@ from typing import TypedDict
 import numpy as np
 
 from captioner.data.images import Source
+from rnnkit.errors import UserError
 from rnnkit.settings import check_ranges, setting
 
 
@@ -17,7 +18,7 @@ from rnnkit.settings import check_ranges, setting
 class Decoding:
     """How sentences are chosen; the defaults are those of the command line.
 
-    Raises: UserError naming a value that is out of its range.
+    Raises: UserError naming a value that is out of its range, or one that is only for sampling.
     """
 
     beam_size: int = setting(3, "Sentences kept while searching; 1 is greedy.", low=1, high=100)
@@ -44,6 +45,14 @@ class Decoding:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if not self.sample:
+            for name, default in (("temperature", 1.0), ("top_p", 1.0), ("seed", None)):
+                if (value := getattr(self, name)) != default:
+                    raise UserError(
+                        f"{name.replace('_', '-')} {value} is for sampling, but the likeliest"
+                        " sentence is searched for",
+                        hint="add --sample, or leave it out",
+                    )
 
 
 class DecodingOptions(TypedDict, total=False):

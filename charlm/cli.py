@@ -14,6 +14,7 @@ import typer
 from charlm.training.config import TrainingConfig  # its fields are flags
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError
+from rnnkit.files import replace_file
 from rnnkit.settings import with_flags
 
 if TYPE_CHECKING:
@@ -264,7 +265,8 @@ def inspect(
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         path = output / f"{name}.png"
-        figure.savefig(path, dpi=110)
+        with replace_file(path) as temporary:
+            figure.savefig(temporary, dpi=110, format="png")
         print(path)
 
 

@@ -16,7 +16,7 @@ from charlm.sampling import SamplingParams, TextSession
 from charlm.vocabulary import UnknownPolicy, Vocabulary
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, problem
 
 KIND, VERSION = "charlm", 1
 
@@ -52,7 +52,7 @@ class CharLM:
             architecture = Architecture(vocabulary_size=len(vocabulary), **config["architecture"])
         except (KeyError, TypeError, UserError) as error:
             raise UserError(
-                f"the config in '{path}' is damaged ({error})",
+                f"the config in '{path}' is damaged ({problem(error)})",
                 hint="copy or train the checkpoint again",
             ) from None
         check_sizes({name: getattr(architecture, name) for name in SIZES}, tensors, source=path)

@@ -20,7 +20,7 @@ class Vocabulary(Sequence[str]):
 
     If rare characters were left out, one more symbol, UNKNOWN, stands for all of them.
 
-    Raises: UserError if the symbols are not different single characters.
+    Raises: UserError if the symbols are not different single characters, or one is a surrogate.
     """
 
     def __init__(self, symbols: Iterable[str]) -> None:
@@ -31,6 +31,8 @@ class Vocabulary(Sequence[str]):
             or len(set(self.symbols)) != len(self.symbols)
         ):
             raise UserError("a vocabulary must be a list of different single characters")
+        if half := next((s for s in self.symbols if "\ud800" <= s <= "\udfff"), None):
+            raise UserError(f"a vocabulary cannot have half of a character (U+{ord(half):04X})")
         codes = np.array([ord(symbol) for symbol in self.symbols])
         self._ids = np.argsort(codes)
         self._codes = codes[self._ids]

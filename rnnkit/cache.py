@@ -13,3 +13,13 @@ def cache_folder() -> Path:
     this program.
     """
     return Path(os.environ.get("SHOW_AND_SPELL_CACHE") or user_cache_path("show-and-spell"))
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this user alone.
+
+    Raises: OSError.
+    """
+    if not folder.parent.exists():
+        make_private_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from rnnkit.errors import UserError
-from rnnkit.files import replace_file
+from rnnkit.errors import UserError, problem
+from rnnkit.files import naming, replace_file
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -43,7 +43,8 @@ def save_checkpoint(
     digest = weights_hash(stored)
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
     write_tensors(weights, stored, {"weights_hash": digest})
-    text.write_text(_config_text({**config, "weights_hash": digest}), encoding="utf-8")
+    with naming(text):
+        text.write_text(_config_text({**config, "weights_hash": digest}), encoding="utf-8")
     weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
@@ -102,7 +103,8 @@ def load_checkpoint(
         version: the newest format version this code reads.
 
     Returns: (tensors by name, in the type they were stored in; the config).
-    Raises: UserError naming the folder, if it is missing, damaged, of another kind or too new.
+    Raises: UserError naming the folder, if it is missing, damaged, of another kind or too new, or
+        if a weight is not a finite number.
     """
     config = read_config(folder, kind=kind, version=version)
     try:
@@ -112,6 +114,8 @@ def load_checkpoint(
             tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise UserError(f"no {WEIGHTS} in '{folder}': copy both files of the checkpoint") from None
+    except OSError as error:
+        raise UserError(f"'{folder / WEIGHTS}' cannot be read ({error.strerror})") from None
     except SafetensorError as error:
         raise UserError(
             f"'{folder / WEIGHTS}' is damaged ({error}): copy or train the checkpoint again"
@@ -128,7 +132,18 @@ def load_checkpoint(
             f"the weights in '{folder}' are not those that were saved there: copy or save the"
             " checkpoint again"
         )
+    _check_finite(tensors, folder)
     return tensors, config
+
+
+def _check_finite(tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    for name, tensor in tensors.items():
+        # A sum is faster than a look at each weight, and no sound ones sum to infinity.
+        if tensor.is_floating_point() and not tensor.float().sum().isfinite():
+            raise UserError(
+                f"the weights in '{folder}' are not all finite numbers ({name}): copy or train the"
+                " checkpoint again"
+            )
 
 
 def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
@@ -143,8 +158,10 @@ def read_config(folder: Path, *, kind: str, version: int) -> dict[str, Any]:
         raise UserError(
             f"'{folder}' is a file: a checkpoint is the folder with {WEIGHTS} and {CONFIG}"
         ) from None
+    except OSError as error:  # such as a link to itself
+        raise UserError(f"'{folder / CONFIG}' cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({error})") from None
+        raise UserError(f"'{folder / CONFIG}' cannot be read as JSON ({problem(error)})") from None
     if not isinstance(config, dict) or config.get("kind") != kind:
         found = config.get("kind") if isinstance(config, dict) else None
         raise UserError(f"'{folder}' is not a {kind} checkpoint (its kind is {found!r})")
@@ -168,12 +185,12 @@ def _left_between_renames(folder: Path, digest: str | None) -> dict[str, Any] | 
 def load_weights(
     module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], *, source: object
 ) -> None:
-    """Copy stored tensors into a module after comparing names and shapes.
+    """Copy stored tensors into a module after comparing names, shapes and kinds of numbers.
 
     Raises: UserError naming the source and the first tensors that do not fit.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    expected = {name: _form(tensor) for name, tensor in module.state_dict().items()}
+    found = {name: _form(tensor) for name, tensor in tensors.items()}
     if expected != found:
         wrong = sorted(
             name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
@@ -184,6 +201,10 @@ def load_weights(
         )
     own = module.state_dict()
     module.load_state_dict({name: tensor.to(own[name].dtype) for name, tensor in tensors.items()})
+
+
+def _form(tensor: torch.Tensor) -> tuple[tuple[int, ...], bool]:
+    return tuple(tensor.shape), tensor.is_floating_point()
 
 
 def check_sizes(

@@ -68,6 +68,9 @@ def run_command(name: str, command: Callable[[], object]) -> None:
             _drop_stdout()
             what = f"{_FULL[error.errno]} ({error.filename or 'while writing'})"
             _leave(name, f"{what}; everything written before that is complete", SOME_FAILED)
+        if error.errno == errno.EROFS:
+            where = error.filename or "the output"
+            _leave(name, f"cannot write to '{where}' (the disk is read-only)", WRONG_USAGE)
         where = f": {error.filename}" if error.filename else ""
         _leave(name, f"{error.strerror or error}{where}", WRONG_USAGE)
     except Exception as error:

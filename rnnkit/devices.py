@@ -40,3 +40,10 @@ def resolve_device(name: str = "auto") -> torch.device:
             hint="use --device cpu",
         )
     return device
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16; torch's LSTM cannot do without there, its other layers
+    can.
+    """
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -18,3 +18,20 @@ class UserError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(f"{message}: {hint}" if hint else message)
         self.message, self.hint = message, hint
+
+
+def problem(error: Exception) -> str:
+    """What an error of a reader says about its file, without Python's own words."""
+    match error:
+        case KeyError():
+            return f"{error} is missing"
+        case RecursionError():
+            return "nested too deeply"
+        case UnicodeDecodeError():
+            return "it is not UTF-8 text"
+        case AttributeError() | TypeError():
+            return "an entry has the wrong form"
+        case OverflowError():
+            return "a number is too large"
+        case _:
+            return str(error)

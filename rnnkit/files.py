@@ -10,6 +10,18 @@ from pathlib import Path
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of the system in the block name a file; Python leaves it out where writing fails.
+
+    Raises: OSError that names `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+@contextmanager
 def replace_file(
     path: Path, *, like: Path | None = None, sync: bool = True, only_writer: bool = False
 ) -> Iterator[Path]:

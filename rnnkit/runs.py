@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from rnnkit.checkpoint import CONFIG, WEIGHTS, write_tensors
 from rnnkit.errors import UserError
-from rnnkit.files import replace_file, write_file
+from rnnkit.files import naming, replace_file, write_file
+from rnnkit.run_lock import RunLock
 from rnnkit.settings import Settings, Values, resumed_settings, settings_from
 
 METRICS, FIGURE, STATE = "metrics.jsonl", "metrics.png", "state.safetensors"
@@ -33,16 +34,36 @@ class RunFolder:
 
     def __init__(self, path: Path, program: str) -> None:
         self.path, self.program = path, program
+        self._lock: RunLock | None = None
 
     def start(self, settings: Mapping[str, Any], *, resume: bool) -> bool:
         """Prepare the folder; True if there is a state to resume from.
+
+        No other run can be started in it until `close`, or the end of this process.
 
         Args:
             settings: of the run, as JSON values; a new run keeps them in settings.json.
 
         Raises: UserError if the folder holds a run and `resume` is False, or something that is not
-            a run.
+            a run, or if another run is at work in it.
         """
+        if resume and not self.path.is_dir():
+            raise UserError(f"nothing to resume: there is no run in '{self.path}'")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = RunLock(self.path, inside=True).__enter__()
+        try:
+            return self._prepare(settings, resume=resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others start a run here."""
+        if self._lock is not None:
+            self._lock.__exit__()
+            self._lock = None
+
+    def _prepare(self, settings: Mapping[str, Any], *, resume: bool) -> bool:
         if resume:
             self._check_resumable()
             if (self.path / STATE).exists():
@@ -58,13 +79,10 @@ class RunFolder:
                 f"'{self.path}' holds a checkpoint, which training would overwrite",
                 hint="choose another --output",
             )
-        self.path.mkdir(parents=True, exist_ok=True)
         write_file(self.path / SETTINGS, (json.dumps(dict(settings), indent=1) + "\n").encode())
         return False
 
     def _check_resumable(self) -> None:
-        if not self.path.is_dir():
-            raise UserError(f"nothing to resume: there is no run in '{self.path}'")
         records = self.records()
         # Records or a model that no run has made are not ours to delete.
         is_run = all(isinstance(record, dict) and "step" in record for record in records)
@@ -93,8 +111,9 @@ class RunFolder:
         return settings if isinstance(settings, dict) else None
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one record to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        """Append one record to metrics.jsonl. Raises: OSError naming the file."""
+        path = self.path / METRICS
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def records(self) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ def setting(
     formerly: str = "",
     former_values: Mapping[str, str] | None = None,
     may_change: bool = False,
+    from_init: bool = False,
 ) -> Any:
     """A field of a settings dataclass.
 
@@ -44,6 +45,7 @@ def setting(
         formerly: an earlier name, which flags, files and runs may still use.
         former_values: earlier values and what they are called now.
         may_change: may differ when a run is resumed, because it does not change what is learned.
+        from_init: comes from the checkpoint that the setting `init` names, if it names one.
     """
     metadata = {
         "help": help,
@@ -55,6 +57,7 @@ def setting(
         "formerly": formerly,
         "former_values": dict(former_values or {}),
         "may_change": may_change,
+        "from_init": from_init,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -102,9 +105,37 @@ def settings_from(kind: type[Settings], config: Path | None, flags: Values) -> S
     Args:
         flags: by the field's name; None means not given.
 
-    Raises: UserError naming an unknown field, a value of the wrong type or one out of its range.
+    Raises: UserError naming an unknown field, a value of the wrong type or one out of its range, or
+        a flag for what the checkpoint of `init` decides.
     """
-    return kind(**_given(kind, config, flags))
+    given = _given(kind, config, flags)
+    if given.get("init"):
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+            if field.metadata.get("from_init") and flags.get(field.name) is not None:
+                raise UserError(
+                    f"--{_flag(field.name)} comes from the checkpoint of --init '{given['init']}'",
+                    hint="leave one of the two out",
+                )
+    return kind(**given)
+
+
+def check_initial(settings: Any, stored: Mapping[str, Any], source: object) -> None:
+    """Compare settings with the checkpoint that they start from.
+
+    Args:
+        stored: what the checkpoint has, by the field's name.
+
+    Raises: UserError naming a setting that is neither its default nor what the checkpoint has.
+    """
+    for field in dataclasses.fields(settings):
+        if field.metadata.get("from_init") and field.name in stored:
+            value = getattr(settings, field.name)
+            if value not in (field.default, stored[field.name]):
+                raise UserError(
+                    f"the setting {_flag(field.name)}, {_shown(value)}, comes from the checkpoint"
+                    f" of --init '{source}'",
+                    hint="leave one of the two out",
+                )
 
 
 def resumed_settings(

@@ -15,7 +15,7 @@ from gradio.data_classes import FileData
 
 from rnnkit.errors import UserError
 from webui.errors import in_words
-from webui.gradio_compat import describe_parameters
+from webui.gradio_compat import describe_parameters, listener
 from webui.services import writing
 from webui.services.caption_files import write_rows
 from webui.services.captioning import caption_photo, decoding_of
@@ -103,8 +103,10 @@ def build(models: Models) -> None:
             raise UserError("there are no photos")
         with TemporaryDirectory(dir=temporary_folder(), ignore_cleanup_errors=True) as work:
             entries = gather(photos, Path(work))
+            wanted = listener()
             for _ in caption_entries(models.captioner.get(), entries, decoding):
-                pass
+                if not wanted():
+                    raise UserError("nobody waits for the captions any more")
         rows = [entry.cells for entry in entries]
         file = write_rows(rows, scores_of(entries), "csv", new_folder())
         return {"headers": HEADERS, "data": rows}, FileData(path=file)

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from webui import api
 from webui.errors import misfit, page_error
-from webui.gradio_compat import answer_misfits, close_fetching, end_connections
+from webui.gradio_compat import (
+    answer_misfits,
+    close_fetching,
+    end_connections,
+    guard_sites,
+    use_fair_queue,
+)
 from webui.middleware import RequestFilter
+from webui.sites import Names, SiteGuard
 from webui.tabs import caption, inside, many_photos, score, write
 from webui.theme import STYLE, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
 
 TITLE = "Show and Spell"
-WAITING = 128  # events in the queue; later visitors are asked to try again
+PLACES = 128  # events under way for one model; later visitors are asked to try again
+SESSIONS = 1000  # visitors' tabs that the page remembers
 FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
 HEAD = """
 <header class="masthead">
@@ -51,7 +60,7 @@ def build(models: Models) -> gr.Blocks:
             with gr.Tab("Score", id="score"):
                 score.build()
     answer_misfits(page, lambda error: page_error(misfit(error)))
-    page.queue(max_size=WAITING, default_concurrency_limit=16)
+    use_fair_queue(page, places=PLACES, concurrency=16)
     return page
 
 
@@ -62,15 +71,21 @@ def launch(
     port: int = 7860,
     share: bool = False,
     auth: tuple[str, str] | None = None,
+    allow_hosts: Sequence[str] = (),
     mcp: bool = False,
     open_browser: bool = False,
 ) -> gr.Blocks:
     """Serve the page from a thread; returns the page once it answers.
 
+    Args:
+        allow_hosts: names that it answers to beside its own.
+
     Raises: OSError if the port is taken, UserError if Gradio has changed too much.
     """
     prepare_gradio()
     close_fetching()
+    names = Names(host.strip("[]"), allow_hosts)
+    guard_sites(lambda app: SiteGuard(app, names))
     page = build(models)
     page.launch(
         server_name=host,
@@ -96,8 +111,10 @@ def launch(
         },
         theme=theme(),
         css_paths=[STYLE],
-        strict_cors=True,
+        state_session_capacity=SESSIONS,
     )
+    if page.share_url:
+        names.add(page.share_url)
     models.start()  # not sooner, because it would hold up the page
     threading.Thread(target=_sweep, args=(page,), daemon=True, name="sweep").start()
     return page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -34,6 +35,14 @@ def serve(
         ),
     ] = False,
     auth: Annotated[str | None, typer.Option(help="USER:PASSWORD for visitors to enter.")] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A further name that the page answers to, such as that of a proxy; may be given"
+            " again.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     captioner: Annotated[
         Path | None, typer.Option(help="Checkpoint or run folder; by default the bundled model.")
@@ -50,7 +59,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the page: caption photos, write text, look inside the networks, score captions."""
-    user, host = _credentials(auth), host.strip("[]")
+    user, host, names = _credentials(auth), host.strip("[]"), _names(allow_host or [])
     _check_flags(device, captioner, charlm, mcp)
     _check_address(host, port)
     if (share or host not in LOCAL) and user is None:
@@ -79,6 +88,7 @@ def serve(
             port=port,
             share=share,
             auth=user,
+            allow_hosts=names,
             mcp=mcp,
             open_browser=open_browser,
         )
@@ -104,6 +114,16 @@ def _credentials(auth: str | None) -> tuple[str, str] | None:
     if not (user and colon and password):
         raise UserError("--auth must be USER:PASSWORD")
     return user, password
+
+
+def _names(hosts: list[str]) -> list[str]:
+    names = [host.strip("[]") for host in hosts]
+    for host, name in zip(hosts, names, strict=True):
+        if not re.fullmatch(r"[\w.-]+|[\da-f]*:[\da-f]*:[\da-f:.]*", name.lower()):
+            raise UserError(
+                f"--allow-host takes a name alone, such as photos.example.org, not '{host}'"
+            )
+    return names
 
 
 def _check_flags(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) -> None:

@@ -49,20 +49,21 @@ def chosen_decoding(
     temperature: Any,
     top_p: Any,
     seed: Any,
-    careful: Any,
+    careful: Any = False,
 ) -> Decoding:
     """The decoding that the components' values ask for.
 
     Raises: UserError naming a setting that is not a number or out of its range.
     """
+    sampling = method == SAMPLING  # otherwise three of the components are hidden
     return decoding_of(
         beam_size=beam_size,
         num_captions=num_captions,
         max_length=max_length,
-        sample=method == SAMPLING,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        sample=sampling,
+        temperature=temperature if sampling else 1,
+        top_p=top_p if sampling else 1,
+        seed=seed if sampling else None,
         careful=careful,
     )
 

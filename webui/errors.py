@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -86,7 +87,7 @@ def sentence(error: UserError) -> str:
     the hint, which is about the command line.
     """
     text = error.message
-    for folder in (str(temporary_folder()), tempfile.gettempdir()):
+    for folder in (str(temporary_folder()), str(Path.cwd()), tempfile.gettempdir()):
         text = re.sub(re.escape(folder) + r"(?:/[0-9a-zA-Z_-]+)*/", "", text)
     if "." not in text.split(" ", 1)[0]:  # a file's name stays as it is
         text = text[:1].upper() + text[1:]

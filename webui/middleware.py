@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from starlette.requests import ClientDisconnect
+import asyncio
+
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rnnkit.errors import UserError
 from webui.errors import misfit, sentence
+from webui.gradio_compat import logged_in
+from webui.logins import Logins
+from webui.shares import network_of
 from webui.uploads import DISK_FULL, MAX_FILE, MAX_PHOTO, MEGABYTE, disk_has_room
 
 API = "/gradio_api"
@@ -29,14 +34,15 @@ CLOSED = (
 )
 MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
 MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
-BUSY = b'{"detail": "The page is busy with other visitors: try again in a moment."}'
+# Gradio answers these to everybody, also to those who have not logged in.
+WITH_LOGIN = (f"{API}/heartbeat", f"{API}/cancel", f"{API}/reset")
 
 
 class RequestFilter:
     """ASGI middleware that refuses what the page has no use for, and bounds the rest."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+        self.app, self._logins = app, Logins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that is refused; pass on any other."""
@@ -45,9 +51,31 @@ class RequestFilter:
         elif (refusal := _refusal(scope)) is not None:
             await refusal(scope, receive, send)
         elif scope["method"] == "POST":
-            await self._pass_on(scope, _bound(receive, _limit(scope["path"])), _friendly(send))
+            bounded = _bound(receive, _limit(scope["path"]))
+            if scope["path"].rstrip("/") == "/login":
+                await self._log_in(scope, bounded, send)
+            else:
+                await self._pass_on(scope, bounded, send)
         else:
             await self._pass_on(scope, receive, send)
+
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on an attempt to log in, once its turn has come."""
+        network = network_of((scope.get("client") or ("",))[0])
+        wait = self._logins.attempt(network)
+        if wait is None:
+            await _answer(429, "Too many wrong passwords: try again in a minute.")(
+                scope, receive, send
+            )
+            return
+
+        async def note_success(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                self._logins.succeeded(network)
+            await send(message)
+
+        await asyncio.sleep(wait)
+        await self._pass_on(scope, receive, note_success)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to Gradio, and answer one that it fails on with a sentence."""
@@ -74,6 +102,8 @@ def _refusal(scope: Scope) -> JSONResponse | None:
         return _answer(404, "This page has no such route.")
     if path.startswith(f"{API}/file=") and ":" in path.removeprefix(f"{API}/file=")[:8]:
         return _answer(403, "Addresses are not fetched.")
+    if path.startswith(WITH_LOGIN) and not logged_in(Request(scope)):
+        return _answer(401, "Log in first.")
     if scope["method"] != "POST":
         return None
     length = dict(scope["headers"]).get(b"content-length", b"")
@@ -102,25 +132,6 @@ def _bound(receive: Receive, limit: int) -> Receive:
         return message if left >= 0 else {"type": "http.disconnect"}
 
     return bounded
-
-
-def _friendly(send: Send) -> Send:
-    """Say in words that the queue is full, which Gradio says with a number."""
-    full = False
-
-    async def friendly(message: Message) -> None:
-        nonlocal full
-        if message["type"] == "http.response.start" and message["status"] == 503:
-            full = True
-            replaced = (b"content-length", b"content-encoding")
-            headers = [pair for pair in message["headers"] if pair[0].lower() not in replaced]
-            headers.append((b"content-length", str(len(BUSY)).encode()))
-            message = {**message, "headers": headers}
-        elif full and message["type"] == "http.response.body":
-            message = {**message, "body": b"" if message.get("more_body") else BUSY}
-        await send(message)
-
-    return friendly
 
 
 def _answer(status: int, detail: str) -> JSONResponse:

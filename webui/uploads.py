@@ -94,7 +94,12 @@ def remove_temporary_folder() -> None:
 
 
 def new_folder() -> Path:
-    """A folder for the files that one job gives a visitor; `remove_old_folders` deletes it."""
+    """A folder for the files that one job gives a visitor; `remove_old_folders` deletes it.
+
+    Raises: UserError if the disk is nearly full.
+    """
+    if not disk_has_room(0):
+        raise UserError(DISK_FULL)
     return Path(tempfile.mkdtemp(prefix=JOB, dir=temporary_folder()))
 
 
@@ -122,10 +127,9 @@ def receive(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
     text = path if isinstance(path, str) and path else url
     if not isinstance(text, str) or not text:
         raise UserError("there is no file: choose one first")
-    given = data.get("orig_name")
-    name = _clean(given if isinstance(given, str) else PurePosixPath(text[:1000]).name)
+    name = name_of(value)
     if text.startswith("data:"):
-        upload = Upload(name if isinstance(given, str) else "picture", _decode(text, limit))
+        upload = Upload(name, _decode(text, limit))
     elif text.startswith(("http:", "https:")):
         raise UserError("addresses are not fetched: send the file itself")
     else:
@@ -136,6 +140,17 @@ def receive(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
             f" {limit // MEGABYTE} MB"
         )
     return upload
+
+
+def name_of(value: Any) -> str:
+    """The name of a file that a client sent, as it may be shown and written."""
+    data = value if isinstance(value, dict) else {"path": value}
+    given, path = data.get("orig_name"), data.get("path")
+    if isinstance(given, str):
+        return _clean(given)
+    if not isinstance(path, str) or path.startswith("data:"):
+        return "picture"
+    return _clean(PurePosixPath(path[-1000:]).name)
 
 
 def unpack(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str, Path | str]]:
@@ -233,7 +248,7 @@ def _suffix(name: str) -> str:
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    return (
+    return member.filename != "" and (
         member.is_dir()
         or not parts
         or "__MACOSX" in parts
@@ -243,6 +258,8 @@ def _is_clutter(member: zipfile.ZipInfo) -> bool:
 
 def _refusal(member: zipfile.ZipInfo) -> str | None:
     path = PurePosixPath(member.filename.replace("\\", "/"))
+    if not path.parts:
+        return "it has no name in the ZIP"
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         return "its path leads outside of the ZIP"
     if stat.S_ISLNK(member.external_attr >> 16):
@@ -282,3 +299,4 @@ def prepare_gradio() -> None:
     # Gradio would sum up statistics that nobody sees after every event: 6 ms of processor time
     # after 1,000 events and 18 ms after 10,000, where a caption takes about 65 ms.
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000"
+    os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"  # that it keeps in memory for these statistics

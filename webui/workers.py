@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
@@ -45,6 +46,7 @@ class _Job:
     pixels: np.ndarray  # (size, size, 3) uint8
     decoding: Decoding
     attention: bool
+    run: object  # the run that it belongs to
     done: Future[list[Caption]] = field(default_factory=Future)
 
     def fits(self, other: _Job) -> bool:
@@ -55,7 +57,8 @@ class CaptionWorker:
     """A captioner that many threads may ask: one thread runs it, a batch at a time.
 
     A batch waits a moment for more photos after the first, and takes those that wait for the same
-    settings.
+    settings. The first photo of each run comes before the second of any, so that one photo does not
+    wait for those who sent hundreds.
     """
 
     def __init__(self, captioner: Captioner) -> None:
@@ -65,14 +68,23 @@ class CaptionWorker:
         threading.Thread(target=self._run, daemon=True, name="captioner").start()
 
     def caption(
-        self, photo: Source, decoding: Decoding, *, attention: bool = False
+        self,
+        photo: Source,
+        decoding: Decoding,
+        *,
+        attention: bool = False,
+        run: object | None = None,
     ) -> list[Caption]:
         """Captions of one photo, best first. The photo is decoded in the calling thread.
+
+        Args:
+            run: anything that the photos of one run have in common; None for a single photo.
 
         Raises: ImageError if the photo cannot be used.
         """
         with decoding_turn(photo):
-            job = _Job(self.captioner.prepare(photo), decoding, attention)
+            pixels = self.captioner.prepare(photo)
+        job = _Job(pixels, decoding, attention, object() if run is None else run)
         with self._arrived:
             self._waiting.append(job)
             self._arrived.notify()
@@ -99,10 +111,21 @@ class CaptionWorker:
             self._arrived.wait_for(lambda: self._waiting)
         time.sleep(WAIT)
         with self._arrived:
-            first = self._waiting[0]
-            batch = [job for job in self._waiting if job.fits(first)][:PHOTOS_AT_ONCE]
+            line = _taking_turns(self._waiting)
+            batch = [job for job in line if job.fits(line[0])][:PHOTOS_AT_ONCE]
             self._waiting = [job for job in self._waiting if job not in batch]
             return batch
+
+
+def _taking_turns(jobs: list[_Job]) -> list[_Job]:
+    """The first job of each run, then the second of each, and so on."""
+    ranks: Counter[int] = Counter()
+
+    def rank(job: _Job) -> int:
+        ranks[id(job.run)] += 1
+        return ranks[id(job.run)]
+
+    return sorted(jobs, key=rank)
 
 
 class TextWorker:

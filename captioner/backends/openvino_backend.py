@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from captioner.backends.base import DecoderRunner, EncoderPart
 from captioner.network.decoder import Decoder, Memory, State
 from captioner.network.encoder import Encoder, LazyEncoder, encoder_config
-from rnnkit.cache import cache_folder
+from rnnkit.cache import cache_folder, make_private_folder
 from rnnkit.openvino import CORE, openvino
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,8 @@ class _Graph:
             f"{key} {openvino.__version__} {torch.__version__}".encode()
         ).hexdigest()[:20]
         self._path = cache_folder() / "openvino" / f"{digest}.xml"
+        # OpenVINO runs changed weights without a word.
+        self._hash = self._path.with_suffix(".sha256")
         self._model, compiled = self._load(convert, key.split()[0])
         self._request = compiled.create_infer_request()
         self._queue: Any = None
@@ -179,10 +182,11 @@ class _Graph:
 
     def _load(self, convert: Callable[[], Any], what: str) -> tuple[Any, Any]:
         """The graph, and the same compiled for one request at a time."""
-        if os.access(
-            self._path, os.R_OK
-        ):  # not Path.exists, which fails where the cache may not be looked into
+        # Not Path.exists, which fails where the cache may not be looked into.
+        if os.access(self._hash, os.R_OK):
             try:
+                if self._hash.read_text(encoding="ascii") != _hash_of(self._path):
+                    raise ValueError("its bytes are not those that were written")
                 model = CORE.read_model(self._path)
                 return model, self._compile(model, "LATENCY")
             except Exception as error:
@@ -207,13 +211,27 @@ class _Graph:
         """Keep the graph, whole or not at all; a full disk only means that it is not kept."""
         part = self._path.with_name(f"{self._path.stem}.{os.getpid()}")
         try:
-            part.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self._path.parent)
+            part.mkdir(exist_ok=True)
             openvino.save_model(model, part / "model.xml", compress_to_fp16=False)
+            (part / "model.sha256").write_text(_hash_of(part / "model.xml"), encoding="ascii")
             (part / "model.bin").replace(self._path.with_suffix(".bin"))
             (part / "model.xml").replace(self._path)
+            (part / "model.sha256").replace(self._hash)
         except (OSError, RuntimeError) as error:
+            # OpenVINO has no words for a full disk but "basic_ios::clear: iostream error".
+            reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
             logger.warning(
-                "the converted network could not be kept in '%s' (%s)", self._path.parent, error
+                "the converted network could not be kept in '%s' (%s)", self._path.parent, reason
             )
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _hash_of(graph: Path) -> str:
+    """SHA-256 of a graph's two files."""
+    digests = []
+    for path in (graph, graph.with_suffix(".bin")):
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return "\n".join(digests)

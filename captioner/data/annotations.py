@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,9 @@ from typing import Any
 
 from captioner.data.columns import IMAGE_FILES, read_csv
 from captioner.data.images import EXTENSIONS
-from captioner.data.text_files import problem, read_text
+from captioner.data.text_files import read_text
 from captioner.metrics.tokenizer import tokenize
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, problem
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +55,41 @@ def image_id(path: Path) -> int | str:
     return int(number[1]) if number else path.stem
 
 
+def photo_path(images: Path, name: str, *, absolute_names: bool = False) -> Path:
+    """Where a photo is that a data set names: in the folder of its photos.
+
+    Args:
+        absolute_names: follow an absolute name that leads elsewhere, too.
+
+    Raises: ValueError saying why a name is not followed.
+    """
+    path = Path(os.path.normpath(name))
+    if path.anchor:
+        if absolute_names or path.is_relative_to(os.path.abspath(images)):  # noqa: PTH100
+            return path
+        raise ValueError("an absolute name outside of --images, which needs --absolute-names")
+    if path.parts[:1] == ("..",):
+        raise ValueError("its name leads outside of --images")
+    return images / path
+
+
 def read_dataset(
-    annotations: Path, images: Path | None, *, validation_fraction: float = 0.1
+    annotations: Path,
+    images: Path | None,
+    *,
+    validation_fraction: float = 0.1,
+    absolute_names: bool = False,
 ) -> Dataset:
     """Read captions in whichever format they are; a folder is read as photos with sidecars.
 
-    Rows with a missing photo or without a caption are skipped, counted and named. Karpathy's
-    "restval" counts as training. If a format has no splits, a hash of a photo's name decides
-    whether it is for validation, the same on every run.
+    Rows without a caption, or whose photo is missing or outside of `images`, are skipped, counted
+    and named. Karpathy's "restval" counts as training. If a format has no splits, a hash of a
+    photo's name decides whether it is for validation, the same on every run.
 
     Args:
         images: the folder of the photos; None to read captions only, and look for no photo.
         validation_fraction: share of photos held out if the format has no splits.
+        absolute_names: follow absolute names of photos, wherever they lead.
 
     Raises: UserError if the file cannot be read, its format is unknown, it lists a photo twice
         with different captions, or nothing in it is usable.
@@ -77,7 +101,12 @@ def read_dataset(
     groups = _read_groups(annotations, dataset.skipped)
     dataset.has_splits = any(split for _, split, _ in groups.values())
     for filename, (captions, split, number) in groups.items():
-        path = (images if images is not None else Path()) / filename
+        path, astray = Path(filename), ""
+        if images is not None:
+            try:
+                path = photo_path(images, filename, absolute_names=absolute_names)
+            except ValueError as error:
+                astray = str(error)
         kept = tuple(" ".join(caption.split()) for caption in captions if tokenize(caption))
         for _ in range(len(captions) - len(kept)):
             dataset.skipped.append((filename, "empty caption"))
@@ -86,6 +115,8 @@ def read_dataset(
             dataset.skipped.append((filename, "no caption"))
         elif split not in ("", "train", "val", "test"):
             dataset.skipped.append((filename, f"unknown split '{split}'"))
+        elif astray:
+            dataset.skipped.append((filename, astray))
         elif images is not None and not path.is_file():
             dataset.skipped.append((filename, "no such photo"))
         else:
@@ -125,7 +156,7 @@ def _read_groups(annotations: Path, skipped: Skipped) -> Groups:
         first = text.partition("\n")[0]
         if "#" in first and "\t" in first:
             return _token_groups(text, skipped)
-        if "," in first or "|" in first:
+        if any(mark in first for mark in ",;|"):
             return _csv_groups(text, skipped)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
         raise UserError(

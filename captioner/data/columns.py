@@ -36,8 +36,9 @@ def column(header: Sequence[str], names: Sequence[str]) -> int | None:
 def read_csv(text: str, image_names: Sequence[str]) -> Iterator[CsvRow]:
     """Rows of a CSV file whose first line names its columns; blank lines are left out.
 
-    Columns are separated by commas or by bars (Flickr30k), whichever the first line has more of. A
-    caption with commas and without quotation marks is whole if it is the last column.
+    Columns are separated by commas, semicolons (spreadsheets where numbers have decimal commas) or
+    bars (Flickr30k), whichever the first line has most of. A caption with commas and without
+    quotation marks is whole if it is the last column.
 
     Args:
         image_names: what the image's column may be called.
@@ -45,9 +46,9 @@ def read_csv(text: str, image_names: Sequence[str]) -> Iterator[CsvRow]:
     Raises: ValueError if the first line does not name the columns of image and caption; csv.Error.
     """
     first = text.partition("\n")[0]
-    mark = "|" if first.count("|") > first.count(",") else ","
-    # With bars, quotation marks are part of the text; with commas they enclose captions that hold a
-    # comma.
+    mark = max(",;|", key=first.count)
+    # With bars, quotation marks are part of the text; otherwise they enclose captions that hold the
+    # mark.
     quotes: dict[str, Any] = {"quoting": csv.QUOTE_NONE} if mark == "|" else {}
     rows = csv.reader(io.StringIO(text), delimiter=mark, **quotes)
     header = next(rows, [])

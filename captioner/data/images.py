@@ -15,13 +15,18 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from rnnkit.errors import UserError
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 )
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535  # pixels; Pillow keeps pointers to every row, which add up where rows are short
+MAX_MEMORY = 800_000_000  # bytes that decoding may take
+# What decoding a pixel takes at its peak, measured on 16 megapixels: Pillow's four bytes, and what
+# some decoders keep beside them.
+_BYTES_A_PIXEL = {"WEBP": 13, "AVIF": 7, "HEIF": 6}
 LARGE_PIXELS = 16_000_000
 _TILE = 1024  # pixels on a side
 _PILLOWS_LIMIT = 178_956_970  # Pillow itself refuses to open pictures larger than this.
@@ -56,11 +61,13 @@ def open_image(
     composited on white, deeper than 8 bits is scaled to 8, an animation gives its first frame.
 
     Args:
-        source: a path, encoded bytes, a binary file or a Pillow picture.
+        source: a path, encoded bytes, a binary file, a Pillow picture, or an array (height, width)
+            or (height, width, channels): grey, RGB or RGBA in uint8, or in floats from 0 to 1.
         size: the (width, height) in pixels that is needed; a JPEG is then decoded at the smallest
             of the scales 1, 1/2, 1/4, 1/8 that is no smaller, which makes large photos cheap. Other
             pictures of more than 16 megapixels are shrunk to no less than three times that size.
-        max_pixels: larger pictures are refused before they are decoded; at most 178 million.
+        max_pixels: larger pictures are refused before they are decoded; at most 178 million. So are
+            those of more than 65,535 pixels on a side, or that would take too much memory.
         name: how to call the picture in errors; a path is its own name.
 
     Returns: a Pillow picture of mode RGB.
@@ -105,15 +112,28 @@ def _checked(source: Source, max_pixels: int, name: str | None) -> Iterator[Imag
                     name,
                     f"{width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels",
                 )
+            if max(width, height) > MAX_SIDE:
+                raise ImageError(
+                    name,
+                    f"{width} x {height} is more than the limit of {MAX_SIDE} pixels on a side",
+                )
+            if (memory := width * height * _BYTES_A_PIXEL.get(image.format or "", 4)) > MAX_MEMORY:
+                raise ImageError(
+                    name,
+                    f"{width} x {height} in {image.format} would take {memory / 1e6:.0f} MB to"
+                    f" decode, more than the limit of {MAX_MEMORY / 1e6:.0f} MB",
+                )
             yield image
     except ImageError:
         raise
     except Image.DecompressionBombError:
         raise ImageError(name, f"more than the limit of {max_pixels / 1e6:g} megapixels") from None
+    except MemoryError:
+        raise ImageError(name, "there is not enough memory to decode it") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
-        raise ImageError(
-            name, f"damaged or cut short ({' '.join(str(error).split()) or type(error).__name__})"
-        ) from None
+        # Pillow's own words help; Python's about its code do not.
+        words = " ".join(str(error).split()) if isinstance(error, OSError | SyntaxError) else ""
+        raise ImageError(name, f"damaged or cut short{f' ({words})' if words else ''}") from None
 
 
 @contextmanager
@@ -122,6 +142,15 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source
         return
+    if isinstance(source, np.ndarray):
+        yield _from_array(source, name)
+        return
+    if not isinstance(source, bytes | str | os.PathLike) and not hasattr(source, "seek"):
+        raise ImageError(
+            name,
+            f"{type(source).__name__} is not a kind of picture: give a path, bytes, a binary file,"
+            " a Pillow picture or an array",
+        )
     with ExitStack() as stack:
         try:
             if isinstance(source, bytes):
@@ -152,6 +181,23 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
                 name, f"not a picture of a known format ({', '.join(IMAGE_FORMATS)}, HEIC)"
             ) from None
         yield image
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """Raises: ImageError for an array that is not a picture."""
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if pixels.dtype.kind == "f" and pixels.size and pixels.min() >= 0 and pixels.max() <= 1:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * 255
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    if not shaped or not pixels.size or pixels.dtype != np.uint8:
+        raise ImageError(
+            name,
+            f"an array {array.shape} of {array.dtype} is not a picture: give (height, width) or"
+            " (height, width, 3 or 4) in uint8, or in floats from 0 to 1",
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _register_heic(name: str) -> None:

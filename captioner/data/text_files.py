@@ -23,16 +23,3 @@ def read_text(path: Path, content: str) -> str:
         raise UserError(f"'{path}' is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise UserError(f"'{path}' cannot be read ({error.strerror})") from None
-
-
-def problem(error: Exception) -> str:
-    """What an error of a reader says about its file, without Python's own words."""
-    match error:
-        case KeyError():
-            return f"{error} is missing"
-        case RecursionError():
-            return "nested too deeply"
-        case AttributeError() | TypeError():
-            return "an entry has the wrong form"
-        case _:
-            return str(error)

@@ -13,8 +13,18 @@ from captioner.decoding.sampling import sample
 from captioner.network.decoder import Memory, State
 from captioner.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary
 from captioner.types import Decoding
+from rnnkit.errors import UserError
 
 FORBIDDEN = (PAD, START, UNKNOWN)
+
+
+class NoSentenceError(UserError):
+    """The weights give no sentence a probability, as after training that has diverged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the captioner's weights give no sentence a probability: copy or train them again"
+        )
 
 
 def generate(
@@ -32,6 +42,8 @@ def generate(
         features: (B, R, channels).
         length_penalty, excluded: as in `beam_search`.
         once: as in `beam_search`; sampling does not use it.
+
+    Raises: NoSentenceError.
     """
     if decoding.sample and decoding.seed is not None and len(features) > 1:
         # One by one, so that a photo's sentences do not depend on the rest of the batch.
@@ -61,6 +73,8 @@ def generate(
         once=once,
         excluded=excluded,
     )
+    if not all(hypotheses):
+        raise NoSentenceError
     return [group[: decoding.num_captions] for group in hypotheses]
 
 
@@ -77,20 +91,25 @@ def _sampled(
         generator.seed()
     else:
         generator.manual_seed(decoding.seed)
-    ids, reached = sample(
-        step,
-        state,
-        memory,
-        start=START,
-        end=END,
-        forbidden=FORBIDDEN,
-        num_samples=decoding.num_captions,
-        max_length=decoding.max_length,
-        temperature=decoding.temperature,
-        top_p=decoding.top_p,
-        generator=generator,
-        excluded=excluded,
-    )
+    try:
+        ids, reached = sample(
+            step,
+            state,
+            memory,
+            start=START,
+            end=END,
+            forbidden=FORBIDDEN,
+            num_samples=decoding.num_captions,
+            max_length=decoding.max_length,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            generator=generator,
+            excluded=excluded,
+        )
+    except RuntimeError as error:
+        if "`nan`" in str(error):  # torch.multinomial's
+            raise NoSentenceError from None
+        raise
     totals = reached[..., -1]  # (B, K)
     word_log_probs = reached.diff(dim=-1, prepend=torch.zeros_like(reached[..., :1]))  # (B, K, L)
     sentences = []

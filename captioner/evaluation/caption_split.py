@@ -11,20 +11,30 @@ import torch
 from torch import Tensor
 
 from captioner.captioner import Captioner
-from captioner.data.annotations import Example
+from captioner.data.annotations import Example, photo_path
 from captioner.data.images import ImageError
 from captioner.types import CaptionResult, Decoding
 from rnnkit.errors import UserError
 
 
 def locate_photos(
-    examples: Sequence[Example], images: Path, *, allow_missing: bool
+    examples: Sequence[Example], images: Path, *, allow_missing: bool, absolute_names: bool = False
 ) -> list[Example]:
     """The examples with the paths of their photos in a folder.
 
-    Raises: UserError naming photos that do not exist, unless that is allowed.
+    Args:
+        absolute_names: as in `read_dataset`.
+
+    Raises: UserError naming a photo outside of the folder, or photos that do not exist, unless that
+        is allowed.
     """
-    located = [replace(example, path=images / example.path) for example in examples]
+    located = []
+    for example in examples:
+        try:
+            path = photo_path(images, str(example.path), absolute_names=absolute_names)
+        except ValueError as error:
+            raise UserError(f"'{example.path}': {error}") from None
+        located.append(replace(example, path=path))
     absent = [str(example.path) for example in located if not example.path.is_file()]
     if absent and not allow_missing:
         few = ", ".join(absent[:3])

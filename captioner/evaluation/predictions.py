@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from captioner.data.annotations import Example, image_id
 from captioner.data.columns import CAPTIONS, IMAGE_FILES, IMAGE_IDS, STATUS, column, read_csv
-from captioner.data.text_files import problem, read_text
+from captioner.data.text_files import read_text
 from captioner.metrics.tokenizer import tokenize
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, problem
 
 IMAGES = IMAGE_IDS + IMAGE_FILES
 
@@ -140,7 +141,7 @@ def _format(path: Path, text: str) -> str:
         return "coco"
     if first.startswith("{"):
         return "coco" if path.suffix.lower() == ".json" else "jsonl"
-    cells = first.split(",")
+    cells = re.split("[,;]", first)
     if column(cells, CAPTIONS) is not None and column(cells, IMAGES) is not None:
         return "csv"
     if "\t" in first:

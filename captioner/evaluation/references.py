@@ -43,7 +43,7 @@ def _plain_lines(path: Path) -> list[str] | None:
     first = text.partition("\n")[0]
     is_json = text.lstrip()[:1] in ("{", "[")
     is_token_file = re.match(r"[^\t]+#\d+\t", first) is not None
-    is_csv = column(re.split(r"[,|]", first), IMAGE_FILES) is not None
+    is_csv = column(re.split(r"[,;|]", first), IMAGE_FILES) is not None
     if not text.strip() or is_json or is_token_file or is_csv:
         return None
     return text.removesuffix("\n").split("\n")

@@ -13,7 +13,9 @@ from captioner.data.path_list import PathList
 from rnnkit.errors import UserError
 
 
-def find_photos(paths: Sequence[str], *, recursive: bool = False) -> PathList:
+def find_photos(
+    paths: Sequence[str], *, recursive: bool = False, leave_out: Path | None = None
+) -> PathList:
     """The photos meant by paths, each an image, a folder or a glob; none comes twice, and a
     folder's are sorted by name.
 
@@ -23,10 +25,13 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> PathList:
 
     Args:
         recursive: look into folders inside folders too, but not into hidden ones or through links.
+        leave_out: a folder inside of others that is not looked into, such as the one that copies
+            of the photos go to.
 
     Raises: UserError naming a glob that matches nothing, a folder without photos, or the first path
         if there is nothing at any; or if a path is empty, which would mean the current folder.
     """
+    closed = None if leave_out is None else os.path.realpath(leave_out)
     photos: dict[str, None] = {}  # a set that keeps its order
     missing: dict[str, str] = {}  # those of them where nothing is, as they were written
     unread: dict[str, str] = {}
@@ -38,10 +43,10 @@ def find_photos(paths: Sequence[str], *, recursive: bool = False) -> PathList:
             )
         path = Path(text)
         if path.is_dir():
-            photos |= _photos_in(path, unread, recursive=recursive)
+            photos |= _photos_in(path, unread, closed, recursive=recursive)
         elif path.is_file():
             photos[str(path)] = None
-        elif files := _glob(text, recursive=recursive):
+        elif files := _glob(text, closed, recursive=recursive):
             photos |= dict.fromkeys(files)
         elif not path.exists() and glob.escape(text) == text:
             missing[str(path)] = text
@@ -57,16 +62,24 @@ def _nothing_at(text: str) -> UserError:
     return UserError(f"there is nothing at '{text}': give an image, a folder or a glob")
 
 
-def _glob(pattern: str, *, recursive: bool) -> list[str]:
-    """The files that a pattern matches, which may be absolute."""
+def _glob(pattern: str, closed: str | None, *, recursive: bool) -> list[str]:
+    """The files that a pattern matches, which may be absolute, outside of a closed folder."""
     matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=recursive))]  # noqa: PTH207
+    if closed is not None:
+        matches = [
+            match
+            for match in matches
+            if not Path(os.path.realpath(match.parent)).is_relative_to(closed)
+        ]
     return [str(match) for match in matches if match.is_file()]
 
 
-def _photos_in(folder: Path, unread: dict[str, str], *, recursive: bool) -> dict[str, None]:
+def _photos_in(
+    folder: Path, unread: dict[str, str], closed: str | None, *, recursive: bool
+) -> dict[str, None]:
     """Raises: UserError if there are none, though every folder could be read."""
     before = len(unread)
-    photos = dict.fromkeys(_walk(folder, unread, recursive=recursive))
+    photos = dict.fromkeys(_walk(folder, unread, closed, recursive=recursive))
     if not photos and len(unread) == before:
         deeper = "" if recursive else "; folders inside need --recursive"
         raise UserError(
@@ -75,9 +88,11 @@ def _photos_in(folder: Path, unread: dict[str, str], *, recursive: bool) -> dict
     return photos
 
 
-def _walk(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterator[str]:
+def _walk(
+    folder: Path, unread: dict[str, str], closed: str | None, *, recursive: bool
+) -> Iterator[str]:
     """Names of the photos in a folder, sorted by path; folders that cannot be read are added to
-    `unread`.
+    `unread`, and the closed one is passed by.
     """
     try:
         with os.scandir(folder) as entries:
@@ -99,7 +114,9 @@ def _walk(folder: Path, unread: dict[str, str], *, recursive: bool) -> Iterator[
         if is_file or (is_photo and leads_nowhere):
             yield str(folder / entry.name)
         elif is_folder and recursive and not entry.is_symlink():
-            yield from _walk(folder / entry.name, unread, recursive=True)
+            if closed is not None and os.path.realpath(entry) == closed:
+                continue
+            yield from _walk(folder / entry.name, unread, closed, recursive=True)
 
 
 def read_photo_list(source: str) -> PathList:

@@ -35,6 +35,7 @@ class CaptionJob:
     recursive: bool
     format: str
     output: Path | None
+    csv_safe: bool
     if_exists: str
     embed: bool
     in_place: bool
@@ -61,7 +62,8 @@ def run_job(job: CaptionJob) -> bool:
     if job.from_file is not None:
         photos = read_photo_list(job.from_file)
     else:
-        photos = find_photos(job.paths, recursive=job.recursive)
+        copies = job.output if job.embed else None  # not photos to be captioned
+        photos = find_photos(job.paths, recursive=job.recursive, leave_out=copies)
     summary = Summary()
     for folder, reason in photos.unread.items():
         summary.count(Path(folder), reason)
@@ -85,6 +87,8 @@ def _check_options(job: CaptionJob) -> None:
         )
     if job.runner == "ray" and (job.embed or job.fail_fast):
         raise UserError("--embed and --fail-fast need --runner local")
+    if job.csv_safe and (job.format != "csv" or job.embed or job.runner == "ray"):
+        raise UserError("--csv-safe is about --format csv: leave it out")
 
 
 def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:
@@ -162,7 +166,9 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
             f"'{shards[0]}' is a tar shard: add --format webdataset and --output with a folder for"
             " shards with captions"
         )
-    model = None if job.model is None else job.model.resolve()
+    if job.output is not None and job.output.is_file():
+        _refuse_inputs(job.output, photos, job.from_file)
+    model = None if job.model is None else os.path.realpath(job.model)
     return open_output(
         job.format,
         job.output,
@@ -171,11 +177,22 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
         if_exists=job.if_exists,
         num_captions=job.decoding.num_captions,
         made_by=f"{model} {job.decoding}{_at_least(job.min_confidence)}",
+        csv_safe=job.csv_safe,
     )
 
 
 def _at_least(confidence: float | None) -> str:
     return "" if confidence is None else f" {confidence}"
+
+
+def _refuse_inputs(output: Path, photos: PathList, from_file: str | None) -> None:
+    """Raises: UserError if the output is the list of photos or one of the photos."""
+    if from_file not in (None, "-") and output.samefile(from_file):
+        raise UserError(f"--output '{output}' is the list of photos itself: give it another name")
+    names = {output.name, Path(os.path.realpath(output)).name}
+    for name in photos.names:
+        if os.path.basename(name) in names and Path(name).exists() and output.samefile(name):  # noqa: PTH119
+            raise UserError(f"--output '{output}' is one of the photos: give it another name")
 
 
 def _metadata_output(job: CaptionJob, photos: PathList) -> Output:

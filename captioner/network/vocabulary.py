@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -9,6 +10,7 @@ from captioner.metrics.tokenizer import BRACKETS
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _CLITICS = frozenset(("'s", "'n", "'m", "'d", "'ll", "'re", "'ve", "n't"))
 _BRACKETS = {token: bracket for bracket, token in BRACKETS.items()}
 _OPENING, _CLOSING = frozenset("([{"), frozenset(BRACKETS[bracket] for bracket in ")]}")
@@ -43,8 +45,11 @@ class Vocabulary:
             raise ValueError(
                 "a vocabulary starts with <pad> <start> <end> <unk> and has no word twice"
             )
-        if not all(isinstance(word, str) for word in words):
-            raise ValueError("a vocabulary's words must be text")
+        for word in words:
+            if not isinstance(word, str):
+                raise ValueError(f"a vocabulary's words must be text, not {word!r}")
+            if not _can_be_written(word):
+                raise ValueError(f"the vocabulary has {word!r}, which is not a word")
         self.words = tuple(words)
         self._ids = {word: index for index, word in enumerate(words)}
 
@@ -53,7 +58,7 @@ class Vocabulary:
         """The words that tokenised captions use at least min_count times, most frequent first."""
         counts = Counter(word for caption in captions for word in caption)
         kept = sorted(
-            (word for word, count in counts.items() if count >= min_count),
+            (word for word, n in counts.items() if n >= min_count and _can_be_written(word)),
             key=lambda word: (-counts[word], word),
         )
         return cls((*SPECIAL, *kept))
@@ -87,3 +92,8 @@ class Vocabulary:
             previous = _BRACKETS.get(word, word)
             sentence += previous if joined else f" {previous}"
         return sentence
+
+
+def _can_be_written(word: str) -> bool:
+    """Whether a word fits into rows of captions: lines of UTF-8, with tabs between their cells."""
+    return word.splitlines() == [word] and "\t" not in word and not _SURROGATE.search(word)

@@ -10,11 +10,12 @@ from typing import Protocol, Self, TextIO
 from captioner.outputs.resumable_file import EXISTING, ResumableFile
 from captioner.outputs.sidecars import Sidecars
 from captioner.outputs.stream import Stream
-from captioner.outputs.text_formats import ROW_FORMATS
+from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV
 from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
 FORMAT_NAMES = (*ROW_FORMATS, "sidecar", "parquet", "webdataset")
+_ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
 
 
 class Output(Protocol):
@@ -41,6 +42,11 @@ class Output(Protocol):
     ) -> None: ...
 
 
+def format_of(output: Path | None) -> str:
+    """The format that an output's name stands for; tsv if it says nothing."""
+    return "tsv" if output is None else _ENDINGS.get(output.suffix.lower(), "tsv")
+
+
 def open_output(
     format: str,
     output: Path | None,
@@ -50,6 +56,7 @@ def open_output(
     if_exists: str = "skip",
     num_captions: int = 1,
     made_by: str = "",
+    csv_safe: bool = False,
 ) -> Output:
     """The output for rows of photos in a format.
 
@@ -58,6 +65,7 @@ def open_output(
         if_exists: what to do with captions that exist already; see
             `captioner.outputs.resumable_file.ResumableFile` and `Sidecars`.
         num_captions, made_by: see `captioner.outputs.resumable_file.ResumableFile`.
+        csv_safe: see `captioner.outputs.text_formats.Csv`.
 
     Raises: UserError for an unknown format, or an output that cannot be written or holds something
         else.
@@ -79,7 +87,7 @@ def open_output(
         from captioner.outputs.parquet import open_parquet  # an extra
 
         return open_parquet(output, photos, if_exists, made_by=made_by)
-    row_format = ROW_FORMATS[format]
+    row_format = SAFE_CSV if csv_safe and format == "csv" else ROW_FORMATS[format]
     if output is None:
         return Stream(stdout, row_format, photos)
     is_device = output.exists() and not output.is_file() and not output.is_dir()  # or a named pipe

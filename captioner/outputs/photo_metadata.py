@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from captioner.data.path_list import PathList
+from captioner.outputs.places import Places, check_targets
 from captioner.outputs.resumable_file import check_writable, combine_lines, reason_of
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import CaptionResult
@@ -28,7 +29,8 @@ class MetadataOutput:
             place.
         roots: the folders that were asked for.
 
-    Raises: UserError naming two photos that want the same copy, or a folder that cannot be written.
+    Raises: UserError naming two photos that want the same copy, a copy that would be a photo or not
+        in the folder, or a folder that cannot be written.
     """
 
     def __init__(
@@ -39,17 +41,27 @@ class MetadataOutput:
         roots: Sequence[Path] = (),
     ) -> None:
         self.photos, self._if_exists = photos, if_exists
-        self._folder, self._roots = folder, roots
+        self._folder, self._place = folder, Places()
+        self._roots = [Path(os.path.realpath(root)) for root in roots]
         if folder is not None:
-            _check_copies(photos, self._target, folder)
+            _check_folder(folder)
+            check_targets(
+                photos,
+                self._target,
+                becomes="be copied to",
+                remedy="choose another --output, or use --in-place",
+                folder=folder,
+            )
         if if_exists == "skip":
             self.photos = PathList(str(photo) for photo in photos if not self._is_done(photo))
 
     def _target(self, photo: Path) -> Path:
         if self._folder is None:
             return Path(os.path.realpath(photo))  # the file behind a link
-        root = next((root for root in self._roots if photo.is_relative_to(root)), photo.parent)
-        return self._folder / photo.relative_to(root)
+        # By where they are: "../b.jpg" and "photos/../b.jpg" are not below "." and "photos".
+        place = self._place(photo)
+        root = next((root for root in self._roots if place.is_relative_to(root)), place.parent)
+        return self._folder / place.relative_to(root)
 
     def _is_done(self, photo: Path) -> bool:
         if self._folder is not None:
@@ -93,23 +105,10 @@ class MetadataOutput:
         pass
 
 
-def _check_copies(photos: Sequence[Path], target: Callable[[Path], Path], folder: Path) -> None:
+def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(
             f"'{folder}' is a file: with --embed, --output is the folder for the copies"
         )
     above = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     check_writable(above / ".probe")
-    copies: dict[str, int] = {}
-    for index, photo in enumerate(photos):
-        copy = target(photo)
-        if (other := copies.setdefault(str(copy), index)) != index:
-            raise UserError(
-                f"'{photos[other]}' and '{photo}' would both be copied to '{copy}': rename one, or"
-                " caption them one by one"
-            )
-        if copy.exists() and copy.samefile(photo):
-            raise UserError(
-                f"the copy of '{photo}' would be the photo itself: use --in-place, or another"
-                " --output"
-            )

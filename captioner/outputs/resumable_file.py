@@ -16,12 +16,11 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from captioner.data.path_list import PathList
-from captioner.data.text_files import problem
-from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, Record
 from captioner.types import Caption, CaptionResult
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, problem
 from rnnkit.files import replace_file
+from rnnkit.run_lock import RunLock
 
 EXISTING = ("skip", "overwrite", "append", "prepend")
 Line = TypeVar("Line", bound=str | bytes)
@@ -194,17 +193,17 @@ class ResumableFile:
         check_writable(output)
         if output.is_symlink():
             output = Path(os.path.realpath(output))  # a link stays one, whatever is renamed
-        self.output, self._if_exists, self._published = output, if_exists, published
+        self.output = output
+        self._if_exists, self._published = if_exists, published
         part = output.with_name(part_name(output.name, if_exists, made_by))
         self._growing = output if if_exists == "skip" and published is None else part
         _refuse_other_parts(output, self._growing)
         self._lock = RunLock(output, self._growing)  # before the files are read
-        written = next((file for file in (self._growing, output) if file.exists()), None)
-        self.format = format = format if written is None else format.of_file(written)
+        self.format = format.as_found(self._growing if self._growing.exists() else output)
         self._plan: ResumePlan | None = plan_resumption(
             output,
             self._growing,
-            format,
+            self.format,
             photos,
             if_exists,
             lines_each=num_captions,
@@ -459,6 +458,11 @@ def check_writable(output: Path) -> None:
     elif not folder.is_dir():
         reason = f"there is no folder '{folder}'"
     elif not os.access(output if output.exists() else folder, os.W_OK):
-        reason = "permission denied"
+        reason = "the disk is read-only" if _is_read_only(folder) else "permission denied"
     if reason:
         raise UserError(f"cannot write to '{output}' ({reason})")
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Whether the disk of a folder is mounted so that nothing can be written to it."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

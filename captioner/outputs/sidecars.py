@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from captioner.data.path_list import PathList
+from captioner.outputs.places import check_targets
 from captioner.outputs.resumable_file import combine_lines, reason_of
 from captioner.types import CaptionResult
 from rnnkit.errors import UserError
@@ -17,25 +18,19 @@ from rnnkit.files import write_file
 class Sidecars:
     """A text file beside each photo, photo.txt for photo.jpg, with a line for each caption.
 
-    What `if_exists` does if there is a sidecar already: skip leaves photo and sidecar alone,
-    overwrite replaces the sidecar, append and prepend add the lines that it does not have yet after
-    or before its own. Each sidecar is written as a whole or not at all. Unsure captions are left
-    out.
+    What `if_exists` does if there is a sidecar with words already: skip leaves photo and sidecar
+    alone, overwrite replaces the sidecar, append and prepend add the lines that it does not have
+    yet after or before its own. Each sidecar is written as a whole or not at all. Unsure captions
+    are left out.
 
-    Raises: UserError naming two photos that want the same sidecar, or a folder that cannot be
-        written.
+    Raises: UserError naming two photos that want the same sidecar, a sidecar that would be a photo,
+        or a folder that cannot be written.
     """
 
     def __init__(self, photos: Sequence[Path], if_exists: str) -> None:
-        wanted: dict[str, int] = {}
+        check_targets(photos, _sidecar, becomes="be described in", remedy="use another --format")
         folders: set[Path] = set()
-        for index, photo in enumerate(photos):
-            sidecar = _sidecar(photo)
-            if (other := wanted.setdefault(str(sidecar), index)) != index:
-                raise UserError(
-                    f"'{photos[other]}' and '{photo}' would both be described in '{sidecar}':"
-                    " rename one, or use another --format"
-                )
+        for photo in photos:
             if photo.parent not in folders:
                 folders.add(photo.parent)
                 if photo.parent.is_dir() and not os.access(photo.parent, os.W_OK):
@@ -45,7 +40,7 @@ class Sidecars:
                     )
         self.photos = photos
         if if_exists == "skip":
-            self.photos = PathList(str(photo) for photo in photos if not _sidecar(photo).exists())
+            self.photos = PathList(str(photo) for photo in photos if not _has_caption(photo))
         self._if_exists = if_exists
 
     def __enter__(self) -> Self:
@@ -74,3 +69,12 @@ class Sidecars:
 
 def _sidecar(photo: Path) -> Path:
     return photo.parent / f"{photo.stem}.txt"
+
+
+def _has_caption(photo: Path) -> bool:
+    try:
+        return _sidecar(photo).read_bytes().strip() != b""
+    except FileNotFoundError:
+        return False
+    except OSError:  # writing will say why
+        return True

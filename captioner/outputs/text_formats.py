@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from captioner.data.annotations import image_id
-from captioner.data.columns import FORMER_ROW_COLUMNS, ROW_COLUMNS
+from captioner.outputs.csv_layout import OURS, CsvLayout, as_it_was, defused
 from captioner.types import Caption, CaptionResult
+
+LONGEST_HEADER = 1 << 16  # bytes of a CSV file's first line
+_EMPTY_CELLS = b' \t\r\n,;"'
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Format:
     header = separator = footer = b""
     several_lines = False  # does a photo with several captions take several lines?
 
+    def as_found(self, path: Path) -> Format:
+        """The format as it is in a file that another program may have saved."""
+        return self
+
     def key(self, path: Path) -> str:
         """A photo's name as the format writes it."""
         return str(path).encode("utf-8", "backslashreplace").decode()
-
-    def of_file(self, path: Path) -> Format:
-        """The format as a file has it that may have been written by an earlier version."""
-        return self
 
     def encode(self, row: CaptionResult) -> bytes:
         """A row; empty if the format has no row for it."""
@@ -104,8 +105,10 @@ class Tsv(Format):
         return key.encode() + b"\t"
 
     def decode(self, data: bytes) -> Record:
-        key, caption = data.decode().rstrip("\r\n").split("\t")
-        return Record(key, data, (_caption(caption),))
+        cells = data.decode().rstrip("\r\n").split("\t")
+        if len(cells) != 2:
+            raise ValueError(f"a line has {len(cells) - 1} tabs, not one")
+        return Record(cells[0], data, (_caption(cells[1]),))
 
 
 class Jsonl(Format):
@@ -129,44 +132,61 @@ class Jsonl(Format):
 class Csv(Format):
     """A header, then a line for each caption or failure.
 
+    A file that another program has saved, or an earlier version without a confidence, is read, and
+    written on, in its own layout. Cells of columns that were added there stay with their caption,
+    or with the one that replaces it.
+
     Args:
-        columns: what the header names; files of earlier versions have no confidence, and stay so.
+        safe: put an apostrophe before what a spreadsheet would take for a formula.
     """
 
     name = "csv"
     several_lines = True
 
-    def __init__(self, columns: Sequence[str] = ROW_COLUMNS) -> None:
-        self._columns = columns
-        self.header = ",".join(columns).encode() + b"\n"
+    def __init__(self, layout: CsvLayout = OURS, *, safe: bool = False) -> None:
+        self.header, self._layout, self._safe = layout.header, layout, safe
+        self._decimal_mark = "."
+        # What was read in added columns: by photo, then by caption, "" for a failure.
+        self._added: dict[str, dict[str, tuple[str, ...]]] = {}
 
-    def of_file(self, path: Path) -> Format:
-        former = Csv(FORMER_ROW_COLUMNS)
-        with path.open("rb") as stream:
-            return former if stream.readline() == former.header else self
+    def as_found(self, path: Path) -> Csv:
+        try:
+            with path.open("rb") as stream:
+                header = stream.readline(LONGEST_HEADER)
+            if header == self.header or not header.endswith(b"\n"):
+                return self
+            return Csv(CsvLayout.of(header), safe=self._safe)
+        except (OSError, ValueError):  # reading the rows will say what is wrong
+            return self
+
+    def key(self, path: Path) -> str:
+        name = super().key(path)
+        return defused(name) if self._safe else name
 
     def encode(self, row: CaptionResult) -> bytes:
-        path = self.key(row.path)
+        key = self.key(row.path)
+        guard = defused if self._safe else str
         if row.error is not None:
-            return self._line(path, "", "", "error", row.error, "")
-        status = "unsure" if row.unsure else "ok"
+            lines = [("", ["", "error", guard(row.error), ""])]
+        else:
+            mark, status = self._decimal_mark, "unsure" if row.unsure else "ok"
+            lines = [
+                (
+                    caption.text,
+                    [_score(caption.score, mark), status, "", _score(caption.confidence, mark)],
+                )
+                for caption in row.captions
+            ]
+        added = self._added.get(key, {})
+        if added and not any(text in added for text, _ in lines):
+            added = {lines[0][0]: next(iter(added.values()))}  # the first replaces the first
         return b"".join(
-            self._line(
-                path,
-                caption.text,
-                _decimal(caption.score),
-                status,
-                "",
-                _decimal(caption.confidence),
-            )
-            for caption in row.captions
+            self._layout.join([key, guard(text), *rest], added.get(text, ()))
+            for text, rest in lines
         )
 
-    def _line(self, *cells: str) -> bytes:
-        return _csv_line(*cells[: len(self._columns)])
-
     def beginning(self, key: str) -> bytes:
-        return _csv_line(key, "")[:-1]
+        return self._layout.beginning(key)
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
         record = b""
@@ -174,26 +194,28 @@ class Csv(Format):
             record += line
             # A line break inside quotation marks is part of a cell.
             if record.count(b'"') % 2 == 0 and record.endswith(b"\n"):
-                yield self.decode(record)
+                if record.strip(_EMPTY_CELLS):
+                    yield self.decode(record)
                 record = b""
         if record:
             yield Record("", record, whole=False)
 
     def decode(self, data: bytes) -> Record:
-        try:
-            (cells,) = csv.reader(io.StringIO(data.decode(), newline=""), strict=True)
-        except csv.Error as reason:
-            raise ValueError(str(reason)) from None
-        row = dict(zip(self._columns, cells, strict=True))
-        path, status = row["path"], row["status"]
+        (path, caption, score, status, error, sure), added = self._layout.split(data)
+        if self._safe:
+            path, caption = defused(as_it_was(path)), as_it_was(caption)
         if status not in ("ok", "unsure", "error"):
             raise ValueError(f"status is {status!r}, not ok, unsure or error")
+        if any(added):
+            self._added.setdefault(path, {})[caption] = added
         if status == "error":
-            return Record(path, data, error=row["error"])
+            return Record(path, data, error=error)
+        if "," in score:
+            self._decimal_mark = ","
         if status == "unsure":
             return Record(path, data)
-        confidence = row.get("confidence") or None
-        return Record(path, data, (_caption(row["caption"], row["score"], confidence),))
+        confidence = _number(sure) if sure else None
+        return Record(path, data, (_caption(caption, _number(score), confidence),))
 
 
 class Coco(Format):
@@ -237,6 +259,7 @@ class Coco(Format):
 
 
 ROW_FORMATS: dict[str, Format] = {format.name: format for format in (Tsv(), Jsonl(), Csv(), Coco())}
+SAFE_CSV = Csv(safe=True)
 
 
 def json_row(row: CaptionResult) -> dict[str, object]:
@@ -284,7 +307,7 @@ def _read_json_caption(record: dict[str, Any]) -> Caption:
     words = record.get("word_confidence")
     return _caption(
         record["caption"],
-        record["score"],
+        record.get("score", math.nan),
         record.get("confidence"),
         None if words is None else tuple(None if sure is None else float(sure) for sure in words),
     )
@@ -308,15 +331,14 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
-def _csv_line(*cells: str) -> bytes:
-    # Python's csv writes a lone carriage return without the quotation marks that it needs when it
-    # reads.
-    marked = (
-        '"' + cell.replace('"', '""') + '"' if re.search('[",\r\n]', cell) else cell
-        for cell in cells
-    )
-    return (",".join(marked) + "\n").encode("utf-8", "backslashreplace")
+def _score(score: float | None, decimal_mark: str) -> str:
+    missing = score is None or score != score
+    return "" if missing else f"{score:.4f}".replace(".", decimal_mark)
 
 
-def _decimal(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+def _number(score: str) -> float:
+    """A score as `_score` writes it."""
+    try:
+        return float(score.replace(",", ".") or "nan")
+    except ValueError:
+        raise ValueError(f"score is {score!r}, not a number") from None

@@ -7,13 +7,12 @@ in a shard. Needs the extra `webdataset`.
 from __future__ import annotations
 
 import json
-import os
 import tarfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -21,10 +20,10 @@ import rnnkit.torchvision_import  # noqa: F401 - webdataset looks for torchvisio
 from captioner.data.images import EXTENSIONS
 from captioner.data.path_list import PathList
 from captioner.outputs.resumable_file import check_writable, combine_lines, reason_of
-from captioner.outputs.run_lock import RunLock
 from captioner.outputs.text_formats import Format, json_row
 from captioner.types import CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
+from rnnkit.run_lock import RunLock
 
 try:
     from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_iterator
@@ -145,7 +144,9 @@ class CaptionedShards:
     the output folder is skipped as a whole; one that a killed run left as NAME.tar.part is resumed.
     A photo that fails keeps its sample, with the reason in caption.json.
 
-    A damaged shard is a failure in the summary, and stays as NAME.tar.part; the others are done.
+    A damaged shard is a failure in the summary, and stays as NAME.tar.part; the others are done. So
+    is a sample whose name leads outside of the folder that the shard is unpacked to; it is left
+    out.
 
     `photos` can be iterated over once, and each row must carry the picture that it came from.
 
@@ -196,9 +197,15 @@ class CaptionedShards:
     def _read_one(self, path: Path, copy: _ShardCopy) -> Iterator[EncodedPicture]:
         for sample in _read_shard(path):
             key = sample["__key__"]
+            if (member := _stray_member(sample)) is not None:
+                why = f"a sample would be unpacked elsewhere and is left out ('{member}')"
+                self._tally.count(path, why)
+                continue
             extension = _photo_extension(sample)
             copied = key in copy.done
-            has_caption = copied or (self._if_exists == "skip" and TEXT in sample)
+            has_caption = copied or (
+                self._if_exists == "skip" and bool(sample.get(TEXT, b"").strip())
+            )
             self._tally.skipped += has_caption and extension is not None
             if copied:
                 continue
@@ -233,6 +240,16 @@ class CaptionedShards:
                 copy.leave()
         finally:
             self._lock.__exit__()
+
+
+def _stray_member(sample: Sample) -> str | None:
+    """The name of a member that some system would unpack elsewhere; None if there is none."""
+    for extension in (name for name in sample if not name.startswith("__")):  # webdataset's own
+        member = f"{sample['__key__']}.{extension}"
+        path = PureWindowsPath(member)  # knows slashes and backslashes
+        if path.anchor or ".." in path.parts:
+            return member
+    return None
 
 
 def _photo_extension(sample: Sample) -> str | None:
@@ -397,7 +414,4 @@ def _described(row: CaptionResult) -> Sample:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"'{folder}' is a file: give --output a folder for the shards")
-    if folder.is_dir() and not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write to '{folder}' (permission denied)")
-    if not folder.exists():
-        check_writable(folder)
+    check_writable(folder / "00000.tar" if folder.exists() else folder)

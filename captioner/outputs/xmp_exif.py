@@ -29,6 +29,8 @@ _START_OF_SCAN, _APP0, _APP1 = 0xDA, 0xE0, 0xE1
 _KEYWORD = b"XML:com.adobe.xmp\0"  # of the iTXt chunk of a PNG
 _SEGMENT_LIMIT, _XMP_LIMIT = 65533, 1 << 24
 _IMAGE_DESCRIPTION, _ASCII = 270, 2
+# What XML 1.0 cannot hold, also escaped (its production Char).
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _RDF, _DC, _X = (
     "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}",
     "{http://purl.org/dc/elements/1.1/}",
@@ -60,7 +62,7 @@ def with_description(data: Data, text: str) -> bytes:
 
     Raises: EmbedError if it is neither JPEG nor PNG, is damaged, or has no room for it.
     """
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", text)  # XML cannot hold these
+    text = _NOT_XML.sub("", text)
     blocks = list(_blocks(data))
     exif, xmp = _metadata(blocks)
     exif, xmp = _with_exif(exif, text), _with_xmp(xmp, text)
@@ -72,13 +74,14 @@ def with_description(data: Data, text: str) -> bytes:
     else:
         new = _chunk(b"eXIf", exif) + _chunk(b"iTXt", _KEYWORD + b"\0\0\0\0" + xmp)
         first, after = len(_PNG), True  # IHDR
+    after = after and bool(blocks)
     parts = [data[:first]] + ([] if after else [new])
     for number, (kind, start, end, _) in enumerate(blocks):
         if kind == "other":
             parts.append(data[start:end])
         if number == 0 and after:
             parts.append(new)
-    return b"".join([*parts, data[blocks[-1][2] :]])
+    return b"".join([*parts, data[blocks[-1][2] if blocks else first :]])
 
 
 # --- containers -----------------------------------------------------------------------------------

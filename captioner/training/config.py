@@ -35,24 +35,37 @@ class TrainingConfig:
     colours: bool = setting(
         False, "Tell the decoder the colours of each region, beside the CNN's channels."
     )
-    embedding_size: int = setting(512, "Size of a word embedding.", low=1, high=LARGEST)
-    hidden_size: int = setting(512, "Size of the LSTM's state.", low=1, high=LARGEST)
+    embedding_size: int = setting(
+        512, "Size of a word embedding.", low=1, high=LARGEST, from_init=True
+    )
+    hidden_size: int = setting(
+        512, "Size of the LSTM's state.", low=1, high=LARGEST, from_init=True
+    )
     attention_size: int = setting(
-        256, "Size of the additive attention's inner layer.", low=1, high=LARGEST
+        256, "Size of the additive attention's inner layer.", low=1, high=LARGEST, from_init=True
     )
     attention: str = setting(
         "additive",
         "additive, or none for the plain Show-and-Tell decoder.",
         choices=("additive", "none"),
+        from_init=True,
     )
     adaptive: bool = setting(
-        False, "Add a sentinel to the attention, so that it can look at nothing."
+        False, "Add a sentinel to the attention, so that it can look at nothing.", from_init=True
     )
-    tied: bool = setting(True, "Use one matrix for word embeddings and output layer.")
+    tied: bool = setting(
+        True, "Use one matrix for word embeddings and output layer.", from_init=True
+    )
     min_count: int = setting(
-        5, "Words seen less often in the training captions become <unk>.", low=1, high=LARGEST
+        5,
+        "Words seen less often in the training captions become <unk>.",
+        low=1,
+        high=LARGEST,
+        from_init=True,
     )
-    init: str = setting("", "Start from this checkpoint's weights, vocabulary and preprocessing.")
+    init: str = setting(
+        "", "Start from this checkpoint's weights, sizes, vocabulary and preprocessing."
+    )
     # Regularisation
     dropout: float = setting(
         0.5, "Dropout on embeddings, region values and the output layer.", low=0, below=1
@@ -110,7 +123,9 @@ class TrainingConfig:
         high=LARGEST,
     )
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW for the decoder.", above=0)
-    warmup_steps: int = setting(300, "Steps of linear warm-up before the cosine decay.", low=0)
+    warmup_steps: int = setting(
+        300, "Steps of linear warm-up before the cosine decay, at most half of all steps.", low=0
+    )
     clip_norm: float = setting(
         1.0, "Gradients of a larger norm are scaled down to this norm.", above=0
     )

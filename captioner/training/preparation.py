@@ -29,7 +29,7 @@ from captioner.training.loss import CaptionModel
 from rnnkit.checkpoint import load_weights, read_config
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, load_optimizer_tensors
-from rnnkit.settings import resumed_settings
+from rnnkit.settings import check_initial, resumed_settings
 from rnnkit.training import moving_average, weight_decay_groups
 
 logger = logging.getLogger(__name__)
@@ -104,6 +104,8 @@ def prepare_run(
         vocabulary = Vocabulary.from_captions(captions, min_count=config.min_count)
     else:
         vocabulary = initial.vocabulary
+        if not resuming:  # runs of version 0.1 may contradict their checkpoint
+            check_initial(config, asdict(initial.decoder), config.init)
     _check_enough_words(config, vocabulary)
     data_hash = _hash_data(vocabulary, datasets)
     if state.info.get("data_hash", data_hash) != data_hash:  # runs of version 0.1 may have none

@@ -10,7 +10,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch import Tensor
 
 from captioner.checkpoint import KIND, VERSION, load_parts, save_captioner
 from captioner.data.annotations import Dataset
-from captioner.decoding.generate import FORBIDDEN, log_prob_step
+from captioner.decoding.generate import FORBIDDEN, NoSentenceError, log_prob_step
 from captioner.decoding.sampling import sample
 from captioner.network.vocabulary import END, PAD, START
 from captioner.training.batches import epoch_batches, epoch_steps
@@ -28,7 +30,7 @@ from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run, prepare_run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
-from captioner.training.validation import NoSentenceError, confidence_of_best, validate
+from captioner.training.validation import confidence_of_best, validate
 from rnnkit.cache import cache_folder
 from rnnkit.checkpoint import read_config, update_config
 from rnnkit.devices import resolve_device
@@ -38,6 +40,8 @@ from rnnkit.training import leave_together, start_accelerator, warmup_cosine
 
 logger = logging.getLogger(__name__)
 
+# With 30 steps on 120 photos a captioner reached 2.7 CIDEr-D from nothing, and 54.5 with --init.
+FEW_STEPS = 500
 PANELS = (
     ("loss", ("loss", "reward")),
     ("validation CIDEr-D", ("cider_d",)),
@@ -80,27 +84,29 @@ def train(
             f"batch-size {config.batch_size} is less than the {accelerator.num_processes} processes"
             " that share it"
         )
-    folder = RunFolder(output, "captioner")
-    resuming = False
-    if accelerator.is_main_process:
-        resuming = folder.start(asdict(config), resume=resume)
-        if resume and not resuming:  # killed in its first epoch, perhaps after that was logged
-            folder.forget_after(0)
-    accelerator.wait_for_everyone()
-    resuming = resuming or (resume and (output / STATE).exists())
-    run = prepare_run(
-        _with_names_of_their_own(datasets),
-        folder,
-        config,
-        accelerator,
-        cache or cache_folder() / "features",
-        resuming=resuming,
-    )
-    train_epochs(run)
-    if accelerator.is_main_process and run.progress.best:
-        _store_confidence(run)
-    leave_together(accelerator)
-    return run.progress.best or {}
+    with closing(RunFolder(output, "captioner")) as folder:
+        resuming = False
+        if accelerator.is_main_process:
+            resuming = folder.start(asdict(config), resume=resume)
+            if resume and not resuming:  # killed in its first epoch, perhaps after that was logged
+                folder.forget_after(0)
+        accelerator.wait_for_everyone()
+        resuming = resuming or (resume and (output / STATE).exists())
+        run = prepare_run(
+            _with_names_of_their_own(datasets),
+            folder,
+            config,
+            accelerator,
+            cache or cache_folder() / "features",
+            resuming=resuming,
+        )
+        if not resuming and accelerator.is_main_process:
+            _warn_of_few_steps(run)
+        train_epochs(run)
+        if accelerator.is_main_process and run.progress.best:
+            _store_confidence(run)
+        leave_together(accelerator)
+        return run.progress.best or {}
 
 
 def _with_names_of_their_own(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
@@ -108,6 +114,18 @@ def _with_names_of_their_own(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
     if len({dataset.name for dataset in datasets}) == len(datasets):
         return datasets
     return [replace(d, name=f"{d.name}-{number}") for number, d in enumerate(datasets, 1)]
+
+
+def _warn_of_few_steps(run: Run) -> None:
+    epochs = run.config.epochs + run.config.self_critical_epochs
+    steps = epochs * (len(run.training) // min(run.config.batch_size, len(run.training)))
+    if steps < FEW_STEPS and not run.config.init:
+        logger.warning(
+            "%d steps are too few to learn to write sentences from nothing: add photos or --epochs,"
+            " or start from the bundled captioner with --init %s",
+            steps,
+            files("captioner") / "pretrained",
+        )
 
 
 # --- epochs ---------------------------------------------------------------------------------------
@@ -317,9 +335,11 @@ def _validate_and_keep(run: Run, record: dict[str, Any]) -> None:
 
 def _checkpoint_info(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     """What the checkpoint's config says of decoding, training, data and scores."""
+    sizes = asdict(run.model.decoder.config)
     return {
         "decoding": {"length_penalty": run.config.length_penalty, "repeatable": run.repeatable},
-        "training": asdict(run.config),
+        # With --init, sizes come from a checkpoint.
+        "training": {k: sizes.get(k, v) for k, v in asdict(run.config).items()},
         "data": {d.name: {s: len(d.split(s)) for s in ("train", "val")} for d in run.datasets},
         "scores": record["validation"],
         "epoch": record["epoch"],

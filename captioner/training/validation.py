@@ -17,10 +17,6 @@ from captioner.training.preparation import Run
 from captioner.types import Decoding
 
 
-class NoSentenceError(Exception):
-    """The weights no longer give any sentence a probability."""
-
-
 def validate(run: Run) -> dict[str, Any]:
     """Scores for each data set, and the means of CIDEr-D and BLEU-4.
 
@@ -76,7 +72,5 @@ def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[Hypothesis
                 length_penalty=config.length_penalty,
                 once=once,
             )
-        if not all(groups):
-            raise NoSentenceError
         sentences += [group[0] for group in groups]
     return sentences

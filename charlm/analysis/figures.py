@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from charlm.analysis.insight import Array, GradientFlow, Surprise, UnitMatch
 
 CHARACTERS_A_ROW = 60
+DARK_GREEN = 0.6  # from this probability on, black letters are hard to read
 
 
 def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
@@ -34,6 +35,9 @@ def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
                         color=line.get_color(),
                         alpha=0.6,
                     )
+        if flow.weight_norm > flow.clip_norm:
+            label = f"dashed: clipped to a norm of {flow.clip_norm:g}"
+            axes.plot([], [], "--", color="grey", label=label)
         axes.set(
             title=f"{name}: gradient of the weights {flow.weight_norm:.2g}",
             xlabel="steps back from the loss",
@@ -92,6 +96,7 @@ def draw_surprise(text: str, surprise: Surprise, *, first: int = 40) -> Figure:
                 va="center",
                 family="monospace",
                 fontsize=7,
+                color="white" if guesses[row, column] > DARK_GREEN else "black",
             )
     below.set_xticks(
         range(len(shown)), [_visible(character) for character in shown], family="monospace"
@@ -146,7 +151,8 @@ def _draw_text(
             )
     # Pale enough to read black text on it.
     image = axes.imshow(grid, aspect="auto", cmap=colours, vmin=low, vmax=high, alpha=0.6)
-    axes.figure.colorbar(image, ax=axes, pad=0.01)
+    # Ten pixels wide, however few rows there are.
+    axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=max(2, 2 * len(rows)))
     axes.set_axis_off()
 
 

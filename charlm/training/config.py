@@ -18,16 +18,24 @@ class TrainingConfig:
     """
 
     # The network
-    cell: str = setting("lstm", "Recurrent cell: rnn, gru or lstm.", choices=tuple(LAYERS))
-    hidden_size: int = setting(512, "Units of each recurrent layer.", low=1, high=MAX_SIZE)
-    num_layers: int = setting(2, "Recurrent layers.", low=1, high=MAX_LAYERS)
-    embedding_size: int = setting(128, "Size of a character's embedding.", low=1, high=MAX_SIZE)
+    cell: str = setting(
+        "lstm", "Recurrent cell: rnn, gru or lstm.", choices=tuple(LAYERS), from_init=True
+    )
+    hidden_size: int = setting(
+        512, "Units of each recurrent layer.", low=1, high=MAX_SIZE, from_init=True
+    )
+    num_layers: int = setting(2, "Recurrent layers.", low=1, high=MAX_LAYERS, from_init=True)
+    embedding_size: int = setting(
+        128, "Size of a character's embedding.", low=1, high=MAX_SIZE, from_init=True
+    )
     init: str = setting(
         "",
         "Start from this checkpoint's weights, sizes and characters; new characters are added.",
     )
     tied: bool = setting(
-        False, "Use the embedding's matrix for the output layer (sizes must be equal)."
+        False,
+        "Use the embedding's matrix for the output layer (sizes must be equal).",
+        from_init=True,
     )
     # The text
     min_count: int = setting(1, "Characters seen less often become one unknown symbol.", low=1)
@@ -60,7 +68,9 @@ class TrainingConfig:
     )
     learning_rate: float = setting(0.002, "Peak learning rate of AdamW.", above=0)
     final_learning_rate: float = setting(0.00002, "Learning rate at the end of the cosine.", low=0)
-    warmup_steps: int = setting(200, "Steps of linear warm-up before the cosine decay.", low=0)
+    warmup_steps: int = setting(
+        200, "Steps of linear warm-up before the cosine decay, at most half of all steps.", low=0
+    )
     weight_decay: float = setting(0.01, "AdamW's weight decay; biases have none.", low=0)
     clip_norm: float = setting(
         1.0, "Gradients of a larger norm are scaled down to this norm.", above=0

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,10 @@ from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
 from charlm.vocabulary import Vocabulary
 from rnnkit.checkpoint import WEIGHTS
+from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, load_optimizer_tensors, optimizer_tensors
-from rnnkit.settings import resumed_settings
+from rnnkit.settings import check_initial, resumed_settings
 from rnnkit.training import (
     leave_together,
     moving_average,
@@ -41,6 +42,7 @@ from rnnkit.training import (
     weight_decay_groups,
 )
 
+FEW_STEPS = 200  # the usual warm-up
 PANELS = (
     ("nats per character", ("loss", "held_out_stream")),
     ("gradient norm before clipping", ("gradient_norm",)),
@@ -65,16 +67,22 @@ def train(
         longer finite.
     """
     console = console or Console(stderr=True, quiet=True)
-    run = RunFolder(folder, "charlm")
-    trainer = Trainer(text, run, config, device, console)
-    with trainer.accelerator.main_process_first():
-        if trainer.accelerator.is_main_process:
-            run.start(asdict(config), resume=resume)
-    if (folder / STATE).exists():
-        trainer.restore()
-    finished = trainer.run_to_end()
-    leave_together(trainer.accelerator)
-    return finished
+    with closing(RunFolder(folder, "charlm")) as run:
+        if config.init and not resume:  # runs of version 0.1 may contradict their checkpoint
+            check_initial(
+                config, asdict(CharLM.load(config.init).network.architecture), config.init
+            )
+        trainer = Trainer(text, run, config, device, console)
+        with trainer.accelerator.main_process_first():
+            if trainer.accelerator.is_main_process:
+                run.start(asdict(config), resume=resume)
+        if (folder / STATE).exists():
+            trainer.restore()
+        else:
+            trainer.warn_of_few_steps()
+        finished = trainer.run_to_end()
+        leave_together(trainer.accelerator)
+        return finished
 
 
 class Trainer:
@@ -95,6 +103,11 @@ class Trainer:
             _prepare_cuda()
         torch.manual_seed(config.seed)
         self.vocabulary, network = start_network(text, config)
+        on_cpu, cell = self.device.type == "cpu", network.architecture.cell
+        if on_cpu and cell == "lstm" and config.mixed_precision == "bf16" and not cpu_has_bf16():
+            raise UserError(
+                "this CPU cannot compute an LSTM in bf16", hint="use --mixed-precision no"
+            )
         self.corpus_hash = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         ids = self.vocabulary.encode(text, unknown="replace").to(self.device)
         held_out = round(len(ids) * config.held_out)
@@ -148,9 +161,19 @@ class Trainer:
             step,
             self.total_steps,
             peak=c.learning_rate,
-            warmup_steps=c.warmup_steps,
+            warmup_steps=min(c.warmup_steps, self.total_steps // 2),
             final=c.final_learning_rate,
         )
+
+    def warn_of_few_steps(self) -> None:
+        """Say so if the run is too short to learn much."""
+        if self.total_steps < FEW_STEPS and not self.config.init:
+            self.console.print(
+                f"{self.total_steps} steps are too few to learn much from nothing: use a longer"
+                " text, more --epochs or a smaller --batch-size, or start from another model with"
+                " --init",
+                highlight=False,
+            )
 
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or a stop is requested (False)."""
@@ -322,7 +345,10 @@ class Trainer:
             "hash": self.corpus_hash,
         }
         training = {"step": self.step, "epochs": round(self.epoch, 2), **scores}
-        self.model({"settings": asdict(self.config), "corpus": corpus, "training": training}).save(
+        # With --init, sizes come from a checkpoint.
+        sizes = asdict(self.network.architecture)
+        settings = {name: sizes.get(name, value) for name, value in asdict(self.config).items()}
+        self.model({"settings": settings, "corpus": corpus, "training": training}).save(
             self.run.path
         )
 

@@ -1,9 +1,11 @@
-"""Speed of the page on this machine as a visitor sees it: in a browser, and through gradio_client.
+"""Speed and memory of the page on this machine: in a browser, for many clients, under attack.
 
     python scripts/benchmarks/page.py photo PHOTOS      from a dropped photo to its caption
     python scripts/benchmarks/page.py text              from the click on Write to the first letter
     python scripts/benchmarks/page.py clients PHOTOS    20 clients on /caption, and no page at all
     python scripts/benchmarks/page.py start             from the command to the first answer
+    python scripts/benchmarks/page.py memory            resident memory over 5,000 calls (Linux)
+    python scripts/benchmarks/page.py crowd PHOTOS      a caption while a client asks for 200 texts
 
 PHOTOS is a folder of photos. `photo` and `text` need Chromium and Playwright (the test extra).
 """
@@ -11,6 +13,7 @@ PHOTOS is a folder of photos. `photo` and `text` need Chromium and Playwright (t
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -19,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +156,74 @@ def start(repeats: int = 3) -> None:
     report("command to first answer", times)
 
 
+@app.command()
+def memory(calls: int = 5000, every: int = 500, charlm: Charlm = None) -> None:
+    """Megabytes of resident memory after so many calls of /generate, one character each."""
+    with running(charlm) as (address, process):
+        measured = []
+        for number in range(calls + 1):
+            if number % every == 0:
+                measured.append((number, resident(process.pid)))
+                print(f"{number:6} calls: {measured[-1][1]:7.1f} MB", flush=True)
+            if number < calls:
+                event = ask_for_text(address, length=1)
+                url = f"{address}/gradio_api/call/generate/{event}"
+                if b"event: complete" not in urllib.request.urlopen(url, timeout=60).read():
+                    raise UserError("the page did not answer a call")
+    after = [size for number, size in measured if number >= min(1000, calls)]
+    print(f"growth after {min(1000, calls):,} calls: {after[-1] - after[0]:+.1f} MB")
+
+
+@app.command()
+def crowd(photos: Photos, texts: int = 200, repeats: int = 3) -> None:
+    """Seconds that a visitor's captions take after another client has asked for many long texts,
+    whose answers it never fetches.
+    """
+    from gradio_client import Client, handle_file
+
+    (path,) = itertools.islice(find_photos([str(photos)]), 1)
+    with running() as (address, _):
+        visitor = Client(address, verbose=False)
+        visitor.predict(handle_file(path), api_name="/caption")
+        times = []
+        for _ in range(repeats):
+            accepted = [ask_for_text(address, length=20_000) for _ in range(texts)]
+            started = time.perf_counter()
+            visitor.predict(handle_file(path), api_name="/caption")
+            times.append(1000 * (time.perf_counter() - started))
+            waiting = texts - accepted.count(None)
+            print(f"{waiting} of {texts} texts accepted: {times[-1]:.0f} ms", flush=True)
+            time.sleep(40)  # until the texts that nobody fetches have ended
+        report("caption in a crowd", times)
+
+
+def ask_for_text(address: str, *, length: int) -> str | None:
+    """Ask for a text as curl would; gives the event to ask for the answer, or None if there is no
+    room for it.
+    """
+    request = urllib.request.Request(
+        f"{address}/gradio_api/call/generate",
+        json.dumps({"data": ["ROMEO:", length, 0.8, 0, 1.0, "", 1]}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(json.loads(answer.read())["event_id"])
+    except urllib.error.HTTPError as error:
+        if error.code == 503:
+            return None
+        raise
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process that are in memory."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        raise UserError("memory can be measured on Linux only") from None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def report(what: str, milliseconds: list[float]) -> None:
     """Print the median and the slow end."""
     ranked = sorted(milliseconds)
@@ -165,6 +237,15 @@ def report(what: str, milliseconds: list[float]) -> None:
 @contextmanager
 def served(charlm: Path | None = None, *, wait_for_models: bool = True) -> Iterator[str]:
     """Run a server for the measurement; gives its address."""
+    with running(charlm, wait_for_models=wait_for_models) as (address, _):
+        yield address
+
+
+@contextmanager
+def running(
+    charlm: Path | None = None, *, wait_for_models: bool = True
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Run a server for the measurement; gives its address and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -190,7 +271,7 @@ def served(charlm: Path | None = None, *, wait_for_models: bool = True) -> Itera
                 time.sleep(0.05)
         if wait_for_models:
             time.sleep(1)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(30)

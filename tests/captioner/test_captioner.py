@@ -153,6 +153,17 @@ def test_values_out_of_range_are_named(wrong: dict[str, Any], photos: list[Path]
         untrained().caption(photos[0], **wrong)
 
 
+@pytest.mark.parametrize("decoding", [{}, {"sample": True}])
+def test_weights_that_give_no_sentence_a_probability_are_named(
+    decoding: dict[str, Any], photos: list[Path]
+) -> None:
+    captioner = untrained()
+    with torch.no_grad():
+        captioner.decoder.output_bias[len(SPECIAL)] = math.nan
+    with pytest.raises(UserError, match="give no sentence a probability: copy or train them again"):
+        captioner.caption(photos[0], **decoding)
+
+
 def test_a_bad_picture_in_a_list_is_named(photos: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"")
     with pytest.raises(ImageError, match=r"bad\.jpg: the file is empty"):

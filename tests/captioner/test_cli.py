@@ -97,6 +97,16 @@ def test_every_format_reads_back_from_a_file(
     assert found == [line.split("\t")[1] for line in command("caption", folder)[1].splitlines()]
 
 
+def test_an_output_has_the_format_of_its_name_unless_another_one_is_given(
+    command: Run, shapes: Shapes, tmp_path: Path
+) -> None:
+    _, folder = shapes(1, 0)
+    assert command("caption", folder, "--output", tmp_path / "x.jsonl")[0] == 0
+    assert json.loads((tmp_path / "x.jsonl").read_text(encoding="utf-8"))["status"] == "ok"
+    assert command("caption", folder, "--output", tmp_path / "y.csv", "--format", "tsv")[0] == 0
+    assert (tmp_path / "y.csv").read_text(encoding="utf-8").startswith(f"{folder / '0.png'}\t")
+
+
 def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     _, folder = shapes(2, 0)
     code, out, _ = command("caption", folder, "--format", "sidecar")
@@ -134,6 +144,13 @@ def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -
         (("PHOTO", "--format", "xml"), "unknown format 'xml'"),
         (("PHOTO", "--output", "/nowhere/captions.tsv"), "cannot write to '/nowhere/captions.tsv'"),
         (("PHOTO", "--nonsense"), "nonsense"),
+        (("PHOTO", "--temperature", "0.5"), "temperature 0.5 is for sampling, but the likeliest"),
+        (("PHOTO", "--top-p", "0.5"), "top-p 0.5 is for sampling"),
+        (
+            ("PHOTO", "--seed", "0"),
+            "seed 0 is for sampling, but the likeliest sentence is searched",
+        ),
+        (("PHOTO", "--csv-safe"), "--csv-safe is about --format csv: leave it out"),
     ],
 )
 def test_wrong_usage_is_one_message_and_exit_code_two(
@@ -285,7 +302,7 @@ def test_explain_draws_a_figure(command: Run, shapes: Shapes, tmp_path: Path) ->
         "explain", folder / "0.png", "--output", tmp_path / "nowhere" / "where.png"
     )
     assert code == 2
-    assert "cannot write the figure" in err
+    assert f"cannot write to '{tmp_path / 'nowhere' / 'where.png'}' (there is no folder" in err
 
 
 def test_explain_refuses_to_draw_over_the_photo_and_into_a_file_without_a_figures_ending(

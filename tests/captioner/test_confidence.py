@@ -165,7 +165,8 @@ def test_if_a_whole_kind_is_unsure_none_of_it_is_left(
         {singular(word): -9.0 for word in ("man", "woman", "red", "blue", "grey")}
     ).as_config()
     for sample in (False, True):
-        choice = Decoding(max_length=8, num_captions=2, careful=True, sample=sample, seed=1)
+        seed = 1 if sample else None
+        choice = Decoding(max_length=8, num_captions=2, careful=True, sample=sample, seed=seed)
         for group in captioner.caption_features(features, choice):
             for caption in group:
                 assert not {"man", "woman", "his", "red", "blue", "grey"} & set(caption.words)

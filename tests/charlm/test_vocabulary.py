@@ -49,7 +49,7 @@ def test_an_unknown_character_is_an_error_that_names_it() -> None:
         Vocabulary.of("cafe").encode("café", unknown="replace")
 
 
-@pytest.mark.parametrize("symbols", [[], ["ab"], ["a", "a"], ["a", 1]])
+@pytest.mark.parametrize("symbols", [[], ["ab"], ["a", "a"], ["a", 1], ["a", "\ud800"]])
 def test_a_damaged_list_of_symbols_is_refused(symbols: list[str]) -> None:
     with pytest.raises(UserError):
         Vocabulary(symbols)

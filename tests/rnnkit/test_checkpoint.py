@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 from pathlib import Path
@@ -307,3 +308,35 @@ def test_a_file_that_may_not_grow_is_the_systems_error_and_leaves_the_old_checkp
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.errno == errno.EFBIG and (saved / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    value: float, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    tensors = {"sound": torch.ones(2), "layer.weight": torch.tensor([1.0, value, 2.0])}
+    save_checkpoint(tmp_path, tensors, {"kind": "test", "version": 1}, dtype=dtype)
+    with pytest.raises(UserError, match=r"not all finite numbers \(layer\.weight\)"):
+        load_checkpoint(tmp_path, kind="test", version=1)
+
+
+def test_whole_numbers_in_place_of_weights_are_refused() -> None:
+    module = torch.nn.Linear(2, 2)
+    tensors = {name: tensor.to(torch.int8) for name, tensor in module.state_dict().items()}
+    with pytest.raises(UserError, match=r"do not fit its config: bias, weight"):
+        load_weights(module, tensors, source="here")
+
+
+@pytest.mark.parametrize("name", ["", "config.json", "model.safetensors"])
+def test_a_link_to_itself_is_refused_in_a_sentence(name: str, saved: Path) -> None:
+    loop = saved / name if name else saved.with_name("loop")
+    loop.unlink(missing_ok=True)
+    loop.symlink_to(loop)
+    try:
+        with pytest.raises(
+            UserError, match=r"cannot be read .*symbolic links|no model.safetensors"
+        ):
+            load(saved if name else loop)
+    finally:
+        loop.unlink()  # pytest stumbles over it

@@ -52,6 +52,11 @@ def test_the_codes_are_those_that_are_promised() -> None:
             "the disk is full (rows.tsv)",
         ),
         (
+            OSError(errno.EROFS, "Read-only file system", "rows.tsv"),
+            WRONG_USAGE,
+            "parrot: cannot write to 'rows.tsv' (the disk is read-only)\n",
+        ),
+        (
             PermissionError(errno.EACCES, "Permission denied", "/locked"),
             WRONG_USAGE,
             "parrot: Permission denied: /locked\n",

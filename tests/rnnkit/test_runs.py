@@ -32,8 +32,23 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "parrot")
     run.start({}, resume=False)
     run.log({"step": 1})
+    run.close()
     with pytest.raises(UserError, match="already holds a run: add --resume"):
         RunFolder(tmp_path, "parrot").start({}, resume=False)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_second_run_is_refused_while_the_first_is_at_work_and_not_afterwards(
+    resume: bool, tmp_path: Path
+) -> None:
+    first, second = RunFolder(tmp_path, "parrot"), RunFolder(tmp_path, "parrot")
+    first.start({}, resume=False)
+    with pytest.raises(UserError, match=r"another run is writing '.*': wait for it to end, or cho"):
+        second.start({}, resume=resume)
+    first.close()
+    second.start({}, resume=resume)
+    second.close()
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_there_must_be_a_run_to_resume(tmp_path: Path) -> None:
@@ -64,6 +79,7 @@ def test_a_state_comes_back_with_its_information(tmp_path: Path) -> None:
     )
     assert info.pop("settings") == run.settings() == {"voice": "loud"}
     assert info == {"program": "parrot", "epoch": 2, "best": None, "name": "é"}
+    run.close()
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 
 
@@ -140,8 +156,16 @@ def test_a_run_killed_before_its_first_state_begins_again_without_its_old_record
     run = RunFolder(tmp_path, "parrot")
     run.start({}, resume=False)
     run.log({"step": 5})
+    run.close()
     assert run.start({}, resume=True) is False
     assert run.records() == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_a_record_that_a_full_disk_refuses_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device: '.*metrics.jsonl'"):
+        RunFolder(tmp_path, "parrot").log({"step": 1})
 
 
 def test_the_figure_is_drawn_from_what_was_logged(tmp_path: Path) -> None:

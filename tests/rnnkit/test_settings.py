@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import typer
 from typer.testing import CliRunner
 
 from rnnkit.errors import UserError
-from rnnkit.settings import check_ranges, resumed_settings, setting, settings_from, with_flags
+from rnnkit.settings import (
+    check_initial,
+    check_ranges,
+    resumed_settings,
+    setting,
+    settings_from,
+    with_flags,
+)
 
 
 @dataclass(frozen=True)
@@ -185,3 +193,28 @@ def test_a_flag_is_also_known_by_its_former_name() -> None:
 
     assert CliRunner().invoke(other, ["--degrees", "210"]).exit_code == 0
     assert settings_from(Oven, None, seen[0]).heat == 210
+
+
+@dataclass(frozen=True)
+class Restart:
+    size: int = setting(5, "how large it is", from_init=True)
+    init: str = setting("", "what to start from")
+
+
+def test_a_flag_for_what_a_checkpoint_decides_is_refused_beside_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--size comes from the checkpoint of --init 'old': leave"):
+        settings_from(Restart, None, {"size": 5, "init": "old"})
+    (tmp_path / "x.json").write_text('{"init": "old", "size": 4}', encoding="utf-8")
+    with pytest.raises(UserError, match="--size comes from the checkpoint of --init 'old': leave"):
+        settings_from(Restart, tmp_path / "x.json", {"size": 5})
+    assert settings_from(Restart, None, {"size": 7, "init": None}) == Restart(7)
+    assert settings_from(Restart, tmp_path / "x.json", {"size": None}) == Restart(4, "old")
+
+
+@pytest.mark.parametrize(("size", "stored", "fits"), [(5, 9, True), (9, 9, True), (7, 9, False)])
+def test_a_setting_that_contradicts_the_checkpoint_is_refused_unless_it_is_the_default(
+    size: int, stored: int, fits: bool
+) -> None:
+    with nullcontext() if fits else pytest.raises(UserError, match="size, 7, comes from the check"):
+        check_initial(Restart(size, "old"), {"size": stored}, "old")
+    check_initial(Restart(size, "old"), {"other": 1}, "old")

@@ -43,6 +43,17 @@ sys.addaudithook(watch)
 """
 
 
+# What `prepare_gradio` sets.
+GRADIO_SETTINGS = (
+    "GRADIO_TEMP_DIR",
+    "GRADIO_EXAMPLES_CACHE",
+    "GRADIO_ANALYTICS_ENABLED",
+    "HF_HUB_OFFLINE",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY",
+    "GRADIO_ANALYTICS_MAX_EVENTS",
+)
+
+
 @dataclass
 class Server:
     """The running page."""

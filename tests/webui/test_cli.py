@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from rnnkit.errors import UserError
 from tests.webui.conftest import Server
-from webui.cli import _credentials
+from webui.cli import _credentials, _names
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,6 +60,19 @@ def test_a_password_may_hold_colons() -> None:
     assert _credentials("me:a:b") == ("me", "a:b")
 
 
+@pytest.mark.parametrize(
+    "host", ["photos.example.org", "pc", "192.168.1.5", "[2001:db8::1]", "::1"]
+)
+def test_names_and_numbers_may_be_allowed(host: str) -> None:
+    assert _names([host]) == [host.strip("[]")]
+
+
+@pytest.mark.parametrize("host", ["https://a.org", "a.org:80", "a.org/x", "*", "", "1.2.3.4:80"])
+def test_anything_but_a_name_is_not_allowed(host: str) -> None:
+    with pytest.raises(UserError, match="--allow-host takes a name alone"):
+        _names([host])
+
+
 def test_a_port_that_is_taken_is_named_without_advice_for_programmers() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -84,16 +98,26 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
     _end(open_)
     closed = serve("--charlm", str(small_charlm), "--host", "0.0.0.0", "--auth", "me:secret")
     assert "warning" not in (closed.connections.parent / "log").read_text()
-    for route in ("config", "gradio_api/info", "gradio_api/call/caption", "gradio_api/upload"):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(
-                urllib.request.Request(
-                    f"{closed.address}/{route}",
-                    b"{}" if "call" in route or "upload" in route else None,
-                )
-            )
-        assert refused.value.code in (401, 403, 422, 405), route
+    for route in ("config", "gradio_api/info", "gradio_api/heartbeat/x"):
+        assert _answer(f"{closed.address}/{route}") == 401, route
+    for route in ("call/caption", "upload", "cancel", "reset"):
+        assert _answer(f"{closed.address}/gradio_api/{route}", b"{}") in (401, 403, 422), route
+    wrong, right = b"username=me&password=guess", b"username=me&password=secret"
+    for _ in range(4):
+        started = time.monotonic()
+        assert _answer(f"{closed.address}/login", wrong) == 400
+    assert time.monotonic() - started > 0.9
+    assert _answer(f"{closed.address}/login", right) == 200
     _end(closed)
+
+
+def _answer(address: str, body: bytes | None = None) -> int:
+    """The status of an answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, body), timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_it_listens_on_this_machine_alone(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -21,6 +22,7 @@ from webui.uploads import temporary_folder
             UserError(f"'{temporary_folder()}/0a1b/dataset.json' is damaged"),
             "'dataset.json' is damaged.",
         ),
+        (UserError(f"cannot move {Path.cwd()}/x.jpg"), "Cannot move x.jpg."),
         (
             UserError("none of its photos is in the folder", hint="check --images"),
             "None of its photos is in the folder.",

@@ -62,6 +62,20 @@ def test_a_request_that_gradio_cannot_process_gets_the_answer() -> None:
         run(page.process_api(0, []))
 
 
+@pytest.mark.parametrize(("printed", "shown"), [(True, "answered Error"), (False, "a sentence")])
+def test_an_error_of_gradios_own_is_answered_and_one_of_ours_is_shown_as_it_is(
+    printed: bool, shown: str
+) -> None:
+    def fail(text: str) -> str:
+        raise gr.Error("a sentence", print_exception=printed)
+
+    with gr.Blocks() as page:
+        gr.api(fail, api_name="fail")
+    answer_misfits(page, lambda error: gr.Error(f"answered {type(error).__name__}"))
+    with pytest.raises(gr.Error, match=shown):
+        run(page.process_api(0, [""]))
+
+
 def test_connections_are_ended_before_the_server_stops() -> None:
     with gr.Blocks() as page:
         gr.Markdown("a page")

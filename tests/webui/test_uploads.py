@@ -115,6 +115,18 @@ def test_a_zips_members_are_written_under_names_of_our_own_and_bad_ones_named_wi
     assert [file.name for file in folder.iterdir()] == ["0.jpg"]
 
 
+def test_a_member_without_a_name_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("Xa.jpg", b"one")
+        archive.writestr("good.jpg", b"good")
+    path.write_bytes(path.read_bytes().replace(b"Xa.jpg", b"\0a.jpg"))
+    assert names_and_reasons(path, tmp_path) == {
+        "file": "it has no name in the ZIP",
+        "good.jpg": b"good",
+    }
+
+
 def test_a_bomb_in_a_zip_stays_in_it(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

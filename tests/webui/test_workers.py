@@ -83,8 +83,8 @@ def worker(slow: Slow) -> CaptionWorker:
     return CaptionWorker(cast(Captioner, slow))
 
 
-def ask(worker: CaptionWorker, number: int, beam_size: int = 3) -> str:
-    return worker.caption(cast(Any, number), Decoding(beam_size=beam_size))[0].text
+def ask(worker: CaptionWorker, number: int, beam_size: int = 3, run: object | None = None) -> str:
+    return worker.caption(cast(Any, number), Decoding(beam_size=beam_size), run=run)[0].text
 
 
 def test_visitors_who_come_together_share_batches_one_at_a_time_and_get_their_own(
@@ -129,6 +129,26 @@ def test_what_waits_during_a_batch_is_the_next_one(slow: Slow, worker: CaptionWo
         slow.may_begin.set()
         assert [job.result(timeout=120) for job in jobs] == [f"{n} beam 3" for n in range(41)]
     assert [size for size, _ in slow.batches] == [1, 32, 8]
+
+
+def test_one_photo_does_not_wait_for_those_who_sent_hundreds(
+    slow: Slow, worker: CaptionWorker
+) -> None:
+    slow.may_begin.clear()
+    with ThreadPoolExecutor(70) as pool:
+        jobs = [pool.submit(ask, worker, 0)]
+        while not slow.batches:
+            time.sleep(0.01)
+        jobs += [pool.submit(ask, worker, 1, run="many") for _ in range(65)]
+        while len(worker._waiting) < 65:
+            time.sleep(0.01)
+        single = pool.submit(ask, worker, 2)
+        while len(worker._waiting) < 66:
+            time.sleep(0.01)
+        slow.may_begin.set()
+        assert single.result(timeout=120) == "2 beam 3"
+        assert len(slow.batches) <= 3
+    assert [size for size, _ in slow.batches] == [1, 32, 32, 2]
 
 
 def test_an_error_reaches_who_caused_it_and_the_next_are_served(worker: CaptionWorker) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from captioner import Caption
-from captioner.outputs.text_formats import ROW_FORMATS
+from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV
 from captioner.types import CaptionResult
 from webui.uploads import new_folder
 
@@ -33,7 +33,8 @@ def write_rows(
     rows: Sequence[Row], scores: Mapping[str, float], format_name: str, folder: Path
 ) -> str:
     """Write a file in one of the captioner's formats, csv or jsonl, and return its path."""
-    row_format = ROW_FORMATS[format_name]
+    # Visitors name the files, and the table is for spreadsheets.
+    row_format = SAFE_CSV if format_name == "csv" else ROW_FORMATS[format_name]
     path = folder / f"captions.{format_name}"
     results = (_result(row, scores) for row in rows)
     path.write_bytes(row_format.header + b"".join(map(row_format.encode, results)))

@@ -22,6 +22,7 @@ from webui.uploads import (
     Budget,
     Upload,
     is_zip,
+    name_of,
     receive,
     unpack,
 )
@@ -30,6 +31,7 @@ from webui.workers import CaptionWorker, decoding_turn
 HEADERS = ["File", "Caption", "Note"]
 THUMBNAIL = 360  # pixels on the longer side
 PHOTOS_IN_HAND = 16  # decoded or waiting for their captions
+MAX_CELL = 2000  # characters in a cell of the table
 
 
 @dataclass
@@ -60,7 +62,7 @@ def gather(files: Any, folder: Path) -> list[Entry]:
 
     No two entries have one name: a second "a.jpg" becomes "a (2).jpg".
 
-    Raises: UserError if there are too many photos.
+    Raises: UserError if there are no photos, or too many.
     """
     values = files if isinstance(files, list) else [files]
     _check_number(len(values))
@@ -70,8 +72,9 @@ def gather(files: Any, folder: Path) -> list[Entry]:
         try:
             entries += _entries_of(value, folder, budget)
         except UserError as error:
-            name = str(value.get("orig_name") or "file") if isinstance(value, dict) else "file"
-            entries.append(Entry(name, error=sentence(error)))
+            entries.append(Entry(name_of(value), error=sentence(error)))
+    if not entries:
+        raise UserError("there are no photos in what was sent")
     _check_number(len(entries))
     _tell_apart(entries)
     return entries
@@ -82,13 +85,13 @@ def caption_entries(
 ) -> Iterator[None]:
     """Fill in the entries in their order, and yield after each.
 
-    Each photo is a job of its own, as if it came from a visitor of its own: the worker puts
-    those that wait into one batch, and other visitors' photos with them.
+    Each photo is a job of its own: the worker puts those that wait into one batch, and other
+    visitors' photos with them.
     """
 
     def caption(path: Path) -> Caption | ImageError:
         try:
-            return worker.caption(path, decoding)[0]
+            return worker.caption(path, decoding, run=entries)[0]
         except ImageError as error:
             return error
 
@@ -109,6 +112,30 @@ def caption_entries(
 def scores_of(entries: list[Entry]) -> dict[str, float]:
     """The scores of the captioned entries, by name."""
     return {entry.name: entry.score for entry in entries if entry.caption is not None}
+
+
+def edited(table: Any) -> list[list[str]]:
+    """The rows of a table that a visitor has edited, under HEADERS.
+
+    Args:
+        table: as a client sent it, {"data": [[name, caption, note], ...], ...}.
+
+    Raises: UserError if the table is larger than any that this page could have drawn, or holds
+        what cannot be written to a file.
+    """
+    data = table.get("data") if isinstance(table, dict) else None
+    rows = [row for row in data or () if isinstance(row, list) and any(row)]
+    _check_number(len(rows))
+    cells = [[str(cell or "") for cell in [*row, "", "", ""][:3]] for row in rows]
+    for cell in (cell for row in cells for cell in row):
+        if len(cell) > MAX_CELL:
+            raise UserError(
+                f"a cell of the table has {len(cell):,} characters, more than the limit of"
+                f" {MAX_CELL:,}"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in cell):
+            raise UserError("the table holds half of a character, which no file can hold")
+    return cells
 
 
 def thumbnail(entry: Entry, folder: Path) -> str | None:

@@ -148,7 +148,7 @@ def build(models: Models) -> None:
 
     @in_words
     def choose(known: Any, guesses: Any, event: gr.EventData) -> tuple[Any, str]:
-        where = max(1, event.index)  # nothing was read before the first character
+        where = max(1, _index(event))  # nothing was read before the first character
         return gr.update(value=where), connect(known, guesses, where)
 
     @in_words
@@ -192,6 +192,14 @@ def build(models: Models) -> None:
     # When the page opens. Not through the queue: a page must say what is missing even when it is
     # full.
     gr.on(None, check, None, missing, queue=False, **private)
+
+
+def _index(event: gr.EventData) -> int:
+    """Which character was clicked."""
+    try:
+        return whole_number(event.index, "the character")
+    except (AttributeError, TypeError):  # from a client that is not the page
+        raise UserError("choose a character first") from None
 
 
 def _words(view: str) -> None:

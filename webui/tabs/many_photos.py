@@ -7,8 +7,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,11 @@ from webui.services.many_photos import (
     HEADERS,
     Entry,
     caption_entries,
+    edited,
     gather,
     scores_of,
     thumbnail,
 )
-from webui.session_store import SessionStore
 from webui.uploads import new_folder, temporary_folder
 from webui.workers import Models
 
@@ -41,6 +40,13 @@ class Run:
     """A run, and whether its visitor has pressed Stop."""
 
     stopped: bool = False
+
+
+@dataclass
+class Desk:
+    """A visitor's tab, shared by all its events, even while a run is under way."""
+
+    run: Run = field(default_factory=Run)
 
 
 def build(models: Models) -> None:
@@ -91,11 +97,10 @@ def build(models: Models) -> None:
                 gr.DownloadButton(f"Download {kind}")
                 for kind in ("CSV", "JSONL", "ZIP of text files")
             ]
-    scores, token = gr.State({}), gr.State(None)
-    runs: SessionStore[Run] = SessionStore("there is nothing to stop")
+    scores, desk = gr.State({}), gr.State(Desk())
 
     @in_words
-    def caption(files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def caption(desk: Desk, files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
         if not files:
             raise UserError("there are no photos yet: drop some, or a ZIP of them")
         decoding = replace(chosen_decoding(*settings), num_captions=1)
@@ -106,8 +111,8 @@ def build(models: Models) -> None:
             entries = gather(files, Path(work))
             thumbnails = new_folder()
             started = last_update = time.monotonic()
-            run = Run()
-            yield _running(runs.keep(run)) | _progressed(entries, thumbnails, started)
+            run = desk.run = Run()
+            yield _running() | _progressed(entries, thumbnails, started)
             for _ in caption_entries(worker, entries, decoding):
                 if run.stopped:
                     break
@@ -123,8 +128,8 @@ def build(models: Models) -> None:
                 )
             yield update
 
-    def _running(run: str) -> dict[Any, Any]:
-        buttons = {start: gr.update(visible=False), stop: gr.update(visible=True), token: run}
+    def _running() -> dict[Any, Any]:
+        buttons = {start: gr.update(visible=False), stop: gr.update(visible=True)}
         # The files are those of the run before.
         return buttons | dict.fromkeys(downloads, gr.update(interactive=False))
 
@@ -150,19 +155,18 @@ def build(models: Models) -> None:
         return {start: gr.update(visible=True), stop: gr.update(visible=False)}
 
     @in_words
-    def rewrite(rows: Any, scores: Any) -> list[str]:
-        return write_all(_rows(rows), scores if isinstance(scores, dict) else {})
+    def rewrite(table: Any, scores: dict[str, float]) -> list[str]:
+        return write_all(edited(table), scores)
 
-    def halt(token: Any) -> None:
+    def halt(desk: Desk) -> None:
         # The run itself then says that it has stopped, so that nothing of it comes later.
-        with suppress(UserError):
-            runs.get(token).stopped = True
+        desk.run.stopped = True
 
-    outputs = [start, stop, progress, gallery, table, results, scores, token, *downloads]
+    outputs = [start, stop, progress, gallery, table, results, scores, *downloads]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     running = start.click(
         caption,
-        [files, *chosen.components],
+        [desk, files, *chosen.components],
         outputs,
         preprocess=False,
         concurrency_id="captioner",
@@ -170,18 +174,15 @@ def build(models: Models) -> None:
         **private,
     )
     running.failure(_idle, None, [start, stop], queue=False, **private)
-    stop.click(halt, token, None, queue=False, **private)
-    table.input(rewrite, [table, scores], downloads, trigger_mode="always_last", **private)
-
-
-def _rows(table: Any) -> list[list[str]]:
-    """The rows of an edited table, as a client sent them."""
-    rows = table if isinstance(table, list) else []
-    return [
-        [str(cell or "") for cell in [*row, "", "", ""][:3]]
-        for row in rows
-        if isinstance(row, list | tuple) and any(row)
-    ]
+    stop.click(halt, desk, None, queue=False, **private)
+    table.input(
+        rewrite,
+        [table, scores],
+        downloads,
+        preprocess=False,
+        trigger_mode="always_last",
+        **private,
+    )
 
 
 def _progress(done: list[Entry], entries: list[Entry], seconds: float) -> str:

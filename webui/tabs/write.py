@@ -13,7 +13,6 @@ from webui.errors import in_words, sentence
 from webui.html import bars, notice, visible
 from webui.services import writing
 from webui.services.writing import MAX_PROMPT, MAX_SEED, Draft, Turn, random_seed
-from webui.session_store import SessionStore
 from webui.workers import Models, TextWorker
 
 PROMPT = "ROMEO:"
@@ -25,7 +24,7 @@ class Desk:
     """A visitor's tab, shared by all its events, even while another one is under way."""
 
     turn: Turn = field(default_factory=Turn)
-    token: str = ""  # of the draft that Continue continues
+    draft: Draft | None = None  # that Continue continues
 
     def take(self) -> Turn:
         """Give the text box to an event that begins; what wrote there until now stops."""
@@ -36,7 +35,6 @@ class Desk:
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    drafts: SessionStore[Draft] = SessionStore("there is no text to continue: press Write first")
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
@@ -162,15 +160,18 @@ def build(models: Models) -> None:
         if turn.over:  # Shift+Enter in the prompt asked for another text while this one was read
             yield nothing
             return
-        desk.token = drafts.keep(draft)
+        desk.draft = draft
         yield from stream(turn, draft, worker, *settings)
 
     @in_words
     def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
-        yield from stream(desk.take(), drafts.get(desk.token), models.charlm.get(), *settings)
+        turn = desk.take()
+        if desk.draft is None:
+            raise UserError("there is no text to continue: press Write first")
+        yield from stream(turn, desk.draft, models.charlm.get(), *settings)
 
     def failed(desk: Desk) -> dict[Any, Any]:
-        return working(False) | ({} if desk.token else {go_on: gr.update(interactive=False)})
+        return working(False) | ({} if desk.draft else {go_on: gr.update(interactive=False)})
 
     def halt(desk: Desk) -> None:
         # The run itself then says that it has stopped, so that nothing of it comes later.

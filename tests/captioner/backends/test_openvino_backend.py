@@ -146,6 +146,39 @@ def test_a_captioner_whose_networks_are_converted_starts_without_the_cnn_library
     assert first[1] == "['timm', 'torchvision'] 49" and second[1] == "[] 49"
 
 
+@pytest.mark.parametrize("ending", [".bin", ".xml"])
+def test_a_converted_network_that_was_changed_is_made_again(
+    ending: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path / "cache"))
+    decoder, features = make_decoder(), torch.rand(1, 4, CHANNELS)
+    expected = OpenVinoDecoder(decoder, "w").start(features)
+    files = sorted((tmp_path / "cache" / "openvino").glob(f"*{ending}"))
+    for path in files:
+        content = bytearray(path.read_bytes())
+        content[-40:] = content[-40:].upper() if ending == ".xml" else b"\x01\x00\x80?" * 10
+        path.write_bytes(content)
+    with caplog.at_level("WARNING", "captioner"):
+        found = OpenVinoDecoder(decoder, "w").start(features)
+    assert caplog.text.count("is damaged (its bytes are not those that were written)") == 2
+    torch.testing.assert_close([*found[0], *found[1]], [*expected[0], *expected[1]])
+    with caplog.at_level("WARNING", "captioner"):
+        OpenVinoDecoder(decoder, "w")
+    assert caplog.text.count("is damaged") == 2
+
+
+def test_the_cache_of_converted_networks_is_made_for_its_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOW_AND_SPELL_CACHE", str(tmp_path / "new" / "cache"))
+    OpenVinoDecoder(make_decoder(), "w")
+    for folder in ("new", "new/cache", "new/cache/openvino"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("kept", [0, 1000, -4])
 def test_weights_of_a_converted_network_that_are_cut_short_are_made_again(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -173,7 +206,7 @@ def test_weights_of_a_converted_network_that_are_missing_are_made_again(
     for path in (tmp_path / "openvino").glob("*.bin"):
         path.unlink()
     OpenVinoDecoder(make_decoder(), "w")
-    assert sorted((tmp_path / "openvino").iterdir()) == before and len(before) == 4
+    assert sorted((tmp_path / "openvino").iterdir()) == before and len(before) == 6
 
 
 def test_a_network_in_the_cache_is_not_converted_again(

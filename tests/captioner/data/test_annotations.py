@@ -214,6 +214,26 @@ def test_a_data_set_given_by_a_bare_file_name_is_named_by_its_folder(
     assert read_dataset(Path("captions.txt"), None).name == "seaside"
 
 
+def test_photos_outside_of_the_folder_are_named_and_skipped_unless_absolute_names_are_allowed(
+    tmp_path: Path,
+) -> None:
+    photos = make_photos(tmp_path / "photos", ["a.jpg", "in/b.jpg"])
+    (outside,) = make_photos(tmp_path, ["c.jpg"]).glob("*.jpg")
+    names = ["a.jpg", "in/../in/b.jpg", str(photos / "a.jpg"), "../c.jpg", "in/../../c.jpg"]
+    text = "image,caption\n" + "".join(f"{name},a dog\n" for name in [*names, str(outside)])
+    annotations = write(tmp_path / "x.csv", text)
+    inside = [photos / "a.jpg", photos / "in" / "b.jpg", photos / "a.jpg"]
+    dataset = read_dataset(annotations, photos)
+    assert [example.path for example in dataset.examples] == inside
+    assert [(name, reason.split(",")[0]) for name, reason in dataset.skipped] == [
+        ("../c.jpg", "its name leads outside of --images"),
+        ("in/../../c.jpg", "its name leads outside of --images"),
+        (str(outside), "an absolute name outside of --images"),
+    ]
+    followed = read_dataset(annotations, photos, absolute_names=True).examples
+    assert [example.path for example in followed] == [*inside, outside]
+
+
 # --- splits ---------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -516,6 +517,49 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(
     reason = refusal(path)
     assert "more than the limit of 100 megapixels" in reason
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("size", [(1, 90_000_000), (65_536, 1)])
+def test_a_side_that_is_too_long_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=r"more than the limit of 65535 pixels on a side"):
+        open_image(png_claiming(*size))
+
+
+def test_a_format_that_takes_too_much_memory_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = encoded(two_halves(), "WEBP")
+    monkeypatch.setattr(images, "MAX_MEMORY", 64 * 48 * 12)
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=r"64 x 48 in WEBP would take .* more than the limit of"):
+        open_image(data)
+    monkeypatch.undo()
+    assert open_image(data).size == (64, 48)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_an_array_is_the_picture_of_its_numbers(mode: str, kind: type) -> None:
+    picture = two_halves().convert(mode)
+    array = np.asarray(picture)
+    given = array if kind is np.uint8 else (array / 255).astype(kind)
+    assert open_image(given).tobytes() == picture.convert("RGB").tobytes()
+    assert open_image(given[:, ::-1], size=(10, 10)).size == picture.size
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (np.zeros((2, 4, 4, 3), np.uint8), r"an array \(2, 4, 4, 3\) of uint8 is not a picture"),
+        (np.zeros((4, 4, 3)) - 1, "of float64 is not a picture: give .* in floats from 0 to 1"),
+        (np.zeros((0, 4, 3), np.uint8), "is not a picture"),
+        (np.array([["a"]]), "is not a picture"),
+        (5, "int is not a kind of picture: give a path"),
+    ],
+)
+def test_what_is_no_picture_is_named_by_its_kind(source: Any, reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        open_image(source)
 
 
 def test_exactly_the_limit_is_not_too_many() -> None:

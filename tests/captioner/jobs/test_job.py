@@ -18,6 +18,7 @@ import pytest
 import captioner
 from captioner.jobs.progress import Summary, duration
 from captioner.outputs.resumable_file import ResumableFile
+from captioner.outputs.sidecars import Sidecars
 from captioner.types import CaptionResult
 
 Run = Callable[..., tuple[int, str, str]]
@@ -145,6 +146,26 @@ def test_what_cannot_be_is_said_before_anything_is_done(
     assert (code, out) == (2, "")
     assert said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_neither_a_photo_nor_the_list_of_photos_is_written_over(
+    caption: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    (photos / "empty.jpg").touch()
+    (photos / "0.txt").write_bytes((photos / "0.jpg").read_bytes())
+    (photos / "list").write_text("0.jpg\n", encoding="utf-8")
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    over = ("--existing", "overwrite")
+    for arguments, said in (
+        ((".", "--output", "empty.jpg"), "--output 'empty.jpg' is one of the photos"),
+        (("--from-file", "list", "--output", "./list"), "'list' is the list of photos itself"),
+        (("0.txt", "--format", "sidecar"), "'0.txt' would be described in '0.txt'"),
+        (("0.jpg", "0.txt", "--format", "sidecar"), "'0.jpg' would be described in '0.txt'"),
+    ):
+        code, out, err = caption(*arguments, *over)
+        assert (code, out) == (2, "") and said in err
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
 def test_an_output_called_minus_is_standard_output(
@@ -298,6 +319,14 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 0
     assert {path: path.read_bytes() for path in photos.glob("*.txt")} == written
     assert not list(photos.glob(".*"))
+
+
+def test_an_empty_sidecar_is_no_caption(photos: Path) -> None:
+    names = [photos / f"{number}.jpg" for number in range(4)]
+    for name, words in zip(names, ("", " \n", "words", None), strict=True):
+        if words is not None:
+            name.with_suffix(".txt").write_text(words, encoding="utf-8")
+    assert list(Sidecars(names, "skip").photos) == [names[0], names[1], names[3]]
 
 
 def test_a_sidecar_that_cannot_be_written_is_a_failure_and_the_others_are(

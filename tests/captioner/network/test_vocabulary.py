@@ -105,3 +105,11 @@ def test_words_that_people_repeat_are_those_above_the_share() -> None:
 def test_a_list_that_is_not_a_vocabulary_is_refused(words: list[str]) -> None:
     with pytest.raises(ValueError, match="vocabulary starts with"):
         Vocabulary(words)
+
+
+@pytest.mark.parametrize("word", ["a\nb", "\r", "a\u2028b", "a\tb", "\ud800", "", 5])
+def test_words_that_no_row_can_hold_are_refused_and_not_learned(word: str) -> None:
+    with pytest.raises(ValueError, match=r"which is not a word|must be text"):
+        Vocabulary([*SPECIAL, "a", word])
+    if isinstance(word, str):
+        assert Vocabulary.from_captions([["a", word]]).words == (*SPECIAL, "a")

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from captioner.outputs.photo_metadata import MetadataOutput
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
 from captioner.types import Caption, CaptionResult
+from rnnkit.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 NOTE = b"\x01\x02maker's own offsets\xff" * 9
@@ -120,6 +121,18 @@ def test_the_last_text_written_is_the_one_read_and_the_picture_is_bit_for_bit_th
 )
 def test_another_program_reads_it_in_exif_and_in_xmp(data: bytes, text: str) -> None:
     assert as_pillow_reads(with_description(data, text)) == (text, text)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_characters_that_xml_cannot_hold_are_left_out_and_the_rest_is_valid(kind: str) -> None:
+    text = "a \x00\x0b\ufffe\uffff\ud800\udfffdog\t\U0001f415\ue000"
+    data = with_description(picture(kind), text)
+    assert read_description(data) == "a dog\t\U0001f415\ue000"
+    assert as_pillow_reads(data)[1] == "a dog\t\U0001f415\ue000"
+
+
+def test_a_picture_without_any_segment_is_described_too() -> None:
+    assert read_description(with_description(b"\xff\xd8\xff\xda\x00\x02", "a dog")) == "a dog"
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -344,5 +357,67 @@ def test_copies_that_would_fall_together_or_on_the_photos_are_named_first(
     assert "would both be copied to" in err and not (tmp_path / "copies").exists()
     code, _, err = caption(album, "--embed", "--output", album)
     assert code == 2
-    assert "would be the photo itself" in err
+    assert "which is one of the photos: choose another --output, or use --in-place" in err
     assert os.listdir(album / "deeper")  # noqa: PTH208 - any will do
+
+
+@pytest.mark.parametrize(
+    ("outside", "folder"), [("../b.jpg", "../out"), ("../q/b.jpg", "copies"), ("../b.jpg", ".")]
+)
+def test_copies_lie_in_their_folder_and_leave_photos_alone_wherever_those_are(
+    outside: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    for place in (here / "deeper" / "a.jpg", here / outside):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(picture("JPEG"))
+    monkeypatch.chdir(here)
+    photos = [Path(outside)] if folder == "." else [Path("deeper/a.jpg"), Path(outside)]
+    with MetadataOutput(photos, "skip", Path(folder), [Path()]) as write:
+        for photo in photos:
+            assert write(CaptionResult(photo, (Caption("a dog", -1.0, ()),))) is None
+            assert photo.read_bytes() == picture("JPEG")
+    assert read_description((Path(folder) / "b.jpg").read_bytes()) == "a dog"
+
+
+@pytest.mark.parametrize(
+    ("photos", "folder", "reason"),
+    [
+        (["deeper/a.jpg", "a.jpg"], ".", "'a.jpg', which is one of the photos"),
+        (["deeper/a.jpg", "link.jpg"], "copies", "a.jpg', which is one of the photos"),
+        (["deeper/a.jpg"], "linked", "because of a link in 'linked'"),
+    ],
+)
+def test_a_copy_that_would_be_another_photo_or_leave_its_folder_is_refused(
+    photos: list[str], folder: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "deeper/a.jpg", "copies/a.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(picture("JPEG"))
+    Path("link.jpg").symlink_to("copies/a.jpg")
+    Path("linked").mkdir()
+    Path("linked/deeper").symlink_to(tmp_path, target_is_directory=True)
+    roots = [Path()] if folder == "linked" else []
+    with pytest.raises(UserError, match=reason):
+        MetadataOutput([Path(name) for name in photos], "overwrite", Path(folder), roots)
+
+
+def test_copies_inside_the_photos_folder_are_not_taken_for_photos(
+    caption: Run, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(album)
+    Path("copies/deeper").mkdir(parents=True)
+    Path("copies/deeper/1.PNG").write_bytes(b"from the run before")
+    for paths in (["."], ["**/*.jpg", "**/*.PNG"]):
+        _, out, _ = caption(
+            *paths,
+            "--recursive",
+            "--embed",
+            "--output",
+            "copies",
+            "--dry-run",
+            "--existing",
+            "skip",
+        )
+        assert sorted(line.split("\t")[1] for line in out.splitlines()) == ["0.jpg", "deeper/1.PNG"]

@@ -125,6 +125,19 @@ def test_shards_become_shards_of_the_same_names_with_captions(
     assert (tmp_path / "out" / "a.tar").read_bytes() == before
 
 
+def test_samples_that_would_be_unpacked_elsewhere_are_named_and_left_out(
+    caption: Run, tmp_path: Path
+) -> None:
+    astray = ["../up", "in/../../up", "/etc/up", "in\\..\\..\\up", "C:/up"]
+    make_shard(tmp_path / "a.tar", {f"{key}.txt": b"words" for key in (*astray, "in..side/a")})
+    code, _, err = caption(
+        tmp_path / "a.tar", "--format", "webdataset", "--output", tmp_path / "out"
+    )
+    assert code == 1 and "failed 5" in err
+    assert all(f"unpacked elsewhere and is left out ('{key}.txt')" in err for key in astray)
+    assert [sample["__key__"] for sample in samples(tmp_path / "out" / "a.tar")] == ["in..side/a"]
+
+
 @pytest.mark.parametrize(
     ("existing", "text"),
     [("overwrite", "{}"), ("append", "my words\n{}"), ("prepend", "{}\nmy words")],

@@ -599,3 +599,9 @@ def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
             tmp_path / "third",
             replace(SMALL, init=str(tmp_path / "first"), encoder="efficientnet-lite1"),
         )
+    with pytest.raises(UserError, match="hidden-size, 64, comes from the checkpoint of --init"):
+        run(
+            files,
+            tmp_path / "fourth",
+            replace(SMALL, init=str(tmp_path / "first"), hidden_size=64),
+        )

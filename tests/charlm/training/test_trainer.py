@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from charlm.training.config import TrainingConfig
 from charlm.training.progress import Meter
 from charlm.training.trainer import Trainer, train
 from rnnkit.checkpoint import write_tensors
+from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder, run_settings
 from rnnkit.settings import settings_from
@@ -247,6 +249,37 @@ def test_the_learning_rate_rises_then_falls_as_a_cosine(
     )
 
 
+def test_a_warm_up_takes_at_most_half_of_a_short_run_which_says_that_it_is_short(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
+) -> None:
+    config = dataclasses.replace(tiny_settings, learning_rate=1.0, warmup_steps=1000)
+    trainer = make_trainer(verse, tmp_path, config)
+    trainer.total_steps = 20
+    rates = [trainer.learning_rate(step) for step in range(20)]
+    assert max(rates) == rates[10] == 1.0 and rates[19] < 0.1
+    trainer.console = Console(file=io.StringIO(), width=200)
+    trainer.warn_of_few_steps()
+    assert "20 steps are too few to learn much from nothing" in trainer.console.file.getvalue()  # type: ignore[attr-defined]
+    trainer.total_steps = 10_000
+    trainer.console = Console(file=io.StringIO())
+    trainer.warn_of_few_steps()
+    assert trainer.console.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+def test_a_size_that_contradicts_the_checkpoint_to_start_from_is_refused(
+    trained: Path, tmp_path: Path, verse: str, tiny_settings: TrainingConfig
+) -> None:
+    wrong = dataclasses.replace(tiny_settings, init=str(trained), hidden_size=64)
+    with pytest.raises(UserError, match="hidden-size, 64, comes from the checkpoint of --init"):
+        train(verse, tmp_path / "run", wrong, device=torch.device("cpu"))
+    assert not (tmp_path / "run").exists()
+    # Defaults are not contradictions, and the new checkpoint says what its sizes are.
+    default = TrainingConfig(init=str(trained), epochs=1, batch_size=4, evaluate_every=9)
+    train(verse[:600], tmp_path / "run", default, device=torch.device("cpu"))
+    settings = CharLM.load(tmp_path / "run").info["settings"]
+    assert (settings["hidden_size"], settings["embedding_size"]) == (32, 8)
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run_with_a_sentence(
     tmp_path: Path, verse: str, tiny_settings: TrainingConfig
 ) -> None:
@@ -291,9 +324,17 @@ def test_a_setting_out_of_range_is_refused(fields: dict[str, Any]) -> None:
         TrainingConfig(**fields)
 
 
-@pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU cannot compute in bfloat16"
-)
+def test_an_lstm_in_bfloat16_on_a_cpu_without_it_is_refused_in_a_sentence(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.training.trainer.cpu_has_bf16", lambda: False)
+    settings = dataclasses.replace(tiny_settings, mixed_precision="bf16")
+    with pytest.raises(UserError, match="cannot compute an LSTM in bf16: use --mixed-precision no"):
+        make_trainer(verse, tmp_path, settings)
+    make_trainer(verse, tmp_path, dataclasses.replace(settings, cell="gru"))
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU cannot compute in bfloat16")
 def test_bfloat16_learns_too(tmp_path: Path, verse: str, tiny_settings: TrainingConfig) -> None:
     # In a process of its own: accelerate fixes the precision once for each.
     corpus = tmp_path / "verse.txt"

@@ -8,6 +8,7 @@ import pytest
 
 from captioner import Decoding
 from rnnkit.errors import UserError
+from webui.decoding_options import BEAM, SAMPLING, chosen_decoding
 from webui.services.captioning import decoding_of
 
 SETTINGS: dict[str, Any] = {
@@ -21,10 +22,20 @@ SETTINGS: dict[str, Any] = {
 
 
 def test_numbers_of_any_kind_and_an_empty_seed_are_understood() -> None:
-    settings = SETTINGS | {"beam_size": 4.0, "max_length": "7", "temperature": "0.5", "seed": ""}
-    assert decoding_of(**settings) == Decoding(beam_size=4, max_length=7, temperature=0.5)
-    assert decoding_of(**SETTINGS | {"sample": True, "seed": "12"}).seed == 12
-    assert decoding_of(**SETTINGS | {"seed": -1}).seed == 2**63 - 1
+    settings = SETTINGS | {"beam_size": 4.0, "max_length": "7", "seed": ""}
+    assert decoding_of(**settings) == Decoding(beam_size=4, max_length=7)
+    sampling = SETTINGS | {"sample": True, "temperature": "0.5"}
+    assert decoding_of(**sampling) == Decoding(sample=True, temperature=0.5)
+    assert decoding_of(**sampling | {"seed": "12"}).seed == 12
+    assert decoding_of(**sampling | {"seed": -1}).seed == 2**63 - 1
+
+
+def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
+    hidden = (3, 1, 20, 0.5, 0.9, "7")
+    assert chosen_decoding(BEAM, *hidden) == Decoding()
+    assert chosen_decoding(SAMPLING, *hidden) == Decoding(
+        sample=True, temperature=0.5, top_p=0.9, seed=7
+    )
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,22 @@ def test_more_files_than_the_limit_are_refused_before_any_is_unpacked(
     assert written(tmp_path) == 0
 
 
+def test_a_zip_of_nothing_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = temporary_folder() / "empty.zip"
+    zipfile.ZipFile(path, "w").close()
+    with pytest.raises(UserError, match="no photos in what was sent"):
+        gather([{"path": str(path)}], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["half \ud800.jpg", "x" * 70_000 + ".jpg"])
+def test_a_photo_with_an_impossible_name_has_a_row_with_its_reason(
+    name: str, tmp_path: Path
+) -> None:
+    (entry,) = gather([{"path": "nowhere.jpg", "orig_name": name}], tmp_path)
+    assert len(entry.name.encode()) <= 150
+    assert "was not uploaded to this page" in entry.error
+
+
 def test_nothing_is_unpacked_onto_a_disk_that_is_nearly_full(
     sent: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +133,7 @@ def test_photos_that_differ_in_their_ending_only_have_a_sidecar_each(tmp_path: P
 class Wordless:
     """Stands in for a worker whose captioner finds no words."""
 
-    def caption(self, photo: Path, decoding: Decoding) -> list[Caption]:
+    def caption(self, photo: Path, decoding: Decoding, *, run: object) -> list[Caption]:
         if photo.read_bytes() != b"ABC":
             raise ImageError("bad.jpg", "no picture at all")
         return [Caption("", -1.5, ())]
@@ -169,4 +185,14 @@ def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
         {"path": "a/dog.jpg", "caption": 'a "dog", running', "score": -0.4123, "status": "ok"},
         {"path": "b.jpg", "status": "error", "error": "Damaged."},
         {"path": "c.jpg", "caption": "new", "status": "ok"},
+    ]
+
+
+def test_the_table_to_download_has_no_formulas() -> None:
+    rows = [("=1.jpg", "+a dog", ""), ("a.jpg", "a cat", ""), ("@b.jpg", "", "-damaged")]
+    table = Path(write_all(rows, {"a.jpg": -0.5})[0]).read_text(encoding="utf-8")
+    assert table.splitlines()[1:] == [
+        "'=1.jpg,'+a dog,,ok,,",
+        "a.jpg,a cat,-0.5000,ok,,",
+        "'@b.jpg,,,error,'-damaged,",
     ]

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import captioner
-from captioner.outputs.run_lock import RunLock
 from rnnkit.errors import UserError
+from rnnkit.run_lock import RunLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from captioner.outputs.run_lock import RunLock
+from rnnkit.run_lock import RunLock
 with RunLock(Path(sys.argv[1]), inside=sys.argv[2] == "True"):
     print("held", flush=True)
     time.sleep(600)
