@@ -140,7 +140,7 @@ def test_a_file_that_is_not_ours_is_refused_in_words(
     assert (tmp_path / "rows.csv").read_bytes() == content
 
 
-@given(st.lists(CELLS, min_size=5, max_size=5), st.lists(CELLS, max_size=2), st.data())
+@given(st.lists(CELLS, min_size=6, max_size=6), st.lists(CELLS, max_size=2), st.data())
 def test_what_is_written_in_any_layout_is_what_is_read(
     cells: list[str], added: list[str], data: st.DataObject
 ) -> None:
