@@ -14,15 +14,19 @@ import torch
 from torch import Tensor
 
 from captioner.backends.select import choose_backend
+from captioner.careful import search_carefully
 from captioner.checkpoint import (
     KIND,
     VERSION,
+    confidence_model,
     length_penalty,
     load_part,
     read_parts,
     repeatable_words_of,
+    require_confidence,
     save_captioner,
 )
+from captioner.confidence import ConfidenceModel, caption_confidence
 from captioner.data.images import Source, open_image
 from captioner.decoding.generate import generate, words_used_once
 from captioner.network.backbones import create_encoder
@@ -79,6 +83,21 @@ class Captioner:
     def length_penalty(self) -> float:
         """The length penalty that was chosen for this checkpoint."""
         return length_penalty(self.info)
+
+    @property
+    def confidence_model(self) -> ConfidenceModel | None:
+        """How sure this checkpoint's words are; None if it has no model of that."""
+        return confidence_model(self.info)
+
+    def require_confidence(self, asked: str) -> ConfidenceModel:
+        """The same, for something that cannot do without.
+
+        Args:
+            asked: what needs it, for the message.
+
+        Raises: UserError if the checkpoint has none.
+        """
+        return require_confidence(self.info, asked)
 
     def _weights_hash(self) -> str:
         encoder, decoder = self.encoder, self.decoder
@@ -248,23 +267,51 @@ class Captioner:
 
         Returns: for each photo up to num_captions, best first.
         """
-        decoding = decoding or Decoding()
-        penalty = decoding.length_penalty
-        with torch.inference_mode(), self.backend.threads():
-            sentences = generate(
-                self._running_decoder,
-                features,
-                decoding,
-                length_penalty=self.length_penalty if penalty is None else penalty,
-                once=self._used_once(),
-            )
-            if not attention:
-                return [[self._caption(sentence) for sentence in group] for group in sentences]
-            grids = self._attention(features, sentences)
+        sentences = self.search_features(features, decoding)
+        grids: list[list[np.ndarray]] | None = None
+        if attention:
+            with torch.inference_mode(), self.backend.threads():
+                grids = self._attention(features, sentences)
+        model = self.confidence_model
         return [
-            [self._caption(sentence, grid) for sentence, grid in zip(*pair, strict=True)]
-            for pair in zip(sentences, grids, strict=True)
+            [
+                self._caption(sentence, model, None if grids is None else grids[photo][place])
+                for place, sentence in enumerate(group)
+            ]
+            for photo, group in enumerate(sentences)
         ]
+
+    def search_features(
+        self, features: Tensor, decoding: Decoding | None = None
+    ) -> list[list[Hypothesis]]:
+        """The sentences of `caption_features`, as ids with their probabilities."""
+        decoding = decoding or Decoding()
+        model = self.require_confidence("careful wording") if decoding.careful else None
+        penalty = decoding.length_penalty
+        once = self._used_once()
+
+        def search(rows: Tensor, excluded: Tensor | None = None) -> list[list[Hypothesis]]:
+            with torch.inference_mode(), self.backend.threads():
+                return generate(
+                    self._running_decoder,
+                    rows,
+                    decoding,
+                    length_penalty=self.length_penalty if penalty is None else penalty,
+                    once=once,
+                    excluded=excluded,
+                )
+
+        sentences = search(features)
+        if model is None:
+            return sentences
+        return search_carefully(
+            lambda images, excluded: search(
+                features[images.to(features.device)], excluded.to(features.device)
+            ),
+            sentences,
+            model,
+            self.vocabulary,
+        )
 
     def _used_once(self) -> Tensor | None:
         """Which words a searched sentence may use only once, (vocabulary,); None for no rule."""
@@ -273,9 +320,20 @@ class Captioner:
             return None
         return words_used_once(self.vocabulary, repeatable).to(self.device)
 
-    def _caption(self, sentence: Hypothesis, attention: np.ndarray | None = None) -> Caption:
+    def _caption(
+        self, sentence: Hypothesis, model: ConfidenceModel | None, attention: np.ndarray | None
+    ) -> Caption:
         text, words = self.vocabulary.decode(sentence.ids), self.vocabulary.tokens(sentence.ids)
-        return Caption(text, sentence.score, tuple(words), attention, sentence.log_prob)
+        sure = None if model is None else model.word_confidence(sentence, words)
+        return Caption(
+            text,
+            sentence.score,
+            tuple(words),
+            attention,
+            sentence.log_prob,
+            word_confidence=sure,
+            confidence=None if sure is None else caption_confidence(sure),
+        )
 
     def _attention(
         self, features: Tensor, sentences: Sequence[Sequence[Hypothesis]]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from captioner.confidence import ConfidenceModel
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder, Preprocessing, encoder_config
 from captioner.network.vocabulary import Vocabulary
@@ -48,6 +49,7 @@ def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
         if not abs(penalty := length_penalty(config)) <= 100:
             raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
         frozenset(repeatable_words_of(config) or ())
+        confidence_model(config)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(
             f"the config in '{source}' is damaged ({problem(error)})",
@@ -65,6 +67,29 @@ def repeatable_words_of(info: Mapping[str, Any]) -> list[str] | None:
     """The words that a caption may repeat; None if the checkpoint has no such rule."""
     words: list[str] | None = info.get("decoding", {}).get("repeatable")
     return words
+
+
+def confidence_model(info: Mapping[str, Any]) -> ConfidenceModel | None:
+    """How sure the checkpoint's captions are; None if it has no model of that."""
+    stored = info.get("confidence")
+    return None if stored is None else ConfidenceModel.from_config(stored)
+
+
+def require_confidence(info: Mapping[str, Any], asked: str) -> ConfidenceModel:
+    """The checkpoint's model of confidence.
+
+    Args:
+        asked: what needs it, for the message.
+
+    Raises: UserError if it has none.
+    """
+    model = confidence_model(info)
+    if model is None:
+        raise UserError(
+            f"{asked} needs to know how sure each word is, which this checkpoint does not: run"
+            " scripts/fit_confidence.py on it, or train it again"
+        )
+    return model
 
 
 def load_parts(folder: Path, *, encoder: Encoder, decoder: Decoder) -> None:

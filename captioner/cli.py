@@ -42,7 +42,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
 SEARCH = ("beam_size", "max_length")
-DECODING = (*SEARCH, "num_captions", "sample", "temperature", "top_p", "seed")
+DECODING = (*SEARCH, "num_captions", "careful", "sample", "temperature", "top_p", "seed")
 
 REFERENCES = (
     "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line per"
@@ -151,6 +151,12 @@ def caption_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be done.")
     ] = False,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Mark captions that are less sure than this as unsure; see README."
+        ),
+    ] = None,
     batch_size: BatchSize = 32,
     workers: Workers = default_workers(),
     device: Device = "auto",
@@ -189,6 +195,7 @@ def caption_command(
         fail_fast=fail_fast,
         dry_run=dry_run,
         decoding=settings_from(Decoding, None, decoding),
+        min_confidence=min_confidence,
         batch_size=batch_size,
         workers=workers,
         device=device,
@@ -202,7 +209,7 @@ def caption_command(
 
 
 @app.command("evaluate")
-@with_flags(Decoding, only=SEARCH, panel="Decoding")
+@with_flags(Decoding, only=(*SEARCH, "careful"), panel="Decoding")
 def evaluate_command(
     annotations: Annotated[Path, typer.Option(help=REFERENCES)],
     predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,

@@ -39,6 +39,9 @@ class Decoding:
     seed: int | None = setting(
         None, "The same seed draws the same sentences; with --sample.", low=0, high=2**63 - 1
     )
+    careful: bool = setting(
+        False, "Search again without colours, numbers and gendered words that are unsure."
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -62,6 +65,7 @@ class DecodingOptions(TypedDict, total=False):
     temperature: float
     top_p: float
     seed: int | None
+    careful: bool
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ class Caption:
             of the photo; a word's values sum to 1 or less. None unless it was asked for.
         log_prob: the natural log of the whole sentence's probability.
         photo: what the captioner was given, if it was called with a photo.
+        word_confidence: for each word, the probability that people use it for this photo, and None
+            for function words (a, on, with ...); None if the checkpoint has no model of it.
+        confidence: their mean, 0 for a caption of function words alone.
     """
 
     text: str
@@ -85,6 +92,8 @@ class Caption:
     attention: np.ndarray | None = None
     log_prob: float = math.nan
     photo: Source | None = field(default=None, repr=False, compare=False)
+    word_confidence: tuple[float | None, ...] | None = None
+    confidence: float | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -110,9 +119,11 @@ class CaptionResult:
 
     Attributes:
         source: the picture that was captioned, where it did not come from a file.
+        unsure: its best caption is less sure than was asked for.
     """
 
     path: Path
     captions: tuple[Caption, ...] = ()
     error: str | None = None
     source: EncodedPicture | None = field(default=None, compare=False, repr=False)
+    unsure: bool = False

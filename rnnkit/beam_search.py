@@ -5,7 +5,7 @@ What a sentence is written about is called an image here, whatever it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -23,11 +23,13 @@ class Hypothesis:
         ids: its words, without start and end.
         log_prob: the natural log of its probability.
         score: what it was ranked by.
+        word_log_probs: the natural log of each word's own probability, after those before it.
     """
 
     ids: tuple[int, ...]
     log_prob: float
     score: float
+    word_log_probs: tuple[float, ...] = field(default=(), compare=False)
 
 
 def beam_search(
@@ -42,6 +44,7 @@ def beam_search(
     max_length: int = 20,
     length_penalty: float,
     once: Tensor | None = None,
+    excluded: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """The most probable sentences under a step function, for a batch of images at once.
 
@@ -59,6 +62,7 @@ def beam_search(
             end counts as a word); 0 favours short sentences. After Wu et al. 2016 (arXiv
             1609.08144, section 7), without the constant.
         once: (vocabulary,), True for ids that a sentence may use only once; None for no such rule.
+        excluded: (B, vocabulary), True for ids that an image's sentences may not use.
 
     Returns: for each image up to beam_size hypotheses, best first. Finished sentences come before
         those that were cut.
@@ -74,12 +78,15 @@ def beam_search(
     words = torch.full((images, 1), start, device=device)  # (B, 1)
     totals = torch.zeros(images, 1, device=device)  # (B, 1) log-probabilities of what is written
     tokens = torch.full((images, 1, max_length), end, device=device)  # (B, K, L)
+    reached = torch.zeros(images, 1, max_length, device=device)  # (B, K, L) totals after each word
     best = _Best(images, beam_size, max_length, end, length_penalty, device)
     active = torch.arange(images, device=device)  # (A,) images whose search goes on
 
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (A, K, V)
         _rule_out(log_probs, tokens[:, :, :position], end, forbidden, once)
+        if excluded is not None:
+            log_probs.masked_fill_(excluded[active].unsqueeze(1), -torch.inf)
         candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
         vocabulary = candidates.shape[-1]
         if (most := vocabulary - len(forbidden) - 1) < beam_size:
@@ -92,20 +99,20 @@ def beam_search(
         values, flat = candidates.flatten(1).topk(count, dim=1)  # (A, 2K)
         beams, words = flat // vocabulary, flat % vocabulary  # (A, 2K)
         ended = words == end
-        history = tokens.gather(1, beams.unsqueeze(-1).expand(-1, -1, max_length))  # (A, 2K, L)
+        history, past = _pick_beams(tokens, beams), _pick_beams(reached, beams)  # (A, 2K, L)
         # Only the first K candidates would have been kept, so only they may end.
         within_beam = torch.arange(count, device=device) < beam_size
         finished = ended & within_beam & (values > -torch.inf)  # (A, 2K)
         best.offer(
-            active, values.masked_fill(~finished, -torch.inf), history, position + 1, finished
+            active, values.masked_fill(~finished, -torch.inf), history, past, position + 1, finished
         )
 
         # The best candidates that go on.
         order = ended.to(torch.int8).argsort(dim=1, stable=True)[:, :beam_size]  # (A, K)
         totals = values.gather(1, order)
         beams, words = beams.gather(1, order), words.gather(1, order)
-        tokens = history.gather(1, order.unsqueeze(-1).expand(-1, -1, max_length))
-        tokens[:, :, position] = words
+        tokens, reached = _pick_beams(history, order), _pick_beams(past, order)  # (A, K, L)
+        tokens[:, :, position], reached[:, :, position] = words, totals
         state = map_tree(partial(_pick_beams, beams=beams), state)
 
         going = ~best.settled(active, totals[:, 0], position + 2)
@@ -115,12 +122,13 @@ def beam_search(
             kept = going.nonzero().squeeze(1)
             if len(kept) == 0:
                 break
-            active, totals, words, tokens = active[kept], totals[kept], words[kept], tokens[kept]
+            active, totals, words = active[kept], totals[kept], words[kept]
+            tokens, reached = tokens[kept], reached[kept]
             state, memory = map_tree(partial(_pick_images, images=kept), (state, memory))
     else:
         # Sentences that never ended fill the places that no finished one has taken.
         unfinished = torch.zeros_like(totals, dtype=torch.bool)
-        best.offer(active, totals, tokens, max_length + 1, unfinished)
+        best.offer(active, totals, tokens, reached, max_length + 1, unfinished)
     return best.hypotheses()
 
 
@@ -165,10 +173,17 @@ class _Best:
         self.scores = torch.full((images, size), -torch.inf, device=device, dtype=torch.float64)
         self.totals = torch.full((images, size), -torch.inf, device=device)  # log-probabilities
         self.tokens = torch.full((images, size, max_length), end, device=device)  # (B, K, L)
+        self.reached = torch.zeros(images, size, max_length, device=device)  # (B, K, L)
         self.end, self.penalty = end, penalty
 
     def offer(
-        self, active: Tensor, totals: Tensor, tokens: Tensor, length: int, finished: Tensor
+        self,
+        active: Tensor,
+        totals: Tensor,
+        tokens: Tensor,
+        reached: Tensor,
+        length: int,
+        finished: Tensor,
     ) -> None:
         """Take those of N more sentences of each active image that are among its K best.
 
@@ -176,6 +191,7 @@ class _Best:
             active: (A,) the images.
             totals: (A, N) log-probabilities; -inf stands for no sentence.
             tokens: (A, N, L).
+            reached: (A, N, L) log-probabilities after each word.
             length: of the sentences in words, with the end.
             finished: (A, N).
         """
@@ -190,7 +206,9 @@ class _Best:
         self.finished[active] = finished.gather(1, order)
         self.totals[active] = torch.cat([self.totals[active], totals], dim=1).gather(1, order)
         tokens = torch.cat([self.tokens[active], tokens], dim=1)  # (A, K + N, L)
-        self.tokens[active] = tokens.gather(1, order.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+        reached = torch.cat([self.reached[active], reached], dim=1)
+        self.tokens[active] = _pick_beams(tokens, order)
+        self.reached[active] = _pick_beams(reached, order)
 
     def settled(self, active: Tensor, best_unfinished: Tensor, length: int) -> Tensor:
         """Which active images (A,) can no longer improve.
@@ -202,14 +220,19 @@ class _Best:
         return settled
 
     def hypotheses(self) -> list[list[Hypothesis]]:
-        columns = (self.scores.tolist(), self.totals.tolist(), self.tokens.tolist())
+        before = torch.nn.functional.pad(self.reached, (1, 0))[:, :, :-1]
+        columns = (self.scores, self.totals, self.tokens, self.reached - before)
         return [
             [
-                Hypothesis(
-                    tuple(ids[: ids.index(self.end)] if self.end in ids else ids), total, score
-                )
-                for score, total, ids in zip(*image, strict=True)
+                self._hypothesis(score, total, ids, word_log_probs)
+                for score, total, ids, word_log_probs in zip(*image, strict=True)
                 if total > -torch.inf
             ]
-            for image in zip(*columns, strict=True)
+            for image in zip(*(column.tolist() for column in columns), strict=True)
         ]
+
+    def _hypothesis(
+        self, score: float, total: float, ids: list[int], word_log_probs: list[float]
+    ) -> Hypothesis:
+        length = ids.index(self.end) if self.end in ids else len(ids)
+        return Hypothesis(tuple(ids[:length]), total, score, tuple(word_log_probs[:length]))

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from rnnkit.errors import UserError, problem
-from rnnkit.files import naming
+from rnnkit.files import naming, replace_file
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -44,13 +44,24 @@ def save_checkpoint(
     weights, text = folder / f"{WEIGHTS}.part", folder / f"{CONFIG}.part"
     write_tensors(weights, stored, {"weights_hash": digest})
     with naming(text):
-        text.write_text(
-            json.dumps({**config, "weights_hash": digest}, indent=1, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
+        text.write_text(_config_text({**config, "weights_hash": digest}), encoding="utf-8")
     weights.chmod(text.stat().st_mode & 0o777)  # safetensors writes for the owner alone
     weights.replace(folder / WEIGHTS)
     text.replace(folder / CONFIG)
+
+
+def update_config(folder: Path, changes: Mapping[str, Any]) -> None:
+    """Change entries of a checkpoint's config, and leave its weights as they are.
+
+    Raises: OSError or ValueError if there is no config that can be read.
+    """
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    with replace_file(folder / CONFIG) as temporary:
+        temporary.write_text(_config_text({**config, **changes}), encoding="utf-8")
+
+
+def _config_text(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
 def write_tensors(
@@ -67,6 +78,18 @@ def write_tensors(
         if code is None:
             raise
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a safetensors file. Raises: UserError if there is none or it is damaged."""
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise UserError(f"there is no file '{path}'") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"'{path}' cannot be read as safetensors ({error})") from None
 
 
 def load_checkpoint(

@@ -5,13 +5,13 @@ scores the captioner and stores it.
     --images B/ --output captioner/pretrained
 
 The penalty chosen has the highest sum of CIDEr-D and BLEU-4; CIDEr-D hardly depends on it, BLEU-4
-does. Prints the tables of the model card. The run's checkpoint is in half precision already, so
+does. How sure each word is is fitted on the validation photos too. Prints the tables of the model
+card. The run's checkpoint is in half precision already, so
 what is scored is what is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,14 +21,21 @@ import typer
 
 from captioner import Captioner, Decoding
 from captioner.data.annotations import Example, read_dataset
-from captioner.data.images import ImageError
+from captioner.evaluation.caption_split import encode_photos
 from captioner.evaluation.report import judge
 from captioner.network.vocabulary import repeatable_words
+from captioner.training.confidence import (
+    cross_fitted,
+    fit_confidence,
+    measure,
+    write_sentences,
+)
 from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 from rnnkit.metrics.tokenizer import tokenize
 
 PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
-STORED = ("images", "values", "intervals", "distinct_captions")
+STORED = ("images", "values", "intervals", "distinct_captions", "support")
 Features = tuple[list[Example], torch.Tensor]  # the features are (photos, regions, channels)
 
 
@@ -63,6 +70,7 @@ def make(
     sets = {name: _features(captioner, dataset.split("val")) for name, dataset in datasets.items()}
     captioner.info["decoding"]["length_penalty"] = choose_penalty(captioner, sets, beam_size)
     captioner.info["scores"] = score(captioner, sets)
+    captioner.info["confidence"] = fit(captioner, sets, beam_size)
     if output is not None:
         captioner.save(output)
         size = sum(file.stat().st_size for file in output.iterdir())
@@ -104,22 +112,24 @@ def score(captioner: Captioner, sets: dict[str, Features]) -> dict[str, dict[str
     return scores
 
 
+def fit(captioner: Captioner, sets: dict[str, Features], beam_size: int) -> dict[str, Any]:
+    """How sure the captioner is of its words, for its config; prints how true that is."""
+    decoding = Decoding(beam_size=beam_size)
+    by_set = {name: write_sentences(captioner, *photos, decoding) for name, photos in sets.items()}
+    written = [each for group in by_set.values() for each in group]
+    sure, model = cross_fitted(written), fit_confidence(written)
+    if sure is None or model is None:
+        raise UserError(f"{len(written)} photos have too few words to fit the confidence on")
+    print("\nconfidence, each half of the photos by a model fitted on the other half:\n")
+    print("\n".join(measure(written, sure).lines()))
+    return model.as_config()
+
+
 def _features(captioner: Captioner, examples: list[Example]) -> Features:
-    """The examples whose photos open, and their region features in half precision."""
-    usable: list[Example] = []
-
-    def batches() -> Iterator[torch.Tensor]:
-        for start in range(0, len(examples), 32):
-            pixels = []
-            for example in examples[start : start + 32]:
-                try:
-                    pixels.append(captioner.prepare(example.path))
-                    usable.append(example)
-                except ImageError as error:
-                    print(f"left out: {error}")
-            yield captioner.encode(np.stack(pixels)).half()
-
-    return usable, torch.cat(list(batches()))
+    usable, features, errors = encode_photos(captioner, examples)
+    for error in errors:
+        print(f"left out: {error}")
+    return usable, features
 
 
 def _judge(

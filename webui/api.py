@@ -36,6 +36,7 @@ def build(models: Models) -> None:
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        careful: bool = False,
     ) -> str:
         """Write a sentence about a photo.
 
@@ -49,6 +50,7 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentence; with sample.
+            careful: Search again without colours, numbers and gendered words that are unsure.
         """
         decoding = decoding_of(
             beam_size=beam_size,
@@ -57,6 +59,7 @@ def build(models: Models) -> None:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            careful=careful,
         )
         return caption_photo(models.captioner.get(), photo, decoding)[0].text
 
@@ -68,6 +71,7 @@ def build(models: Models) -> None:
         temperature: float = 1.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        careful: bool = False,
     ) -> tuple[dict[str, Any], FileData]:
         """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot
         be used gets a note that says why.
@@ -81,6 +85,7 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentences; with sample.
+            careful: Search again without colours, numbers and gendered words that are unsure.
 
         Returns:
             The table (headers, and data with a row for each photo), and the same as a CSV file.
@@ -92,6 +97,7 @@ def build(models: Models) -> None:
             temperature=temperature,
             top_p=top_p,
             seed=seed,
+            careful=careful,
         )
         if not photos:
             raise UserError("there are no photos")

@@ -24,6 +24,7 @@ class Options:
     temperature: gr.Slider
     top_p: gr.Slider
     seed: gr.Textbox
+    careful: gr.Checkbox
 
     @property
     def components(self) -> list[gr.Component]:
@@ -36,6 +37,7 @@ class Options:
             self.temperature,
             self.top_p,
             self.seed,
+            self.careful,
         ]
 
 
@@ -47,6 +49,7 @@ def chosen_decoding(
     temperature: Any,
     top_p: Any,
     seed: Any,
+    careful: Any = False,
 ) -> Decoding:
     """The decoding that the components' values ask for.
 
@@ -61,6 +64,7 @@ def chosen_decoding(
         temperature=temperature if sampling else 1,
         top_p=top_p if sampling else 1,
         seed=seed if sampling else None,
+        careful=careful,
     )
 
 
@@ -120,6 +124,12 @@ def options(*, candidates: bool = True) -> Options:
         visible=False,
     )
 
+    careful = gr.Checkbox(
+        False,
+        label="Careful wording",
+        info="Search again without the colours, numbers, men and women that it is unsure of.",
+    )
+
     def visibility(chosen: str) -> list[Any]:
         sampling = chosen == SAMPLING
         return [gr.update(visible=not sampling), *[gr.update(visible=sampling)] * 3]
@@ -132,4 +142,4 @@ def options(*, candidates: bool = True) -> Options:
         queue=False,
         show_progress="hidden",
     )
-    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed)
+    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed, careful)

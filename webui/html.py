@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Array = NDArray[np.float64]
+SURE = 0.9  # a word that is as sure as this has no shade
 
 
 def visible(character: str) -> str:
@@ -49,6 +50,31 @@ def percent(value: float) -> str:
     if shown >= 0.095:
         return f"{shown:.1f}%"
     return f"{shown:.2g}%" if shown >= 1e-4 else "< 0.0001%"
+
+
+def shaded_words(
+    text: str, words: Sequence[str], sure: Sequence[float | None], *, unsure_below: float
+) -> str:
+    """A sentence whose words are the darker the less sure they are, with those marked that are
+    unsure.
+
+    Args:
+        words: in the order of the text; one that it writes otherwise stays plain.
+        sure: of each word from 0 to 1; None leaves it plain.
+    """
+    shaded, end = "", 0
+    for word, own in zip(words, sure, strict=True):
+        start = text.find(word, end)
+        if own is None or start < 0:
+            continue
+        share = 100 * min(1.0, max(0.0, (SURE - own) / SURE))
+        kind = "word unsure" if own < unsure_below else "word"
+        shaded += (
+            f'{escape(text[end:start])}<span class="{kind}" style="--share:{share:.0f}%"'
+            f' title="{percent(own)} sure">{escape(word)}</span>'
+        )
+        end = start + len(word)
+    return shaded + escape(text[end:])
 
 
 def coloured_text(

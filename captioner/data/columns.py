@@ -13,7 +13,8 @@ IMAGE_FILES = ("path", "file", "file_name", "filename", "image", "image_name", "
 CAPTIONS = ("caption", "text", "prediction", "comment")
 STATUS = "status"
 # What we write; the names are among those that we read.
-ROW_COLUMNS = ("path", "caption", "score", STATUS, "error")
+ROW_COLUMNS = ("path", "caption", "score", STATUS, "error", "confidence")
+FORMER_ROW_COLUMNS = ROW_COLUMNS[:-1]
 
 
 @dataclass(frozen=True)

@@ -34,29 +34,32 @@ def generate(
     *,
     length_penalty: float,
     once: Tensor | None = None,
+    excluded: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
     """Sentences about photos: for each up to num_captions, best first.
 
     Args:
         features: (B, R, channels).
-        length_penalty: as in `beam_search`.
+        length_penalty, excluded: as in `beam_search`.
         once: as in `beam_search`; sampling does not use it.
 
     Raises: NoSentenceError.
     """
     if decoding.sample and decoding.seed is not None and len(features) > 1:
         # One by one, so that a photo's sentences do not depend on the rest of the batch.
+        rows = features.split(1)
+        shares = [None] * len(rows) if excluded is None else excluded.split(1)
         return [
             sentences
-            for row in features
+            for row, share in zip(rows, shares, strict=True)
             for sentences in generate(
-                decoder, row.unsqueeze(0), decoding, length_penalty=length_penalty
+                decoder, row, decoding, length_penalty=length_penalty, excluded=share
             )
         ]
     state, memory = decoder.start(features)
     step = log_prob_step(decoder)
     if decoding.sample:
-        return _sampled(step, state, memory, decoding)
+        return _sampled(step, state, memory, decoding, excluded)
     hypotheses = beam_search(
         step,
         state,
@@ -68,6 +71,7 @@ def generate(
         max_length=decoding.max_length,
         length_penalty=length_penalty,
         once=once,
+        excluded=excluded,
     )
     if not all(hypotheses):
         raise NoSentenceError
@@ -79,6 +83,7 @@ def _sampled(
     state: State,
     memory: Memory,
     decoding: Decoding,
+    excluded: Tensor | None,
 ) -> list[list[Hypothesis]]:
     """Sampled sentences of each image, best first by their log-probability for each word."""
     generator = torch.Generator(state.hidden.device)
@@ -87,7 +92,7 @@ def _sampled(
     else:
         generator.manual_seed(decoding.seed)
     try:
-        ids, totals = sample(
+        ids, reached = sample(
             step,
             state,
             memory,
@@ -99,17 +104,22 @@ def _sampled(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             generator=generator,
+            excluded=excluded,
         )
     except RuntimeError as error:
         if "`nan`" in str(error):  # torch.multinomial's
             raise NoSentenceError from None
         raise
+    totals = reached[..., -1]  # (B, K)
+    word_log_probs = reached.diff(dim=-1, prepend=torch.zeros_like(reached[..., :1]))  # (B, K, L)
     sentences = []
-    for rows, scores in zip(ids.tolist(), totals.tolist(), strict=True):
+    for rows, scores, each in zip(
+        ids.tolist(), totals.tolist(), word_log_probs.tolist(), strict=True
+    ):
         cut = [tuple(row[: row.index(END)] if END in row else row) for row in rows]
         group = [
-            Hypothesis(words, total, total / (len(words) + 1))
-            for words, total in zip(cut, scores, strict=True)
+            Hypothesis(words, total, total / (len(words) + 1), tuple(own[: len(words)]))
+            for words, total, own in zip(cut, scores, each, strict=True)
         ]
         sentences.append(sorted(group, key=lambda hypothesis: -hypothesis.score))
     return sentences

@@ -21,19 +21,20 @@ def sample(
     temperature: float = 1.0,
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
+    excluded: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Sentences drawn word by word.
 
     Args:
-        step, state, memory, start, end, forbidden, max_length: as in `beam_search`.
+        step, state, memory, start, end, forbidden, max_length, excluded: as in `beam_search`.
         num_samples: K, sentences drawn for each image.
         temperature: logits are divided by it; below 1 makes likely words likelier. Must be above 0.
         top_p: only the likeliest words whose probabilities sum to at least this are drawn from
             (Holtzman et al. 2019).
         generator: source of randomness on the state's device; None uses torch's own.
 
-    Returns: ids (B, K, L), filled with `end` from the end on; log-probabilities (B, K) under the
-        undistorted model.
+    Returns: ids (B, K, L), filled with `end` from the end on; log-probabilities (B, K, L)
+        under the undistorted model of the sentences up to each word; the last ones are their own.
     Raises: ValueError if temperature, top_p, num_samples or max_length is out of range.
     """
     if temperature <= 0 or not 0 < top_p <= 1 or num_samples < 1 or max_length < 1:
@@ -49,19 +50,23 @@ def sample(
     words = torch.full((images, num_samples), start, device=device)  # (B, K)
     ended = torch.zeros(images, num_samples, dtype=torch.bool, device=device)
     totals = torch.zeros(images, num_samples, device=device)
-    drawn = []
+    drawn, reached = [], []
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (B, K, V)
         log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
         log_probs = log_probs.float()
+        if excluded is not None:
+            log_probs.masked_fill_(excluded.unsqueeze(1), -torch.inf)
         words = draw(log_probs.flatten(0, 1), temperature, top_p, generator)  # (B * K,)
         words = words.view(images, num_samples).masked_fill(ended, end)  # (B, K)
-        totals += log_probs.gather(-1, words.unsqueeze(-1)).squeeze(-1).masked_fill(ended, 0)
+        gained = log_probs.gather(-1, words.unsqueeze(-1)).squeeze(-1).masked_fill(ended, 0)
+        totals = totals + gained
         ended |= words == end
         drawn.append(words)
+        reached.append(totals)
         if ended.all():
             break
-    return torch.stack(drawn, dim=-1), totals
+    return torch.stack(drawn, dim=-1), torch.stack(reached, dim=-1)
 
 
 def draw(

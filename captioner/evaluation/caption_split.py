@@ -6,7 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from captioner.captioner import Captioner
 from captioner.data.annotations import Example, photo_path
+from captioner.data.images import ImageError
 from captioner.types import CaptionResult, Decoding
 from rnnkit.errors import UserError
 
@@ -39,6 +45,30 @@ def locate_photos(
     return located
 
 
+def encode_photos(
+    captioner: Captioner, examples: Sequence[Example], *, batch_size: int = 32
+) -> tuple[list[Example], Tensor, list[ImageError]]:
+    """Region features of photos, to be captioned more than once.
+
+    Returns: the examples whose photos open; their features (photos, regions, channels) in half
+        precision; and why the others do not open.
+    """
+    usable: list[Example] = []
+    errors: list[ImageError] = []
+    features = []
+    for start in range(0, len(examples), batch_size):
+        pixels = []
+        for example in examples[start : start + batch_size]:
+            try:
+                pixels.append(captioner.prepare(example.path))
+                usable.append(example)
+            except ImageError as error:
+                errors.append(error)
+        if pixels:
+            features.append(captioner.encode(np.stack(pixels)).half())
+    return usable, torch.cat(features), errors
+
+
 def captions_by_id(examples: Sequence[Example], results: Iterable[CaptionResult]) -> dict[str, str]:
     """Captions by image id, from one result for each example; failed photos have none."""
     return {
@@ -61,4 +91,6 @@ def describe_decoding(decoding: Decoding, *, length_penalty: float, no_repeats: 
     if no_repeats:
         # Reports of different versions are compared, so these words stay.
         description += ", no word twice but those that people repeat"
+    if decoding.careful:
+        description += ", careful wording"
     return description

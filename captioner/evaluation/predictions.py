@@ -22,8 +22,9 @@ IMAGES = IMAGE_IDS + IMAGE_FILES
 @dataclass(frozen=True)
 class _Prediction:
     image: str  # an id, a file's path, or for plain text the number of the line
-    caption: str | None  # None where captioning failed
+    caption: str | None  # None where captioning failed or is unsure
     place: str  # where in the file it is
+    unsure: bool = False  # why there is no caption
 
 
 def read_predictions(
@@ -53,12 +54,13 @@ def read_predictions(
     places: dict[str, str] = {}
     unknown: list[str] = []
     failed: set[str] = set()
+    unsure: set[str] = set()
     for prediction in predictions:
         image = ids.find(prediction.image)
         if image is None:
             unknown.append(f"'{prediction.image}' ({prediction.place})")
         elif prediction.caption is None:
-            failed.add(image)
+            (unsure if prediction.unsure else failed).add(image)
         elif image in places:
             raise UserError(
                 f"'{path}' has two captions for image {image} ({places[image]} and"
@@ -86,8 +88,12 @@ def read_predictions(
         str(example.image_id) for example in examples if str(example.image_id) not in captions
     ]
     if missing and not allow_missing:
-        marked = len(failed.intersection(missing))
-        why = f" ({marked} marked as failed)" if marked else ""
+        counts = {
+            "failed": len(failed.intersection(missing)),
+            "unsure": len(unsure.intersection(missing)),
+        }
+        marked = [f"{count} marked as {status}" for status, count in counts.items() if count]
+        why = f" ({', '.join(marked)})" if marked else ""
         raise UserError(
             f"'{path}' has no captions for {len(missing)} of {len(examples)} images, for example"
             f" {', '.join(missing[:3])}{why}",
@@ -157,17 +163,18 @@ def _jsonl(text: str) -> Iterator[_Prediction]:
             image = next((record[key] for key in IMAGES if key in record), None)
             if image is None:
                 raise ValueError(f"line {number} names no image: it needs image_id or path")
-            failed = record.get(STATUS, "ok") != "ok"
+            status = record.get(STATUS, "ok")
             caption = next((record[key] for key in CAPTIONS if key in record), None)
-            yield _Prediction(str(image), None if failed else _caption(caption), f"line {number}")
+            kept = _caption(caption) if status == "ok" else None
+            yield _Prediction(str(image), kept, f"line {number}", status == "unsure")
 
 
 def _csv(text: str) -> Iterator[_Prediction]:
     for row in read_csv(text, IMAGES):
         if row.image is None or row.caption is None:
             raise ValueError(f"line {row.line} has no image or no caption")
-        failed = row.status not in ("", "ok")
-        yield _Prediction(row.image, None if failed else row.caption, f"line {row.line}")
+        kept = row.caption if row.status in ("", "ok") else None
+        yield _Prediction(row.image, kept, f"line {row.line}", row.status == "unsure")
 
 
 def _tsv(text: str) -> Iterator[_Prediction]:

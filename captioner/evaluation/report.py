@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from captioner.data.annotations import Example
 from captioner.evaluation.table import Table
 from captioner.metrics.meteor_spice import java_scores
 from captioner.metrics.scores import Scores, score_captions
+from captioner.metrics.truth import Support, people_support, score_support
 from rnnkit.errors import UserError
 from rnnkit.metrics.bleu import nltk_bleu
 from rnnkit.metrics.bootstrap import paired_p_value
@@ -20,6 +23,11 @@ NAMES = {
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4",
     "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D", "meteor": "METEOR", "spice": "SPICE",
 }  # fmt: skip
+SUPPORT_NAMES = {
+    "content": "content words supported",
+    "colour": "colour words supported",
+    "gendered": "gendered words supported",
+}
 TOKENISER = "PTB-like, lower case, coco-caption's 17 punctuation tokens dropped"
 TEST = "paired bootstrap over images, two-sided"
 
@@ -36,6 +44,8 @@ class Report:
     missing: int  # images of the split that have no caption and are left out
     decoding: str
     scores: Scores
+    support: Support  # of the captions' words by all references of a photo but the last
+    people: Support | None  # of the last reference's words by the others
     nltk: dict[str, float]  # BLEU-1..4 by nltk's definition
     left_out: dict[str, str]  # metric -> why it could not be computed
     distinct: int  # different captions
@@ -52,7 +62,18 @@ class Report:
             "missing_images": self.missing,
         }
         counted = {"length_ratio": self.scores.length_ratio, "distinct_captions": self.distinct}
-        return {**header, **scores, **counted, "nltk_bleu": self.nltk, "left_out": self.left_out}
+        support = {
+            "captions": _support_json(self.support),
+            "people": None if self.people is None else _support_json(self.people),
+        }
+        return {
+            **header,
+            **scores,
+            **counted,
+            "support": support,
+            "nltk_bleu": self.nltk,
+            "left_out": self.left_out,
+        }
 
     def table(self) -> Table:
         """Scores times 100, as papers print them."""
@@ -63,14 +84,27 @@ class Report:
                 _hundredfold(value),
                 _interval(s.intervals.get(name)),
                 _hundredfold(self.nltk.get(name)),
+                "",
+                "",
             ]
             for name, value in s.values.items()
         ]
+        people = self.people
+        rows += [
+            [
+                SUPPORT_NAMES[kind],
+                _hundredfold(share),
+                _interval(self.support.intervals.get(kind)),
+                "",
+                _hundredfold(None if people is None else people.values.get(kind)),
+                _interval(None if people is None else people.intervals.get(kind)),
+            ]
+            for kind, share in self.support.values.items()
+        ]
         left_out = [f"{NAMES[name]} left out: {reason}" for name, reason in self.left_out.items()]
         above = [self.heading, f"captions: {self.decoding}", f"tokens: {TOKENISER}"]
-        return Table(
-            above, ["", "score", "95 % interval", "nltk's"], rows, [*left_out, self.counts]
-        )
+        columns = ["", "score", "95 % interval", "nltk's", "people's", "95 % interval"]
+        return Table(above, columns, rows, [*left_out, self.counts, *self.words])
 
     def __str__(self) -> str:
         return self.table().text()
@@ -97,6 +131,27 @@ class Report:
             f"n-grams matched {s.matches} of {s.totals}; {length}; {self.distinct} distinct"
             " captions"
         )
+
+    @property
+    def words(self) -> list[str]:
+        """How much the captions say, and which of their words most often lack support."""
+        people = "" if self.people is None else f", people's {self.people.content_words:.2f}"
+        said = f"content words a caption: {self.support.content_words:.2f}{people}"
+        words = [f"{word} {lacking} of {uses}" for word, lacking, uses in self.support.unsupported]
+        return [said, f"most often unsupported: {', '.join(words)}"] if words else [said]
+
+
+def _support_json(support: Support) -> dict[str, Any]:
+    return {
+        "values": support.values,
+        "intervals": support.intervals,
+        "words": support.judged,
+        "content_words_per_caption": support.content_words,
+        "most_often_unsupported": [
+            {"word": word, "unsupported": lacking, "used": uses}
+            for word, lacking, uses in support.unsupported
+        ],
+    }
 
 
 def judge(
@@ -135,16 +190,19 @@ def judge(
         )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)
-    distinct = len({tuple(tokens) for tokens in predictions})
+    # Captions and people are judged by as many references, so that their support can be compared.
+    others = [group[:-1] or group for group in references]
     return Report(
         data,
         split,
         missing,
         decoding,
         scores,
+        score_support(predictions, others, bootstrap=bootstrap, seed=seed),
+        people_support(references, bootstrap=bootstrap, seed=seed),
         nltk_bleu(predictions, references),
         left_out,
-        distinct,
+        distinct=len({tuple(tokens) for tokens in predictions}),
     )
 
 
@@ -163,11 +221,8 @@ class Comparison:
         (None without a bootstrap).
         """
         differences = {
-            name: {
-                "difference": self.second.scores.values[name] - value,
-                "p_value": self.p_value(name),
-            }
-            for name, value in self.first.scores.values.items()
+            name: {"difference": other.value - one.value, "p_value": _p_value(one, other)}
+            for name, (one, other) in self._pairs().items()
         }
         return {
             "first": self.first.as_json(),
@@ -178,31 +233,26 @@ class Comparison:
 
     def p_value(self, metric: str) -> float | None:
         """How often chance alone would make as great a difference; None without a bootstrap."""
-        one, other = self.first.scores, self.second.scores
-        if metric not in one.drawn:
-            return None
-        return paired_p_value(
-            other.values[metric] - one.values[metric], other.drawn[metric] - one.drawn[metric]
-        )
+        return _p_value(*self._pairs()[metric])
+
+    def _pairs(self) -> dict[str, tuple[_Measured, _Measured]]:
+        """Every metric that both reports have."""
+        one, other = _measured(self.first), _measured(self.second)
+        return {name: (one[name], other[name]) for name in one if name in other}
 
     def table(self) -> Table:
         """Scores times 100, and the differences."""
-        one, other = self.first.scores, self.second.scores
         rows = []
-        for name, value in one.values.items():
-            cells = [
-                _hundredfold(value),
-                _interval(one.intervals.get(name)),
-                _hundredfold(other.values[name]),
-            ]
-            p = self.p_value(name)
-            difference = f"{100 * (other.values[name] - value):+.2f}"
+        for name, (one, other) in self._pairs().items():
+            p = _p_value(one, other)
             rows.append(
                 [
-                    NAMES[name],
-                    *cells,
-                    _interval(other.intervals.get(name)),
-                    difference,
+                    {**NAMES, **SUPPORT_NAMES}[name],
+                    _hundredfold(one.value),
+                    _interval(one.interval),
+                    _hundredfold(other.value),
+                    _interval(other.interval),
+                    f"{100 * (other.value - one.value):+.2f}",
                     "" if p is None else f"{p:.4f}",
                 ]
             )
@@ -215,17 +265,44 @@ class Comparison:
         left_out = [
             f"{NAMES[name]} left out: {reason}" for name, reason in self.first.left_out.items()
         ]
-        test = [f"p: {TEST}, {len(next(iter(one.drawn.values())))} draws"] if one.drawn else []
+        drawn = self.first.scores.drawn
+        test = [f"p: {TEST}, {len(next(iter(drawn.values())))} draws"] if drawn else []
         below = [*left_out, *test]
         for name, report in (("A", self.first), ("B", self.second)):
             nltk = ", ".join(_hundredfold(value) for value in report.nltk.values())
             below.append(f"{name}: {report.counts}; nltk's BLEU-1 to 4 {nltk}")
+            below += [f"{name}: {line}" for line in report.words]
         return Table(
             above, ["", "A", "95 % interval", "B", "95 % interval", "B - A", "p"], rows, below
         )
 
     def __str__(self) -> str:
         return self.table().text()
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One captioner by one metric."""
+
+    value: float
+    interval: tuple[float, float] | None
+    drawn: np.ndarray | None  # (resamples,)
+
+
+def _measured(report: Report) -> dict[str, _Measured]:
+    """The report's scores and shares of supported words, by metric."""
+    return {
+        name: _Measured(value, part.intervals.get(name), part.drawn.get(name))
+        for part in (report.scores, report.support)
+        for name, value in part.values.items()
+    }
+
+
+def _p_value(one: _Measured, other: _Measured) -> float | None:
+    if one.drawn is None or other.drawn is None:
+        return None
+    drawn = other.drawn - one.drawn
+    return paired_p_value(other.value - one.value, drawn[np.isfinite(drawn)])
 
 
 def _hundredfold(value: float | None) -> str:

@@ -42,6 +42,7 @@ class CaptionJob:
     fail_fast: bool
     dry_run: bool
     decoding: Decoding
+    min_confidence: float | None
     batch_size: int
     workers: int
     device: str
@@ -106,8 +107,15 @@ def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:
         with output:
             if total != 0:
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
+                if job.min_confidence is not None:
+                    captioner.require_confidence("--min-confidence")
                 batches = caption_photos(
-                    captioner, todo, job.decoding, batch_size=job.batch_size, workers=job.workers
+                    captioner,
+                    todo,
+                    job.decoding,
+                    batch_size=job.batch_size,
+                    workers=job.workers,
+                    min_confidence=job.min_confidence,
                 )
                 with closing(with_progress(batches, total)) as shown:
                     _write(shown, output, summary, fail_fast=job.fail_fast)
@@ -132,11 +140,12 @@ def _run_on_ray(job: CaptionJob, photos: PathList, summary: Summary) -> None:
                 backend=job.backend,
                 batch_size=job.batch_size,
                 workers=job.workers,
+                min_confidence=job.min_confidence,
                 actors=job.ray_actors,
             )
             with closing(with_progress(batches, len(shards.photos))) as shown:
                 for row in chain.from_iterable(shown):
-                    summary.count(row.path, row.error)
+                    summary.count(row.path, row.error, unsure=row.unsure)
 
 
 # --- where captions go ----------------------------------------------------------------------------
@@ -167,9 +176,13 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
         photos,
         if_exists=job.if_exists,
         num_captions=job.decoding.num_captions,
-        made_by=f"{model} {job.decoding}",
+        made_by=f"{model} {job.decoding}{_at_least(job.min_confidence)}",
         csv_safe=job.csv_safe,
     )
+
+
+def _at_least(confidence: float | None) -> str:
+    return "" if confidence is None else f" {confidence}"
 
 
 def _refuse_inputs(output: Path, photos: PathList, from_file: str | None) -> None:
@@ -228,7 +241,7 @@ def _write(
     for rows in batches:
         with _interrupts_wait():
             for row in rows:  # the whole batch: it is computed already
-                summary.count(row.path, output(row) or row.error)
+                summary.count(row.path, output(row) or row.error, unsure=row.unsure)
         if fail_fast and summary.failed:
             raise _FirstFailure
 
@@ -271,7 +284,7 @@ def _final_summary(
             print_status(
                 f"partial results are in '{output.part}'; run the same command to continue"
             )
-        if asked != 1:  # a single photo speaks for itself
+        if asked != 1 or summary.unsure:  # a single photo speaks for itself
             print_status(str(summary))
 
     try:

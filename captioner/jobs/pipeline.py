@@ -45,6 +45,7 @@ def caption_photos(
     *,
     batch_size: int = 32,
     workers: int = 2,
+    min_confidence: float | None = None,
 ) -> Iterator[list[CaptionResult]]:
     """Rows of photos in their order, a batch at a time.
 
@@ -56,6 +57,7 @@ def caption_photos(
     Args:
         batch_size: photos computed at once.
         workers: threads that decode photos while others are computed.
+        min_confidence: photos whose best caption is less sure than this are marked unsure.
     """
     coming = iter(photos)
     pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
@@ -87,14 +89,17 @@ def caption_photos(
             captions: list[list[Caption]] = []
             if features is not None:
                 captions = captioner.caption_features(features, decoding)
-            yield _results(batch, errors, captions)
+            yield _results(batch, errors, captions, min_confidence or 0)
     finally:  # also if the caller stops early
         for executor in (pool, encoder):
             executor.shutdown(cancel_futures=True)
 
 
 def _results(
-    batch: Sequence[Photo], errors: Sequence[str | None], captions: Iterable[list[Caption]]
+    batch: Sequence[Photo],
+    errors: Sequence[str | None],
+    captions: Iterable[list[Caption]],
+    min_confidence: float,
 ) -> list[CaptionResult]:
     """The results of a batch; captions are those of the photos without errors."""
     coming = iter(captions)
@@ -102,7 +107,9 @@ def _results(
     for photo, error in zip(batch, errors, strict=True):
         path, source = (photo.path, photo) if isinstance(photo, EncodedPicture) else (photo, None)
         own = () if error is not None else tuple(next(coming))
-        results.append(CaptionResult(path, own, error, source))
+        sure = own[0].confidence if own else None
+        unsure = sure is not None and sure < min_confidence
+        results.append(CaptionResult(path, own, error, source, unsure))
     return results
 
 

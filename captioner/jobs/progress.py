@@ -23,11 +23,13 @@ class Summary:
     skipped: int = 0
     failed: Counter[str] = field(default_factory=Counter)  # by reason
     started: float = field(default_factory=time.monotonic)
+    unsure: int = 0  # of those captioned
 
-    def count(self, path: Path, error: str | None) -> None:
+    def count(self, path: Path, error: str | None, *, unsure: bool = False) -> None:
         """Count a photo: captioned, or failed for this reason, which is printed at once."""
         if error is None:
             self.captioned += 1
+            self.unsure += unsure
         else:
             print_status(f"{path}: {error}")
             # Without the details of this photo, which are in parentheses.
@@ -38,9 +40,10 @@ class Summary:
         done = self.captioned + self.failed.total()
         reasons = "; ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
         failed = f"failed {self.failed.total()}" + (f" ({reasons})" if reasons else "")
+        unsure = f" ({self.unsure} of them unsure)" if self.unsure else ""
         return (
-            f"captioned {self.captioned}, skipped {self.skipped}, {failed}; {done / seconds:.1f}"
-            f" photos/s, {duration(seconds)}"
+            f"captioned {self.captioned}{unsure}, skipped {self.skipped}, {failed};"
+            f" {done / seconds:.1f} photos/s, {duration(seconds)}"
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from captioner.captioner import Captioner
-from captioner.checkpoint import KIND, VERSION
+from captioner.checkpoint import KIND, VERSION, require_confidence
 from captioner.data.path_list import PathList
 from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows
@@ -116,6 +116,7 @@ def caption_with_ray(
     backend: str = "auto",
     batch_size: int = 32,
     workers: int = 2,
+    min_confidence: float | None = None,
     actors: int | None = None,
 ) -> Iterator[list[CaptionResult]]:
     """Caption the photos of a shard folder; yields rows as shards are done, with errors but without
@@ -129,13 +130,16 @@ def caption_with_ray(
         device: with cuda, or auto if the cluster has GPUs, each actor takes a GPU, otherwise a CPU
             core.
         workers: threads of each actor that decode photos.
+        min_confidence: as in `caption_photos`.
         actors: the number of captioners; None for one for each GPU or core of the cluster.
 
     Raises: UserError if the checkpoint cannot be used, or the cluster fails.
     """
     if model is not None:
         # One error here instead of one from each worker.
-        read_config(model, kind=KIND, version=VERSION)
+        config = read_config(model, kind=KIND, version=VERSION)
+        if min_confidence is not None or decoding.careful:
+            require_confidence(config, "--min-confidence or --careful")
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -164,6 +168,7 @@ def caption_with_ray(
                 "backend": backend,
                 "batch_size": batch_size,
                 "workers": workers,
+                "min_confidence": min_confidence,
             },
             batch_size=None,  # a table is a shard
             batch_format="pyarrow",
@@ -176,7 +181,9 @@ def caption_with_ray(
         )
         for table in tables:
             yield [
-                CaptionResult(Path(os.fsdecode(row["path"])), error=row["error"])
+                CaptionResult(
+                    Path(os.fsdecode(row["path"])), error=row["error"], unsure=row["unsure"]
+                )
                 for row in table.to_pylist()
             ]
     except ray.exceptions.RayError as error:
@@ -205,15 +212,17 @@ class CaptionActor:
         backend: str,
         batch_size: int,
         workers: int,
+        min_confidence: float | None,
     ) -> None:
         self._folder, self._format, self._here = Path(folder), format, Path(here)
         self._decoding = Decoding(**decoding)
         self._batch_size, self._workers = batch_size, workers
+        self._min_confidence = min_confidence
         self._captioner = Captioner.load(model, device=device, backend=backend)
 
     def __call__(self, photos: Any) -> Any:
         """Write the shard of a table of photos with the column path; returns it with the column
-        error.
+        error and unsure.
         """
         names = photos["path"].to_pylist()
         paths = [Path(os.fsdecode(name)) for name in names]
@@ -223,6 +232,7 @@ class CaptionActor:
             self._decoding,
             batch_size=self._batch_size,
             workers=self._workers,
+            min_confidence=self._min_confidence,
         )
         # With the paths as they were given.
         rows = [
@@ -236,7 +246,8 @@ class CaptionActor:
             self._folder / f"{name}.{self._format}", [encode(row) for row in rows], self._format
         )
         errors = pyarrow.array([row.error for row in rows], pyarrow.string())
-        return pyarrow.table({"path": photos["path"], "error": errors})
+        unsure = pyarrow.array([row.unsure for row in rows], pyarrow.bool_())
+        return pyarrow.table({"path": photos["path"], "error": errors, "unsure": unsure})
 
 
 def _rows_of(format: str) -> Format:

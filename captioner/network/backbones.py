@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from captioner.network.encoder import Encoder, Preprocessing
+from rnnkit.checkpoint import load_weights, read_tensors
 from rnnkit.errors import UserError
 
 DEFAULT = "efficientnet-lite2"
@@ -31,6 +33,9 @@ def create_encoder(
     pretrained: bool = True,
     stochastic_depth: float = 0.0,
     preprocessing: Preprocessing | None = None,
+    weights: Path | None = None,
+    size: int = 0,
+    colours: bool = False,
 ) -> Encoder:
     """A CNN by name.
 
@@ -41,28 +46,47 @@ def create_encoder(
         pretrained: load the ImageNet weights; False when a checkpoint brings its own.
         stochastic_depth: chance of skipping a residual block of a stage in training (Huang et al.
             2016), timm's CNNs only.
-        preprocessing: how photos are prepared; None takes what the weights were trained with.
+        preprocessing: how photos are prepared; None takes what the weights were trained with,
+            changed by `size` and `colours`.
+        weights: a safetensors file with weights in timm's names, in place of the published ones;
+            not for torchvision's CNNs.
+        size: pixels a side; 0 takes what the weights were trained with.
+        colours: also give the colours of each region.
 
     Raises: UserError for an unknown name, missing weights, or a hub that cannot be reached.
     """
     library, _, model = name.partition(":")
+    pretrained = pretrained and weights is None
     if name in INPUT_SIZES:
-        cnn = _timm().create_model(
-            f"tf_{name.replace('-', '_')}",
-            num_classes=0,
-            global_pool="",
-            drop_path_rate=stochastic_depth,
+        cnn, own = _lite_cnn(name, pretrained, stochastic_depth)
+    elif library == "timm" and model:
+        cnn, own = _timm_cnn(name, model, pretrained, stochastic_depth)
+    elif library == "torchvision" and model:
+        if weights is not None:
+            raise UserError(f"'{name}' cannot take weights from a file: use one of timm's CNNs")
+        cnn, own = _torchvision_cnn(name, model, pretrained)
+    else:
+        raise UserError(
+            f"unknown encoder '{name}': use {', '.join(INPUT_SIZES)}, timm:NAME or torchvision:NAME"
         )
-        if pretrained:
-            _load_packaged_weights(name, cnn)
-        return Encoder(name, _stages(cnn), preprocessing or Preprocessing(INPUT_SIZES[name]))
-    if library == "timm" and model:
-        return _from_timm(name, model, pretrained, stochastic_depth, preprocessing)
-    if library == "torchvision" and model:
-        return _from_torchvision(name, model, pretrained, preprocessing)
-    raise UserError(
-        f"unknown encoder '{name}': use {', '.join(INPUT_SIZES)}, timm:NAME or torchvision:NAME"
+    if weights is not None:
+        load_weights(cnn, read_tensors(weights), source=weights)
+    own = replace(own, size=size or own.size, colours=colours)
+    return Encoder(name, _stages(cnn), preprocessing or own)
+
+
+def _lite_cnn(
+    name: str, pretrained: bool, stochastic_depth: float
+) -> tuple[nn.Module, Preprocessing]:
+    cnn = _timm().create_model(
+        f"tf_{name.replace('-', '_')}",
+        num_classes=0,
+        global_pool="",
+        drop_path_rate=stochastic_depth,
     )
+    if pretrained:
+        _load_packaged_weights(name, cnn)
+    return cnn, Preprocessing(INPUT_SIZES[name])
 
 
 def _load_packaged_weights(name: str, cnn: nn.Module) -> None:
@@ -94,13 +118,9 @@ def _timm() -> Any:
     return importlib.import_module("timm")
 
 
-def _from_timm(
-    name: str,
-    model: str,
-    pretrained: bool,
-    stochastic_depth: float,
-    preprocessing: Preprocessing | None,
-) -> Encoder:
+def _timm_cnn(
+    name: str, model: str, pretrained: bool, stochastic_depth: float
+) -> tuple[nn.Module, Preprocessing]:
     timm = _timm()
     if not timm.is_model(model.partition(".")[0]):
         raise UserError(
@@ -118,13 +138,10 @@ def _from_timm(
             ),
         )
     data = timm.data.resolve_model_data_config(cnn)
-    own = Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"]))
-    return Encoder(name, _stages(cnn), preprocessing or own)
+    return cnn, Preprocessing(data["input_size"][-1], tuple(data["mean"]), tuple(data["std"]))
 
 
-def _from_torchvision(
-    name: str, model: str, pretrained: bool, preprocessing: Preprocessing | None
-) -> Encoder:
+def _torchvision_cnn(name: str, model: str, pretrained: bool) -> tuple[nn.Module, Preprocessing]:
     importlib.import_module("rnnkit.torchvision_import")
     models = importlib.import_module("torchvision.models")
     if model not in models.list_models(module=models):
@@ -137,8 +154,8 @@ def _from_torchvision(
     ends = [names.index(name) for name in ("avgpool", "classifier", "fc") if name in names]
     cnn = nn.Sequential(*list(children.values())[: min(ends, default=len(names))])
     transforms = weights.transforms()
-    own = Preprocessing(transforms.crop_size[0], tuple(transforms.mean), tuple(transforms.std))
-    return Encoder(name, _stages(cnn), preprocessing or own)
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    return cnn, Preprocessing(transforms.crop_size[0], mean, std)
 
 
 @contextmanager

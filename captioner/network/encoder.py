@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from captioner.network.colours import PALETTE, ColourShares, resized
 from rnnkit.errors import UserError
 
 
@@ -20,12 +21,14 @@ from rnnkit.errors import UserError
 class Preprocessing:
     """How a photo becomes the CNN's input: squashed to a square of `size` pixels, then normalised.
 
-    Squashing does not keep the aspect ratio, but nothing is cut off.
+    Squashing does not keep the aspect ratio, but nothing is cut off. With `colours`, the decoder is
+    also told the colours of each region, which CNNs trained to name objects mostly forget.
     """
 
     size: int
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    colours: bool = False
 
     @classmethod
     def from_config(cls, stored: dict[str, Any]) -> Preprocessing:
@@ -34,6 +37,7 @@ class Preprocessing:
         Raises: KeyError, TypeError or ValueError for values that make no sense.
         """
         size, mean, std = stored["size"], tuple(stored["mean"]), tuple(stored["std"])
+        colours = stored.get("colours", False)
         if type(size) is not int or not 1 <= size <= 4096:
             raise ValueError(f"size must be a whole number of pixels from 1 to 4096, not {size!r}")
         if not (
@@ -43,7 +47,9 @@ class Preprocessing:
                 f"mean and std must be three numbers each, those of std above 0, not {mean} and"
                 f" {std}"
             )
-        return cls(size, mean, std)
+        if type(colours) is not bool:
+            raise ValueError(f"colours must be true or false, not {colours!r}")
+        return cls(size, mean, std, colours)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """The squashed photo, (size, size, 3) uint8."""
@@ -86,6 +92,13 @@ class Encoder(nn.Module):
         if grid.dim() != 4:
             raise UserError(f"'{name}' does not give a grid of regions: choose another CNN")
         self.channels, self.regions = int(grid.shape[1]), int(grid.shape[2] * grid.shape[3])
+        self.colours = ColourShares(grid.shape[2]) if preprocessing.colours else None
+        if self.colours is not None:
+            if grid.shape[2] != grid.shape[3]:
+                raise UserError(
+                    f"'{name}' does not give a square grid of regions: leave out colours"
+                )
+            self.channels += len(PALETTE)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Region features of photos.
@@ -97,15 +110,26 @@ class Encoder(nn.Module):
         return self.back(self.front(pixels, 0), 0)
 
     def front(self, pixels: Tensor, trained: int) -> Tensor:
-        """The output (B, h, w, C) of all but the last `trained` stages, for (B, size, size, 3)."""
+        """The output (B, h, w, C) of all but the last `trained` stages, for (B, size, size, 3).
+
+        With colours, each place's last channels are the colours of the region that it lies in.
+        """
         inputs = (pixels * self.scale + self.shift).permute(0, 3, 1, 2)  # (B, 3, S, S)
         grid: Tensor = self.stages[: len(self.stages) - trained](inputs)  # (B, C, h, w)
+        if self.colours is not None:
+            grid = torch.cat([grid, resized(self.colours(pixels), grid.shape[-1])], dim=1)
         return grid.permute(0, 2, 3, 1)
 
     def back(self, grid: Tensor, trained: int) -> Tensor:
         """Region features (B, regions, channels) from the output of `front` (B, h, w, C)."""
         last = self.stages[len(self.stages) - trained :]
-        features: Tensor = last(grid.permute(0, 3, 1, 2))  # (B, channels, h', w')
+        grid = grid.permute(0, 3, 1, 2)  # (B, C, h, w)
+        if self.colours is None:
+            features: Tensor = last(grid)  # (B, channels, h', w')
+        else:
+            found = last(grid[:, : -len(PALETTE)])
+            shares = resized(grid[:, -len(PALETTE) :], found.shape[-1])
+            features = torch.cat([found, shares], dim=1)
         return features.flatten(2).transpose(1, 2)  # (B, R, channels)
 
     def unfreeze(self, trained: int) -> None:
@@ -161,5 +185,12 @@ class LazyEncoder:
 
 
 def encoder_config(encoder: Encoder | LazyEncoder) -> dict[str, Any]:
-    """What a checkpoint stores of an encoder: its name and its preprocessing."""
-    return {"name": encoder.name, "preprocessing": asdict(encoder.preprocessing)}
+    """What a checkpoint stores of an encoder: its name and its preprocessing.
+
+    Converted networks and cached features are kept under it too, so an encoder without colours is
+    described as it was before there were any.
+    """
+    preprocessing = asdict(encoder.preprocessing)
+    if not preprocessing["colours"]:
+        del preprocessing["colours"]
+    return {"name": encoder.name, "preprocessing": preprocessing}

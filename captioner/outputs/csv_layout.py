@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from captioner.data.columns import ROW_COLUMNS
+from captioner.data.columns import FORMER_ROW_COLUMNS, ROW_COLUMNS
 
 MARKS = ",;\t"  # between cells; spreadsheets write semicolons where numbers have decimal commas
 
@@ -19,7 +19,8 @@ class CsvLayout:
 
     Attributes:
         header: the first line, with a byte-order mark if there is one.
-        columns: their names: `ROW_COLUMNS`, in any order, and columns that somebody has added.
+        columns: their names: `ROW_COLUMNS`, in any order (files of earlier versions have no
+            confidence), and columns that somebody has added.
     """
 
     header: bytes = ",".join(ROW_COLUMNS).encode() + b"\n"
@@ -37,12 +38,15 @@ class CsvLayout:
         newline = "\r\n" if text.endswith("\r\n") else "\n"
         for mark in MARKS:
             names = tuple(cell.strip().lower() for cell in _cells(text, mark))
-            if all(names.count(name) == 1 for name in ROW_COLUMNS):
+            twice = names.count("confidence") > 1
+            if not twice and all(names.count(name) == 1 for name in FORMER_ROW_COLUMNS):
                 return cls(header, names, mark, newline)
-        raise ValueError(f"the first line must name the columns {', '.join(ROW_COLUMNS)}")
+        raise ValueError(f"the first line must name the columns {', '.join(FORMER_ROW_COLUMNS)}")
 
     def split(self, line: bytes) -> tuple[list[str], tuple[str, ...]]:
         """The cells of a line: those of `ROW_COLUMNS` in their order, and those of added columns.
+
+        The confidence is empty if the file has no column for it.
 
         Raises: ValueError for more cells than columns, or quotation marks in wrong places.
         """
@@ -53,7 +57,7 @@ class CsvLayout:
         named = list(zip(self.columns, cells, strict=True))
         ours = dict(named)
         added = tuple(cell for name, cell in named if name not in ROW_COLUMNS)
-        return [ours[name] for name in ROW_COLUMNS], added
+        return [ours.get(name, "") for name in ROW_COLUMNS], added
 
     def join(self, cells: Sequence[str], added: Iterable[str] = ()) -> bytes:
         """The line of these cells; see `split`."""

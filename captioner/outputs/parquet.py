@@ -21,7 +21,8 @@ except ImportError:
 
 ROWS_AT_ONCE = 10_000
 _CAPTION = pyarrow.struct([("caption", pyarrow.string()), ("score", pyarrow.float64())])
-# The columns are the fields of a jsonl row; those that a row does not have are null.
+# The columns are the fields of a jsonl row, without the words' confidence; those that a row does
+# not have are null.
 SCHEMA = pyarrow.schema(
     [
         ("path", pyarrow.string()),
@@ -30,6 +31,7 @@ SCHEMA = pyarrow.schema(
         ("status", pyarrow.string()),
         ("error", pyarrow.string()),
         ("captions", pyarrow.list_(_CAPTION)),
+        ("confidence", pyarrow.float64()),
     ]
 )
 

@@ -82,7 +82,7 @@ class MetadataOutput:
 
     def __call__(self, row: CaptionResult) -> str | None:
         """Write a photo; returns the reason if that is not possible."""
-        if row.error is not None:
+        if row.error is not None or row.unsure:
             return None
         lines = [caption.text for caption in row.captions]
         try:

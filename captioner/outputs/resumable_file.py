@@ -325,6 +325,8 @@ def merge(row: CaptionResult, old: tuple[Caption, ...], if_exists: str) -> Capti
     """A new row joined with the captions that the photo has, as `ResumableFile` describes."""
     if not old or (if_exists == "overwrite" and row.error is None):
         return row
+    if row.unsure:
+        return CaptionResult(row.path, old)
     known = {caption.text for caption in old}
     new = tuple(caption for caption in row.captions if caption.text not in known)
     return CaptionResult(row.path, new + old if if_exists == "prepend" else old + new)

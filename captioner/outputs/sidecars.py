@@ -20,7 +20,8 @@ class Sidecars:
 
     What `if_exists` does if there is a sidecar with words already: skip leaves photo and sidecar
     alone, overwrite replaces the sidecar, append and prepend add the lines that it does not have
-    yet after or before its own. Each sidecar is written as a whole or not at all.
+    yet after or before its own. Each sidecar is written as a whole or not at all. Unsure captions
+    are left out.
 
     Raises: UserError naming two photos that want the same sidecar, a sidecar that would be a photo,
         or a folder that cannot be written.
@@ -46,7 +47,7 @@ class Sidecars:
         return self
 
     def __call__(self, row: CaptionResult) -> str | None:
-        if row.error is not None:
+        if row.error is not None or row.unsure:
             return None
         sidecar = _sidecar(row.path)
         lines = [caption.text.encode() for caption in row.captions]

@@ -26,7 +26,8 @@ class Record:
     Attributes:
         key: the photo's name as the file has it.
         data: the row as the file has it.
-        captions: without words, and without a score (nan) if the format keeps none.
+        captions: without words, and without a score (nan) if the format keeps none; none of a
+            photo whose caption was unsure.
         whole: False for the end of a file whose run was killed while it wrote.
     """
 
@@ -78,7 +79,7 @@ class Format:
 
 
 class Tsv(Format):
-    """path<TAB>caption; a line for each caption, none for a photo that failed.
+    """path<TAB>caption; a line for each caption, none for a photo that failed or is unsure.
 
     A tab, line break or backslash in a path is written as backslash and t, n, r or backslash. On
     Windows no path can hold the first three, and backslashes stay as they are.
@@ -97,6 +98,7 @@ class Tsv(Format):
         return b"".join(
             self.beginning(self.key(row.path)) + caption.text.encode() + b"\n"
             for caption in row.captions
+            if not row.unsure
         )
 
     def beginning(self, key: str) -> bytes:
@@ -130,8 +132,9 @@ class Jsonl(Format):
 class Csv(Format):
     """A header, then a line for each caption or failure.
 
-    A file that another program has saved is read, and written on, in its own layout. Cells of
-    columns that were added there stay with their caption, or with the one that replaces it.
+    A file that another program has saved, or an earlier version without a confidence, is read, and
+    written on, in its own layout. Cells of columns that were added there stay with their caption,
+    or with the one that replaces it.
 
     Args:
         safe: put an apostrophe before what a spreadsheet would take for a formula.
@@ -164,10 +167,14 @@ class Csv(Format):
         key = self.key(row.path)
         guard = defused if self._safe else str
         if row.error is not None:
-            lines = [("", ["", "error", guard(row.error)])]
+            lines = [("", ["", "error", guard(row.error), ""])]
         else:
+            mark, status = self._decimal_mark, "unsure" if row.unsure else "ok"
             lines = [
-                (caption.text, [_score(caption.score, self._decimal_mark), "ok", ""])
+                (
+                    caption.text,
+                    [_score(caption.score, mark), status, "", _score(caption.confidence, mark)],
+                )
                 for caption in row.captions
             ]
         added = self._added.get(key, {})
@@ -194,22 +201,25 @@ class Csv(Format):
             yield Record("", record, whole=False)
 
     def decode(self, data: bytes) -> Record:
-        (path, caption, score, status, error), added = self._layout.split(data)
+        (path, caption, score, status, error, sure), added = self._layout.split(data)
         if self._safe:
             path, caption = defused(as_it_was(path)), as_it_was(caption)
-        if status not in ("ok", "error"):
-            raise ValueError(f"status is {status!r}, not ok or error")
+        if status not in ("ok", "unsure", "error"):
+            raise ValueError(f"status is {status!r}, not ok, unsure or error")
         if any(added):
             self._added.setdefault(path, {})[caption] = added
         if status == "error":
             return Record(path, data, error=error)
         if "," in score:
             self._decimal_mark = ","
-        return Record(path, data, (_caption(caption, _number(score)),))
+        if status == "unsure":
+            return Record(path, data)
+        confidence = _number(sure) if sure else None
+        return Record(path, data, (_caption(caption, _number(score), confidence),))
 
 
 class Coco(Format):
-    """COCO results, an array of image_id and caption: one for each photo that did not fail."""
+    """COCO results, an array of image_id and caption, without failed and unsure photos."""
 
     name = "coco"
     header, separator, footer = b"[", b",", b"\n]\n"
@@ -218,7 +228,7 @@ class Coco(Format):
         return json.dumps(image_id(path))
 
     def encode(self, row: CaptionResult) -> bytes:
-        if not row.captions:
+        if not row.captions or row.unsure:
             return b""
         return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
 
@@ -257,14 +267,22 @@ def json_row(row: CaptionResult) -> dict[str, object]:
     record: dict[str, object] = {"path": str(row.path)}
     if row.error is not None:
         return record | {"status": "error", "error": row.error}
-    best = row.captions[0]
-    record["caption"] = best.text
-    if not math.isnan(best.score):  # a caption that a person wrote has none
-        record["score"] = round(best.score, 4)
-    record["status"] = "ok"
+    record |= _json_caption(row.captions[0])
+    record["status"] = "unsure" if row.unsure else "ok"
     if len(row.captions) > 1:
-        record["captions"] = [
-            {"caption": caption.text, "score": round(caption.score, 4)} for caption in row.captions
+        record["captions"] = [_json_caption(caption) for caption in row.captions]
+    return record
+
+
+def _json_caption(caption: Caption) -> dict[str, object]:
+    record: dict[str, object] = {"caption": caption.text}
+    if not math.isnan(caption.score):  # a caption that a person wrote has none
+        record["score"] = round(caption.score, 4)
+    if caption.confidence is not None:
+        record["confidence"] = round(caption.confidence, 4)
+    if caption.word_confidence is not None:
+        record["word_confidence"] = [
+            None if sure is None else round(sure, 4) for sure in caption.word_confidence
         ]
     return record
 
@@ -278,17 +296,33 @@ def read_json_row(record: dict[str, Any], data: bytes = b"") -> Record:
         raise TypeError("not a row with a path")
     if record["status"] == "error":
         return Record(record["path"], data, error=str(record["error"]))
-    captions = [
-        _caption(each["caption"], each.get("score", math.nan))
-        for each in record.get("captions") or [record]
-    ]
-    return Record(record["path"], data, tuple(captions))
+    if record["status"] == "unsure":
+        return Record(record["path"], data)
+    best, *others = record.get("captions") or [record]
+    captions = [record | best, *others]  # parquet's list has less about the best than its row
+    return Record(record["path"], data, tuple(map(_read_json_caption, captions)))
 
 
-def _caption(text: str, score: float | str = float("nan")) -> Caption:
+def _read_json_caption(record: dict[str, Any]) -> Caption:
+    words = record.get("word_confidence")
+    return _caption(
+        record["caption"],
+        record.get("score", math.nan),
+        record.get("confidence"),
+        None if words is None else tuple(None if sure is None else float(sure) for sure in words),
+    )
+
+
+def _caption(
+    text: str,
+    score: float | str = math.nan,
+    confidence: float | str | None = None,
+    words: tuple[float | None, ...] | None = None,
+) -> Caption:
     if not isinstance(text, str):
         raise ValueError(f"a caption must be text, not {text!r}")
-    return Caption(text, float(score), ())
+    sure = None if confidence is None else float(confidence)
+    return Caption(text, float(score), (), word_confidence=words, confidence=sure)
 
 
 def _json(value: dict[str, Any]) -> bytes:
@@ -297,8 +331,9 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
-def _score(score: float, decimal_mark: str) -> str:
-    return "" if score != score else f"{score:.4f}".replace(".", decimal_mark)
+def _score(score: float | None, decimal_mark: str) -> str:
+    missing = score is None or score != score
+    return "" if missing else f"{score:.4f}".replace(".", decimal_mark)
 
 
 def _number(score: str) -> float:

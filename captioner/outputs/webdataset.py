@@ -404,9 +404,9 @@ _NAMES = Format()
 
 
 def _described(row: CaptionResult) -> Sample:
-    """The caption, and the row as JSON."""
+    """The caption, unless it is unsure, and the row as JSON."""
     record = json.dumps(json_row(row) | {"path": _NAMES.key(row.path)}, ensure_ascii=False).encode()
-    if row.error is not None:
+    if row.error is not None or row.unsure:
         return {ROW: record}
     return {TEXT: "\n".join(map(str, row.captions)).encode(), ROW: record}
 

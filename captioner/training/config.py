@@ -23,6 +23,18 @@ class TrainingConfig:
     encoder: str = setting(
         "efficientnet-lite2", "CNN: efficientnet-lite0|1|2, timm:NAME or torchvision:NAME."
     )
+    encoder_weights: str = setting(
+        "", "Safetensors file with the weights of a CNN of timm, in place of the published ones."
+    )
+    image_size: int = setting(
+        0,
+        "Pixels a side of what the CNN sees; 0 takes what its weights were trained with.",
+        low=0,
+        high=4096,
+    )
+    colours: bool = setting(
+        False, "Tell the decoder the colours of each region, beside the CNN's channels."
+    )
     embedding_size: int = setting(
         512, "Size of a word embedding.", low=1, high=LARGEST, from_init=True
     )
@@ -51,7 +63,9 @@ class TrainingConfig:
         high=LARGEST,
         from_init=True,
     )
-    init: str = setting("", "Start from this checkpoint's weights, sizes and vocabulary.")
+    init: str = setting(
+        "", "Start from this checkpoint's weights, sizes, vocabulary and preprocessing."
+    )
     # Regularisation
     dropout: float = setting(
         0.5, "Dropout on embeddings, region values and the output layer.", low=0, below=1
@@ -90,9 +104,23 @@ class TrainingConfig:
     )
     # Cross-entropy phase
     epochs: int = setting(10, "Epochs of cross-entropy.", low=0)
-    batch_size: int = setting(32, "Photos per step, over all processes.", low=1, high=LARGEST)
+    epoch_parts: int = setting(
+        1,
+        "Parts that the photos are dealt into; each epoch takes one of them, and then saves.",
+        low=1,
+        high=LARGEST,
+    )
+    batch_size: int = setting(
+        32,
+        "Photos per step, over all processes; more of those that have fewer captions.",
+        low=1,
+        high=LARGEST,
+    )
     captions_per_photo: int = setting(
-        5, "Captions drawn for each photo of a batch.", low=1, high=LARGEST
+        5,
+        "Captions drawn for each photo of a batch; all of them if it has fewer.",
+        low=1,
+        high=LARGEST,
     )
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW for the decoder.", above=0)
     warmup_steps: int = setting(
@@ -107,7 +135,9 @@ class TrainingConfig:
         "How many of the CNN's last stages are trained too; the output of those before is cached.",
         low=0,
     )
-    fine_tune_from: int = setting(2, "Epoch at which the CNN starts to learn.")
+    fine_tune_from: int = setting(
+        2, "Epoch at which the CNN starts to learn; those before are quicker."
+    )
     encoder_learning_rate: float = setting(
         2e-4, "Peak learning rate of AdamW for the CNN.", above=0
     )
@@ -123,6 +153,14 @@ class TrainingConfig:
     )
     self_critical_samples: int = setting(
         5, "Captions sampled for each photo; the others' mean reward is the baseline."
+    )
+    self_critical_references: int = setting(
+        1, "Captions that a photo must have to be learned from in this phase.", low=1, high=LARGEST
+    )
+    support_reward: float = setting(
+        0.0,
+        "Weight, beside CIDEr-D, of the share of a sample's content words that people use too.",
+        low=0,
     )
     cross_entropy_share: float = setting(
         0.1, "Weight of the cross-entropy loss beside the self-critical one."

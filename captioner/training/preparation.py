@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from captioner.checkpoint import KIND, VERSION, load_parts, read_parts
+from captioner.checkpoint import KIND, VERSION, StoredParts, load_parts, read_parts
 from captioner.data.annotations import Dataset, Example
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
@@ -56,6 +56,7 @@ class Run:
     vocabulary: Vocabulary
     repeatable: list[str]  # words that a caption may repeat
     training: TrainingSet
+    rewarded: TrainingSet  # those of them that the self-critical phase learns from
     validation: dict[str, TrainingSet]  # by data set
     model: CaptionModel
     average: AveragedModel  # the moving average of the model
@@ -96,16 +97,23 @@ def prepare_run(
         [len(dataset.split("val")) for dataset in datasets],
         accelerator.num_processes,
     )
-    vocabulary, sizes = _initial_parts(config, datasets)
-    if sizes is not None and not resuming:  # runs of version 0.1 may contradict their checkpoint
-        check_initial(config, asdict(sizes), config.init)
+    _check_enough_captions(config, datasets, accelerator.num_processes)
+    initial = _initial_parts(config)
+    if initial is None:
+        captions = _training_captions(datasets)
+        vocabulary = Vocabulary.from_captions(captions, min_count=config.min_count)
+    else:
+        vocabulary = initial.vocabulary
+        if not resuming:  # runs of version 0.1 may contradict their checkpoint
+            check_initial(config, asdict(initial.decoder), config.init)
+    _check_enough_words(config, vocabulary)
     data_hash = _hash_data(vocabulary, datasets)
     if state.info.get("data_hash", data_hash) != data_hash:  # runs of version 0.1 may have none
         raise UserError(
             f"'{folder.path}' was started on other photos or captions",
             hint="resume with those, or start a new run",
         )
-    encoder, decoder = _build_network(config, vocabulary, sizes)
+    encoder, decoder = _build_network(config, vocabulary, initial)
     training, validation = _load_photos(datasets, encoder, vocabulary, config, accelerator, cache)
     model = CaptionModel(encoder, decoder, config.fine_tune_stages)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -130,6 +138,7 @@ def prepare_run(
         vocabulary,
         repeatable_words(_training_captions(datasets)),
         training,
+        training.with_captions(config.self_critical_references),
         validation,
         model,
         average,
@@ -205,6 +214,19 @@ def _check_enough_photos(training: int, held_out: Sequence[int], processes: int)
         )
 
 
+def _check_enough_captions(
+    config: TrainingConfig, datasets: Sequence[Dataset], processes: int
+) -> None:
+    """Raises: UserError if too few photos have the captions that the self-critical phase needs."""
+    needed = config.self_critical_references
+    photos = sum(len(e.captions) >= needed for d in datasets for e in d.split("train"))
+    if config.self_critical_epochs and photos < processes:
+        raise UserError(
+            f"{photos} training photos have {needed} captions or more",
+            hint="lower --self-critical-references",
+        )
+
+
 def _load_photos(
     datasets: Sequence[Dataset],
     encoder: Encoder,
@@ -261,25 +283,24 @@ def _load_photos(
 # --- the network ----------------------------------------------------------------------------------
 
 
-def _initial_parts(
-    config: TrainingConfig, datasets: Sequence[Dataset]
-) -> tuple[Vocabulary, DecoderConfig | None]:
-    """The vocabulary, and the decoder's sizes if --init gives them.
+def _initial_parts(config: TrainingConfig) -> StoredParts | None:
+    """What the checkpoint of --init says of its parts; None without --init.
 
-    Raises: UserError if the training captions have too few words.
+    Raises: UserError if it has another encoder.
     """
-    if config.init:
-        source = Path(config.init)
-        parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
-        if parts.encoder != config.encoder:
-            raise UserError(
-                f"'{source}' was trained on {parts.encoder}", hint=f"add --encoder {parts.encoder}"
-            )
-        vocabulary, sizes = parts.vocabulary, parts.decoder
-    else:
-        captions = _training_captions(datasets)
-        vocabulary = Vocabulary.from_captions(captions, min_count=config.min_count)
-        sizes = None
+    if not config.init:
+        return None
+    source = Path(config.init)
+    parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
+    if parts.encoder != config.encoder:
+        raise UserError(
+            f"'{source}' was trained on {parts.encoder}", hint=f"add --encoder {parts.encoder}"
+        )
+    return parts
+
+
+def _check_enough_words(config: TrainingConfig, vocabulary: Vocabulary) -> None:
+    """Raises: UserError if the search would have too few words to choose from."""
     words = len(vocabulary) - len(SPECIAL)
     if words < config.beam_size:
         raise UserError(
@@ -287,18 +308,21 @@ def _initial_parts(
             f" {config.min_count} times",
             hint="lower --min-count",
         )
-    return vocabulary, sizes
 
 
 def _build_network(
-    config: TrainingConfig, vocabulary: Vocabulary, sizes: DecoderConfig | None
+    config: TrainingConfig, vocabulary: Vocabulary, initial: StoredParts | None
 ) -> tuple[Encoder, Decoder]:
     """Encoder and decoder, with the weights of --init if it is given."""
     torch.manual_seed(config.seed)
-    encoder = create_encoder(
-        config.encoder, stochastic_depth=config.stochastic_depth, pretrained=not config.init
-    )
-    if sizes is None:
+    if initial is None:
+        encoder = create_encoder(
+            config.encoder,
+            stochastic_depth=config.stochastic_depth,
+            weights=Path(config.encoder_weights) if config.encoder_weights else None,
+            size=config.image_size,
+            colours=config.colours,
+        )
         sizes = DecoderConfig(
             len(vocabulary),
             encoder.channels,
@@ -308,6 +332,14 @@ def _build_network(
             attention=config.attention,
             adaptive=config.adaptive,
             tied=config.tied,
+        )
+    else:
+        own, sizes = initial.preprocessing, initial.decoder
+        encoder = create_encoder(
+            config.encoder,
+            stochastic_depth=config.stochastic_depth,
+            pretrained=False,
+            preprocessing=replace(own, size=config.image_size or own.size),
         )
     decoder = Decoder(replace(sizes, dropout=config.dropout))
     if config.init:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from captioner.metrics.cider import CiderD
+from captioner.metrics.truth import References
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
 from rnnkit.metrics.ngrams import Tokens
 
@@ -17,31 +18,44 @@ _END = "<end>"
 
 
 class Reward:
-    """CIDEr-D of sampled sentences against the training captions of their photos.
+    """CIDEr-D of sampled sentences against the training captions of their photos, and support.
 
     Document frequencies are those of the training captions. The end of a sentence counts as a word
     in samples and references; otherwise it would pay to break off in the middle.
 
     Args:
         references: tokenised training captions, one group a photo.
+        support: weight of the share of a sentence's content words that the captions use too.
     """
 
-    def __init__(self, references: Sequence[Sequence[Tokens]], vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        references: Sequence[Sequence[Tokens]],
+        vocabulary: Vocabulary,
+        *,
+        support: float = 0.0,
+    ) -> None:
+        self._vocabulary, self._support = vocabulary, support
+        self._used = [References(captions) for captions in references] if support else []
         self._references = [[[*tokens, _END] for tokens in captions] for captions in references]
-        self._vocabulary = vocabulary
         self._cider = CiderD(self._references)
 
     def __call__(self, chosen: np.ndarray, sampled: Tensor) -> Tensor:
         """Rewards (B, K) of sampled ids (B, K, L) for the photos with indices `chosen` (B,)."""
-        sentences = [
-            self._vocabulary.tokens(ids) + [_END] * (END in ids)
-            for group in sampled.tolist()
-            for ids in group
-        ]
-        references = [self._references[photo] for photo in chosen for _ in range(sampled.shape[1])]
-        rewards = (
-            self._cider.scores(sentences, references).reshape(sampled.shape[:2]).astype(np.float32)
+        photos = np.repeat(chosen, sampled.shape[1])  # (B * K,)
+        drawn = sampled.flatten(0, 1).tolist()
+        sentences = [self._vocabulary.tokens(ids) for ids in drawn]
+        rewards = self._cider.scores(
+            [tokens + [_END] * (END in ids) for tokens, ids in zip(sentences, drawn, strict=True)],
+            [self._references[photo] for photo in photos],
         )
+        if self._support:
+            shares = [
+                self._used[photo].share(tokens)
+                for photo, tokens in zip(photos, sentences, strict=True)
+            ]
+            rewards = rewards + self._support * np.array(shares)
+        rewards = rewards.reshape(sampled.shape[:2]).astype(np.float32)
         return torch.from_numpy(rewards).to(sampled.device)
 
 

@@ -20,18 +20,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from captioner.checkpoint import load_parts, save_captioner
+from captioner.checkpoint import KIND, VERSION, load_parts, save_captioner
 from captioner.data.annotations import Dataset
 from captioner.decoding.generate import FORBIDDEN, NoSentenceError, log_prob_step
 from captioner.decoding.sampling import sample
 from captioner.network.vocabulary import END, PAD, START
-from captioner.training.batches import epoch_batches
+from captioner.training.batches import epoch_batches, epoch_steps
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run, prepare_run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
-from captioner.training.validation import validate
+from captioner.training.validation import confidence_of_best, validate
 from rnnkit.cache import cache_folder
+from rnnkit.checkpoint import read_config, update_config
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
 from rnnkit.runs import STATE, RunFolder, optimizer_tensors
@@ -75,8 +76,9 @@ def train(
     accelerator = start_accelerator(
         resolve_device(device),
         config.mixed_precision,
-        # In the self-critical phase a fine-tuned CNN gets no gradient.
-        unused_parameters=bool(config.fine_tune_stages and config.self_critical_epochs),
+        # Before its first epoch, and in the self-critical phase, a fine-tuned CNN gets no gradient.
+        unused_parameters=config.fine_tune_stages > 0
+        and (config.fine_tune_from > 1 or config.self_critical_epochs > 0),
     )
     if config.batch_size < accelerator.num_processes:
         raise UserError(
@@ -102,6 +104,8 @@ def train(
         if not resuming and accelerator.is_main_process:
             _warn_of_few_steps(run)
         train_epochs(run)
+        if accelerator.is_main_process and run.progress.best:
+            _store_confidence(run)
         leave_together(accelerator)
         return run.progress.best or {}
 
@@ -158,14 +162,17 @@ LossOf = Callable[[Run, int, np.ndarray, Tensor, Tensor, int], tuple[Tensor, dic
 
 
 def train_one_epoch(run: Run, epoch: int, loss_of: LossOf) -> dict[str, Any]:
-    """Go through the training photos once. Returns: the means of loss, gradient norm and more."""
+    """Go through an epoch's photos. Returns: the means of loss, gradient norm and more."""
     config, accelerator = run.config, run.accelerator
     run.model.train()
     sums: dict[str, Any] = {}
     steps = 0
-    steps_per_epoch = len(run.training) // min(config.batch_size, len(run.training))
+    photos = run.rewarded if epoch > config.epochs else run.training
+    learns = config.fine_tune_from <= epoch <= config.epochs
+    run.model.encoder_learns = config.fine_tune_stages > 0 and learns
+    steps_per_epoch = epoch_steps(photos, config)
     processes = accelerator.process_index, accelerator.num_processes
-    for chosen, inputs, words, targets in epoch_batches(run.training, config, epoch, *processes):
+    for chosen, inputs, words, targets in epoch_batches(photos, config, epoch, *processes):
         _set_learning_rates(run, epoch, steps, steps_per_epoch)
         inputs = inputs.to(accelerator.device, non_blocking=True)
         words = words.to(accelerator.device)
@@ -248,7 +255,9 @@ class _SelfCritical:
     ) -> tuple[Tensor, dict[str, Any]]:
         accelerator = run.accelerator
         if self.reward is None:
-            self.reward = Reward(run.training.tokens, run.vocabulary)
+            self.reward = Reward(
+                run.rewarded.tokens, run.vocabulary, support=run.config.support_reward
+            )
         with torch.no_grad(), accelerator.autocast():
             inputs = run.model.features(inputs)  # the CNN is frozen in this phase
         sampled = _sample(run, inputs)  # (B, K, L)
@@ -336,6 +345,17 @@ def _checkpoint_info(run: Run, record: dict[str, Any]) -> dict[str, Any]:
         "scores": record["validation"],
         "epoch": record["epoch"],
     }
+
+
+def _store_confidence(run: Run) -> None:
+    """Add to the best checkpoint how sure it is of its words, unless it says so already."""
+    if read_config(run.folder.path, kind=KIND, version=VERSION).get("confidence"):
+        return
+    fitted = confidence_of_best(run)
+    if fitted is None:
+        logger.info("too few validation captions to tell how sure the captioner is of its words")
+        return
+    update_config(run.folder.path, {"confidence": fitted})
 
 
 def save_state(run: Run) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from captioner.checkpoint import load_parts
 from captioner.decoding.generate import generate, words_used_once
 from captioner.metrics.scores import score_captions
 from captioner.training.batches import TrainingSet
+from captioner.training.confidence import WrittenSentence, fit_confidence
 from captioner.training.preparation import Run
 from captioner.types import Decoding
+from rnnkit.beam_search import Hypothesis
 
 
 def validate(run: Run) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def validate(run: Run) -> dict[str, Any]:
     """
     record: dict[str, Any] = {"validation": {}}
     for name, photos in run.validation.items():
-        captions = [tokens for inputs in _batches(run, photos) for tokens in _captions(run, inputs)]
+        captions = [run.vocabulary.tokens(sentence.ids) for sentence in _sentences(run, photos)]
         scores = score_captions(captions, photos.tokens)
         record["validation"][name] = scores.values | {
             "distinct": len({tuple(tokens) for tokens in captions}),
@@ -35,23 +36,41 @@ def validate(run: Run) -> dict[str, Any]:
     return record
 
 
-def _batches(run: Run, photos: TrainingSet, size: int = 64) -> Iterator[Tensor]:
-    for start in range(0, len(photos), size):
-        chosen = np.arange(start, min(start + size, len(photos)))
-        yield photos.inputs(chosen).to(run.accelerator.device)
+def confidence_of_best(run: Run) -> dict[str, Any] | None:
+    """How sure the best checkpoint is of its words, fitted on the validation photos.
+
+    The run's validated network has the checkpoint's weights afterwards.
+
+    Returns: what the checkpoint's config stores; None if there are too few words to fit.
+    """
+    model = run.validated_model
+    load_parts(run.folder.path, encoder=model.encoder, decoder=model.decoder)
+    written = [
+        WrittenSentence(sentence, run.vocabulary.tokens(sentence.ids), references)
+        for photos in run.validation.values()
+        for sentence, references in zip(_sentences(run, photos), photos.tokens, strict=True)
+    ]
+    fitted = fit_confidence(written)
+    return None if fitted is None else fitted.as_config()
 
 
 @torch.no_grad()
-def _captions(run: Run, inputs: Tensor) -> list[list[str]]:
+def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[Hypothesis]:
+    """The best sentence about each photo."""
     config, model = run.config, run.validated_model
     decoding = Decoding(beam_size=config.beam_size, max_length=config.max_length)
     once = words_used_once(run.vocabulary, run.repeatable).to(run.accelerator.device)
-    with run.accelerator.autocast():
-        sentences = generate(
-            model.decoder,
-            model.features(inputs),
-            decoding,
-            length_penalty=config.length_penalty,
-            once=once,
-        )
-    return [run.vocabulary.tokens(group[0].ids) for group in sentences]
+    sentences = []
+    for start in range(0, len(photos), size):
+        chosen = np.arange(start, min(start + size, len(photos)))
+        inputs = photos.inputs(chosen).to(run.accelerator.device)
+        with run.accelerator.autocast():
+            groups = generate(
+                model.decoder,
+                model.features(inputs),
+                decoding,
+                length_penalty=config.length_penalty,
+                once=once,
+            )
+        sentences += [group[0] for group in groups]
+    return sentences

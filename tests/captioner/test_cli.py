@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +15,11 @@ import torch
 from PIL import Image
 
 from captioner.checkpoint import save_captioner
+from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
+from rnnkit.checkpoint import update_config
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 Run = Callable[..., tuple[int, str, str]]
@@ -319,6 +322,51 @@ def test_explain_refuses_to_draw_over_the_photo_and_into_a_file_without_a_figure
             "",
         ) and f"--output '{output}' is not a known kind of figure: use .png, .pdf or .svg" in err
     assert [path.name for path in folder.iterdir()] == ["0.png"] and photo.read_bytes() == before
+
+
+@pytest.fixture
+def sure(model: Path, tmp_path: Path) -> Path:
+    """The untrained captioner with a confidence of 0.88, and of 0.12 where a word is "red"."""
+    folder = tmp_path / "sure"
+    shutil.copytree(model, folder)
+    stored = ConfidenceModel(2.0, dict.fromkeys(FEATURES, 0.0), {"red": -4.0}).as_config()
+    update_config(folder, {"confidence": stored})
+    return folder
+
+
+def test_captions_that_are_less_sure_than_asked_for_are_marked_or_left_out(
+    sure: Path, shapes: Shapes, captioner_command: Run
+) -> None:
+    _, folder = shapes(3, 0)
+    fixed = ("--model", sure, "--device", "cpu", "--backend", "torch", "--min-confidence")
+    _, out, _ = captioner_command("caption", folder, "--format", "jsonl", *fixed, 0.05)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert all(0 <= row["confidence"] <= 1 for row in rows)
+    assert all(len(row["word_confidence"]) == len(row["caption"].split()) for row in rows)
+    _, out, _ = captioner_command("caption", folder, "--format", "jsonl", *fixed, 0.99)
+    unsure = [json.loads(line) for line in out.splitlines()]
+    assert [row["status"] for row in unsure] == ["unsure"] * 3
+    assert [row["caption"] for row in unsure] == [row["caption"] for row in rows]
+    code, out, err = captioner_command("caption", folder, *fixed, 0.99)
+    assert (code, out) == (0, "") and "captioned 3 (3 of them unsure), skipped 0" in err
+
+
+def test_careful_wording_is_asked_for_with_a_flag(
+    sure: Path, shapes: Shapes, captioner_command: Run
+) -> None:
+    _, folder = shapes(1, 0)
+    fixed = ("--model", sure, "--device", "cpu", "--backend", "torch", "--beam-size", 4)
+    code, out, _ = captioner_command("caption", folder, *fixed, "--careful")
+    assert code == 0 and "red" not in out.partition("\t")[2]
+
+
+@pytest.mark.parametrize("asked", [("--careful",), ("--min-confidence", "0.5")])
+def test_a_model_that_does_not_know_how_sure_it_is_says_so(
+    asked: tuple[str, ...], command: Run, shapes: Shapes
+) -> None:
+    code, out, err = command("caption", shapes(1, 0)[1], *asked)
+    assert (code, out) == (2, "") and "scripts/fit_confidence.py" in err and "Traceback" not in err
 
 
 def test_a_captioner_trained_from_the_command_line_captions(

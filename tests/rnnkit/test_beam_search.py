@@ -153,9 +153,11 @@ def test_every_hypothesis_has_the_probability_of_its_sentence(
     for hypothesis in found:
         ids = hypothesis.ids
         path = [*ids, END] if len(ids) < 4 else list(ids)
-        total = sum(
+        each = [
             float(log_probs_after(logits[0], ids[:place])[word]) for place, word in enumerate(path)
-        )
+        ]
+        total = sum(each)
+        assert hypothesis.word_log_probs == pytest.approx(each[: len(ids)], abs=1e-4)
         assert hypothesis.log_prob == pytest.approx(total, abs=1e-4)
         assert hypothesis.score == pytest.approx(total / (len(ids) + 1) ** penalty, abs=1e-4)
     assert [h.score for h in found if len(h.ids) < 4] == sorted(
@@ -221,6 +223,16 @@ def test_a_sentence_that_never_ends_is_returned_as_it_stands(beam: int) -> None:
     for found in search(logits, beam_size=beam, max_length=5):
         assert len(found) == beam
         assert all(len(hypothesis.ids) == 5 and -100 < hypothesis.score < 0 for hypothesis in found)
+
+
+def test_a_word_is_excluded_for_its_own_image_only() -> None:
+    logits = table(3, images=3)
+    likeliest = search(logits)[1][0].ids[0]
+    excluded = torch.zeros(3, logits.shape[-1], dtype=torch.bool)
+    excluded[1, likeliest] = True
+    found, before = search(logits, excluded=excluded), search(logits)
+    assert [found[0], found[2]] == [before[0], before[2]]
+    assert all(likeliest not in hypothesis.ids for hypothesis in found[1])
 
 
 def test_a_sentence_that_ends_comes_before_one_that_does_not() -> None:

@@ -20,6 +20,7 @@ def decoding_of(
     temperature: Any,
     top_p: Any,
     seed: Any,
+    careful: Any = False,
 ) -> Decoding:
     """Settings as a client sent them; an empty seed or None draws another sentence each time.
 
@@ -34,6 +35,7 @@ def decoding_of(
         top_p=real_number(top_p, "top-p"),
         # Any whole number will do, a negative one too.
         seed=None if seed is None or seed == "" else whole_number(seed, "the seed") % 2**63,
+        careful=bool(careful),
     )
 
 

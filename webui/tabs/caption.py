@@ -15,10 +15,11 @@ import gradio as gr
 import numpy as np
 
 from captioner import Caption, Captioner, Decoding
+from captioner.confidence import UNSURE
 from rnnkit.errors import UserError
 from webui.decoding_options import chosen_decoding, options
 from webui.errors import in_words, sentence
-from webui.html import notice, percent, small_png
+from webui.html import notice, percent, shaded_words, small_png
 from webui.services.captioning import caption_photo
 from webui.workers import Models
 
@@ -121,16 +122,37 @@ def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
 
 def _result(captions: list[Caption], line: str) -> str:
     best = captions[0]
-    probability = (
-        f"The probability of exactly this sentence is {percent(math.exp(best.log_prob))};"
-        " the ranking allows for length."
-    )
     return (
         '<section class="sentence">'
-        f'<p class="caption" aria-live="polite">{escape(best.text)}</p>'
-        f'<p class="fine">{probability}</p>'
+        f'<p class="caption" aria-live="polite">{_shaded(best)}</p>'
+        f'<p class="fine">{_how_sure(best)}</p>'
         f"{_chips(best)}{_candidates(captions[1:])}"
         f'<p class="fine line">{escape(line)}</p></section>'
+    )
+
+
+def _shaded(caption: Caption) -> str:
+    if caption.word_confidence is None:
+        return escape(caption.text)
+    return shaded_words(caption.text, caption.words, caption.word_confidence, unsure_below=UNSURE)
+
+
+def _how_sure(caption: Caption) -> str:
+    """The confidence in words: of the sentence, of the words that are unsure, and a legend."""
+    if caption.word_confidence is None or caption.confidence is None:
+        return (
+            f"The probability of exactly this sentence is {percent(math.exp(caption.log_prob))};"
+            " the ranking allows for length. This model does not say how sure it is of its words."
+        )
+    pairs = zip(caption.words, caption.word_confidence, strict=True)
+    unsure = [escape(word) for word, sure in pairs if sure is not None and sure < UNSURE]
+    listed = f" Unsure: {', '.join(unsure)}." if unsure else ""
+    verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
+    return (
+        f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
+        " photo. The darker a word, the less sure it is; words below"
+        f" {percent(UNSURE)} are unsure and have a dotted line."
+        f"{listed}"
     )
 
 
@@ -139,10 +161,18 @@ def _candidates(captions: list[Caption]) -> str:
         return ""
     items = "".join(
         f"<li><span>{escape(caption.text)}</span>"
-        f'<span class="number">{percent(math.exp(caption.log_prob))}</span></li>'
+        f'<span class="number">{_percentage(caption)}</span></li>'
         for caption in captions
     )
-    return f"<h3>Other candidates</h3><ol>{items}</ol>"
+    known = captions[0].confidence is not None
+    heading = "Other candidates, and how sure they are" if known else "Other candidates"
+    return f"<h3>{heading}</h3><ol>{items}</ol>"
+
+
+def _percentage(caption: Caption) -> str:
+    """The confidence or, of a model that has none, the sentence's probability."""
+    sure = caption.confidence
+    return percent(math.exp(caption.log_prob) if sure is None else sure)
 
 
 def _chips(caption: Caption) -> str:

@@ -77,11 +77,21 @@ def test_log_probabilities_are_those_of_the_model_whatever_the_temperature() -> 
     logits = table(6)
     logits[..., [START, UNKNOWN]] = -torch.inf
     known = {ids: total for ids, total, _ in every_sentence(logits[0], 3)}
-    ids, totals = sampled(logits, num_samples=200, temperature=0.5, top_p=0.9, generator=seeded(3))
-    for row, total in zip(ids[0].tolist(), totals[0].tolist(), strict=True):
-        assert total == pytest.approx(
+    ids, reached = sampled(logits, num_samples=200, temperature=0.5, top_p=0.9, generator=seeded(3))
+    for row, totals in zip(ids[0].tolist(), reached[0].tolist(), strict=True):
+        assert totals[-1] == pytest.approx(
             known[tuple(row[: row.index(END)] if END in row else row)], abs=1e-4
         )
+
+
+def test_an_excluded_word_is_not_drawn_for_its_image() -> None:
+    logits = table(3, images=3)
+    likeliest = int(logits[1, START].argsort(descending=True)[0])
+    logits[:, START, likeliest] = 4.0
+    excluded = torch.zeros(3, logits.shape[-1], dtype=torch.bool)
+    excluded[1, likeliest] = True
+    drawn, _ = sampled(logits, num_samples=50, generator=seeded(0), excluded=excluded)
+    assert likeliest not in drawn[1] and likeliest in drawn[0]
 
 
 def test_nothing_but_the_end_follows_the_end() -> None:

@@ -220,6 +220,11 @@ def test_coco_results_that_cannot_be_judged_are_refused_with_the_reason(
             jsonl({"path": "1.jpg", "status": "error", "error": "damaged"}),
             "for example 1, 2, 42 (1 marked as failed)",
         ),
+        (
+            "r.jsonl",
+            jsonl({"path": "1.jpg", "status": "unsure", "caption": "a dog"}),
+            "for example 1, 2, 42 (1 marked as unsure)",
+        ),
     ],
 )
 def test_other_files_that_cannot_be_judged_are_refused_with_the_reason(

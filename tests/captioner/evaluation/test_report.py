@@ -97,6 +97,7 @@ def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
         "length_ratio",
         "distinct_captions",
         "missing_images",
+        "support",
         "nltk_bleu",
         "left_out",
     }
@@ -113,6 +114,26 @@ def test_the_report_as_json_has_scores_as_fractions_and_every_count() -> None:
     assert report["nltk_bleu"] == {f"bleu_{order}": pytest.approx(1) for order in (1, 2, 3, 4)}
     low, high = report["intervals"]["cider_d"]
     assert low <= report["values"]["cider_d"] <= high
+
+
+def test_the_report_says_which_words_people_support_and_how_far_people_support_each_other() -> None:
+    captions = PERFECT | {"2": "a red boat", "holiday": "a white boat on a red lake"}
+    report = judged(captions, bootstrap=50)
+    support = json.loads(json.dumps(report.as_json()))["support"]
+    assert support.keys() == {"captions", "people"}
+    # Judged by all references but the last, as the people are.
+    assert support["captions"]["values"]["colour"] == pytest.approx(3 / 4)
+    assert support["people"]["words"]["colour"] == 0 and "colour" not in support["people"]["values"]
+    assert support["captions"]["words"]["content"] == 14
+    assert support["captions"]["most_often_unsupported"][0] == {
+        "word": "boat", "unsupported": 1, "used": 2,
+    }  # fmt: skip
+    low, high = support["captions"]["intervals"]["content"]
+    assert low <= support["captions"]["values"]["content"] <= high
+    text = str(report)
+    assert "content words supported" in text and "people's" in text
+    assert "content words a caption: 3.50, people's 3.00" in text
+    assert "most often unsupported: boat 1 of 2" in text
 
 
 def test_a_subset_is_called_one_at_the_top() -> None:

