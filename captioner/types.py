@@ -51,7 +51,7 @@ class Decoding:
                     raise UserError(
                         f"{name.replace('_', '-')} {value} is for sampling, but the likeliest"
                         " sentence is searched for",
-                        hint="add --sample, or leave it out",
+                        hint=f"add --sample, or leave out --{name.replace('_', '-')}",
                     )
 
 

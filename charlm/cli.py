@@ -127,7 +127,7 @@ def sample(
     temperature: Annotated[
         float,
         typer.Option(
-            "--temperature", help="Below 1 likelier, above 1 wilder; 0 takes the likeliest."
+            "--temperature", help="Below 1 is tamer, above 1 wilder; 0 takes the likeliest."
         ),
     ] = 0.8,
     top_k: Annotated[

@@ -44,7 +44,7 @@ def build(models: Models) -> None:
             photo: The photo, uploaded or as a data URL; addresses are not fetched. JPEG, PNG, WebP,
                 GIF, BMP, TIFF or AVIF, at most 20 MB.
             beam_size: How many sentences the search keeps; 1 is greedy.
-            max_length: The most words in the caption.
+            max_length: The caption has at most this many words.
             sample: Draw words at random instead of searching.
             temperature: Below 1 makes likely words likelier; with sample.
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
@@ -79,7 +79,7 @@ def build(models: Models) -> None:
         Args:
             photos: Photos or ZIPs of photos, at most 500 photos in all.
             beam_size: How many sentences the search keeps; 1 is greedy.
-            max_length: The most words in a caption.
+            max_length: A caption has at most this many words.
             sample: Draw words at random instead of searching.
             temperature: Below 1 makes likely words likelier; with sample.
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
@@ -126,7 +126,7 @@ def build(models: Models) -> None:
         Args:
             prompt: The text to continue; characters that the model has never seen are left out.
             length: How many characters to write.
-            temperature: Below 1 is safer, above 1 is wilder; 0 always takes the likeliest
+            temperature: Below 1 is tamer, above 1 wilder; 0 always takes the likeliest
                 character.
             top_k: Draw only from the k likeliest characters; 0 is all.
             top_p: Draw only from the likeliest characters whose probabilities add up to this.

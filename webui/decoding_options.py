@@ -97,7 +97,7 @@ def options(*, candidates: bool = True) -> Options:
         info="How many candidates to show.",
         visible=candidates,
     )
-    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="The most words in a caption.")
+    max_length = gr.Slider(1, 40, 20, step=1, label="Length", info="At most this many words.")
     temperature = gr.Slider(
         0.1,
         2,

@@ -40,7 +40,7 @@ def build() -> None:
                 list(SPLITS),
                 value="automatic",
                 label="Split",
-                info="Automatic is the test split if the references name splits, else everything.",
+                info="Automatic: the test split if there are splits, otherwise everything.",
             )
             missing = gr.Checkbox(
                 False,
@@ -78,7 +78,7 @@ def _draw(scored: Scored) -> str:
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100 * full))
     summary = (
         f"{report.heading}; {report.distinct} different captions."
-        f" {scores.prediction_length} words against {scores.reference_length}."
+        f" {scores.prediction_length} words, references of {scores.reference_length}."
         " Scores are multiplied by 100, as in papers."
     )
     head = f'<p class="fine">{escape(summary)}</p>'

@@ -71,7 +71,7 @@ def build(models: Models) -> None:
                 0.8,
                 step=0.05,
                 label="Temperature",
-                info="Below 1 is safer, above 1 is wilder; 0 always takes the likeliest character.",
+                info="Below 1 is tamer, above 1 wilder; 0 always takes the likeliest character.",
             )
             length = gr.Slider(
                 20, 5000, 600, step=20, label="Length", info="How many characters to write."
