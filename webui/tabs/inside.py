@@ -48,7 +48,7 @@ WORDS = {
     "surprise": (
         "Surprise",
         "The stronger a character's colour, the less the network expected it: -ln p of what came,"
-        " given everything before it.\nHow words begin is often surprising, how they end hardly ever."
+        " given everything before it.\nA word's beginning is often a surprise, its end hardly ever."
         " Point at a character, or choose it below, to see what the network thought likeliest.",
     ),
     "connectivity": (
