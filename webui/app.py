@@ -15,6 +15,7 @@ from webui.gradio_compat import (
     answer_misfits,
     close_fetching,
     end_connections,
+    fill_in_defaults,
     guard_sites,
     use_fair_queue,
 )
@@ -59,6 +60,7 @@ def build(models: Models) -> gr.Blocks:
                 inside.build(models)
             with gr.Tab("Score", id="score"):
                 score.build()
+    fill_in_defaults(page)
     answer_misfits(page, lambda error: page_error(misfit(error)))
     use_fair_queue(page, places=PLACES, concurrency=16)
     return page

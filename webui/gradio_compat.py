@@ -77,6 +77,27 @@ def answer_misfits(page: gr.Blocks, answer: Callable[[Exception], gr.Error]) -> 
     page.process_api = process_api
 
 
+def fill_in_defaults(page: gr.Blocks) -> None:
+    """Let a call leave out values at the end of its list; they take the function's defaults.
+
+    So a new parameter of an endpoint breaks no program that sends a plain list of values.
+    """
+    _require(page, "process_api", "fns")
+    process = page.process_api
+
+    @functools.wraps(process)
+    async def process_api(block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any) -> Any:
+        handler = page.fns[block_fn] if isinstance(block_fn, int) else block_fn
+        if 0 < len(inputs) < len(handler.inputs):
+            parameters = list(inspect.signature(handler.fn).parameters.values())
+            defaults = [each.default for each in parameters[len(inputs) : len(handler.inputs)]]
+            if inspect.Parameter.empty not in defaults:
+                inputs = [*inputs, *defaults]
+        return await process(block_fn, inputs, *args, **kwargs)
+
+    page.process_api = process_api
+
+
 class FairQueue(Queue):  # type: ignore[misc]
     """The events that wait, with a share for each visitor, and an end to those nobody listens to.
 

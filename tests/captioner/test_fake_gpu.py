@@ -77,7 +77,7 @@ def test_photos_are_captioned_where_the_network_is(
             log_prob_step(decoder), state, memory, start=START, end=END, num_samples=3,
             max_length=4, top_p=0.9,
         )  # fmt: skip
-        assert ids.device == totals.device == CUDA and totals.shape == (2, 3)
+        assert ids.device == totals.device == CUDA and totals.shape[:2] == (2, 3)
 
 
 @pytest.mark.parametrize("settings", [{}, {"attention_penalty": 1.0, "sampling_rate": 0.5}])
@@ -91,6 +91,7 @@ def test_a_step_of_training_in_bf16_stays_on_the_gpu(
     words = torch.tensor([[[START, 5, 6, END], [START, 5, END, 0]]] * 2)
     batch = (np.arange(2), torch.zeros(2, *grid.shape[1:]).half(), words, 5)
     monkeypatch.setattr(trainer, "epoch_batches", lambda *_: iter([batch]))
+    monkeypatch.setattr(trainer, "epoch_steps", lambda *_: 1)
     logits: list[torch.dtype] = []
     project = model.decoder.project
 

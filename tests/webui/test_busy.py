@@ -260,8 +260,8 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
         except http.client.IncompleteRead as error:  # a stream that ends in an error
             return 200, error.partial.decode()
 
-    event = json.loads(answer("call/caption", {"data": ["x"]})[1])["event_id"]
-    assert "needed: 7, got: 1" in answer(f"call/caption/{event}")[1]
+    event = json.loads(answer("call/caption", {"data": []})[1])["event_id"]
+    assert "needed: 8, got: 0" in answer(f"call/caption/{event}")[1]
     for path, body in (
         ("call/nowhere", {"data": []}),
         ("call/v2/nowhere", {"photo": 1}),

@@ -18,6 +18,7 @@ from webui.gradio_compat import (
     close_fetching,
     describe_parameters,
     end_connections,
+    fill_in_defaults,
 )
 
 
@@ -104,10 +105,26 @@ def test_what_a_docstring_says_about_a_parameter_is_on_the_api_page() -> None:
     assert parameter["python_type"]["description"] == "Whom to greet."
 
 
-@pytest.mark.parametrize("function", [end_connections, answer_misfits])
+def test_values_left_out_at_the_end_of_a_call_take_the_defaults() -> None:
+    def joined(first: str, second: str = "b", third: str = "c") -> str:
+        return first + second + third
+
+    with gr.Blocks() as page:
+        gr.api(joined, api_name="joined")
+    fill_in_defaults(page)
+
+    def call(*values: str) -> Any:
+        return asyncio.run(page.process_api(page.fns[0], list(values)))["data"]
+
+    assert call("1") == ["1bc"] and call("1", "2") == ["12c"] and call("1", "2", "3") == ["123"]
+    with pytest.raises(ValueError, match="needed: 3, got: 0"):
+        call()
+
+
+@pytest.mark.parametrize("function", [end_connections, answer_misfits, fill_in_defaults])
 def test_a_gradio_without_what_is_touched_is_refused_in_a_sentence(
     function: Callable[..., Any],
 ) -> None:
-    arguments = [object()] if function is end_connections else [object(), gr.Error]
+    arguments = [object(), gr.Error] if function is answer_misfits else [object()]
     with pytest.raises(UserError, match=f"cannot run with Gradio {gr.__version__}"):
         function(*arguments)
