@@ -114,7 +114,7 @@ def test_values_left_out_at_the_end_of_a_call_take_the_defaults() -> None:
     fill_in_defaults(page)
 
     def call(*values: str) -> Any:
-        return asyncio.run(page.process_api(page.fns[0], list(values)))["data"]
+        return run(page.process_api(page.fns[0], list(values)))["data"]
 
     assert call("1") == ["1bc"] and call("1", "2") == ["12c"] and call("1", "2", "3") == ["123"]
     with pytest.raises(ValueError, match="needed: 3, got: 0"):
