@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import torch
 from rich.console import Console
@@ -11,10 +14,17 @@ from sequences.classifier import Classifier
 from sequences.data import read_labelled, read_pairs, read_tagged
 from sequences.load import load_model
 from sequences.tagger import Tagger
-from sequences.training.config import ClassifyConfig, TagConfig, TranslateConfig
+from sequences.training.config import ClassifyConfig, TagConfig, TrainingConfig, TranslateConfig
 from sequences.training.trainer import start_from, train
 from sequences.translator import Translator
-from sequences.words import Vocabulary
+
+
+class RunOptions(TypedDict):
+    """What every run is given; see `sequences.training.trainer.train`."""
+
+    device: torch.device
+    resume: bool
+    console: Console
 
 
 def train_classifier(
@@ -22,54 +32,20 @@ def train_classifier(
     dev_file: Path,
     output: Path,
     config: ClassifyConfig,
-    *,
-    device: torch.device,
-    resume: bool,
-    console: Console,
+    **run: Unpack[RunOptions],
 ) -> bool:
     """Train a classifier on TSV files; see `sequences.training.trainer.train`."""
     examples, dev = read_labelled(train_file), read_labelled(dev_file)
-    torch.manual_seed(config.seed)
-    initial = _initial(config.init)
-    model = Classifier.new(
-        examples,
-        config.architecture(),
-        config.dropout(),
-        min_count=config.min_count,
-        evidence=config.evidence,
-        known=_vocabulary(initial),
-    )
-    _take_over(initial, model, console)
-    return train(
-        model, examples, dev, output, config, device=device, resume=resume, console=console
-    )
+    new = partial(Classifier.new, examples, evidence=config.evidence)
+    return _train(new, examples, dev, output, config, **run)
 
 
 def train_tagger(
-    train_file: Path,
-    dev_file: Path,
-    output: Path,
-    config: TagConfig,
-    *,
-    device: torch.device,
-    resume: bool,
-    console: Console,
+    train_file: Path, dev_file: Path, output: Path, config: TagConfig, **run: Unpack[RunOptions]
 ) -> bool:
     """Train a tagger on CoNLL files; see `sequences.training.trainer.train`."""
     examples, dev = read_tagged(train_file), read_tagged(dev_file)
-    torch.manual_seed(config.seed)
-    initial = _initial(config.init)
-    model = Tagger.new(
-        examples,
-        config.architecture(),
-        config.dropout(),
-        min_count=config.min_count,
-        known=_vocabulary(initial),
-    )
-    _take_over(initial, model, console)
-    return train(
-        model, examples, dev, output, config, device=device, resume=resume, console=console
-    )
+    return _train(partial(Tagger.new, examples), examples, dev, output, config, **run)
 
 
 def train_translator(
@@ -79,9 +55,7 @@ def train_translator(
     config: TranslateConfig,
     *,
     columns: tuple[int, int],
-    device: torch.device,
-    resume: bool,
-    console: Console,
+    **run: Unpack[RunOptions],
 ) -> bool:
     """Train a translator on TSV files; see `sequences.training.trainer.train`.
 
@@ -91,34 +65,33 @@ def train_translator(
     source, target = columns
     examples = read_pairs(train_file, source=source, target=target)
     dev = read_pairs(dev_file, source=source, target=target)
-    torch.manual_seed(config.seed)
-    initial = _initial(config.init)
-    model = Translator.new(
-        examples,
-        config.architecture(),
-        config.dropout(),
-        min_count=config.min_count,
-        label_smoothing=config.label_smoothing,
-        known=_vocabulary(initial),
-    )
-    _take_over(initial, model, console)
-    return train(
-        model, examples, dev, output, config, device=device, resume=resume, console=console
-    )
+    new = partial(Translator.new, examples, label_smoothing=config.label_smoothing)
+    return _train(new, examples, dev, output, config, **run)
 
 
 AnyModel = Classifier | Tagger | Translator
 
 
-def _initial(init: str) -> AnyModel | None:
-    return load_model(init) if init else None
-
-
-def _vocabulary(initial: AnyModel | None) -> Vocabulary | None:
-    return initial.vocabulary if initial else None
-
-
-def _take_over(initial: AnyModel | None, model: AnyModel, console: Console) -> None:
+def _train(
+    new: Callable[..., AnyModel],
+    examples: Sequence[Any],
+    dev: Sequence[Any],
+    output: Path,
+    config: TrainingConfig,
+    **run: Unpack[RunOptions],
+) -> bool:
+    """Make the model, from that of --init where one is named, and train it."""
+    torch.manual_seed(config.seed)
+    initial = load_model(config.init) if config.init else None
+    model = new(
+        config.architecture(),
+        config.dropout(),
+        min_count=config.min_count,
+        known=initial.vocabulary if initial else None,
+    )
     if initial is not None:
         copied = start_from(model.network, initial)
-        console.print(f"started with {len(copied)} tensors of '{initial.task}'", highlight=False)
+        run["console"].print(
+            f"started with {len(copied)} tensors of '{initial.task}'", highlight=False
+        )
+    return train(model, examples, dev, output, config, **run)
