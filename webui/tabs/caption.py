@@ -150,7 +150,7 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        " photo. The darker a word, the less sure it is; words below"
+        " photo. The stronger a word's shading, the less sure it is; words below"
         f" {percent(UNSURE)} are unsure and have a dotted line."
         f"{listed}"
     )
