@@ -13,7 +13,7 @@ import torch
 from charlm.inference.base import Precision, Stepper, prepare
 from charlm.network import SIZES, Architecture, Network
 from charlm.sampling import SamplingParams, TextSession
-from charlm.vocabulary import UnknownPolicy, Vocabulary
+from charlm.vocabulary import CharacterVocabulary, UnknownPolicy
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError, problem
@@ -33,7 +33,10 @@ class CharLM:
     """
 
     def __init__(
-        self, network: Network, vocabulary: Vocabulary, info: Mapping[str, Any] | None = None
+        self,
+        network: Network,
+        vocabulary: CharacterVocabulary,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.vocabulary, self.info = network.eval(), vocabulary, dict(info or {})
         self._prepared: dict[tuple[int, Precision], Callable[[], Stepper]] = {}
@@ -48,7 +51,7 @@ class CharLM:
         path = Path(folder or str(resources.files("charlm") / "pretrained"))
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         try:
-            vocabulary = Vocabulary(config["vocabulary"])
+            vocabulary = CharacterVocabulary(config["vocabulary"])
             architecture = Architecture(vocabulary_size=len(vocabulary), **config["architecture"])
         except (KeyError, TypeError, UserError) as error:
             raise UserError(

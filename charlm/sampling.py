@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inference.base import Stepper
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 
 COLDEST = 1e-6  # below this only the likeliest is ever drawn, and 32 bits cannot express it
@@ -132,7 +132,7 @@ class TextSession:
     def __init__(
         self,
         stepper: Stepper,
-        vocabulary: Vocabulary,
+        vocabulary: CharacterVocabulary,
         prompts: Sequence[Sequence[int]],
         *,
         seed: int | None = None,

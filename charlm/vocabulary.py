@@ -15,7 +15,7 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 UnknownPolicy = Literal["error", "skip", "replace"]
 
 
-class Vocabulary(Sequence[str]):
+class CharacterVocabulary(Sequence[str]):
     """The characters that a model knows, in the order of their ids: most frequent first.
 
     If rare characters were left out, one more symbol, UNKNOWN, stands for all of them.
@@ -38,7 +38,7 @@ class Vocabulary(Sequence[str]):
         self._codes = codes[self._ids]
 
     @classmethod
-    def of(cls, text: str, *, min_count: int = 1, max_size: int = 5000) -> Vocabulary:
+    def of(cls, text: str, *, min_count: int = 1, max_size: int = 5000) -> CharacterVocabulary:
         """The vocabulary of a text.
 
         Args:
@@ -80,13 +80,13 @@ class Vocabulary(Sequence[str]):
         return self.symbols[index]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.symbols == other.symbols
+        return isinstance(other, CharacterVocabulary) and self.symbols == other.symbols
 
     def __hash__(self) -> int:
         return hash(self.symbols)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({''.join(self.symbols)!r})"
+        return f"CharacterVocabulary({''.join(self.symbols)!r})"
 
     def encode(self, text: str, *, unknown: UnknownPolicy = "error") -> torch.Tensor:
         """Ids of a text, int64, shape (characters,).

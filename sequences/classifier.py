@@ -12,9 +12,9 @@ from rnnkit.errors import UserError
 from sequences.data import Labelled
 from sequences.evidence import Evidence
 from sequences.model import Model, in_batches
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.network.classifier import ClassifierNetwork
-from sequences.words import Vocabulary, split_words
+from sequences.words import WordVocabulary, split_words
 
 BATCH = 64  # sentences at once where nothing is learned
 MAX_WORDS = 2000
@@ -41,8 +41,8 @@ class Classifier(Model[Labelled]):
     def __init__(
         self,
         network: ClassifierNetwork,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         labels: Sequence[str],
         evidence: Evidence | None = None,
         info: Mapping[str, Any] | None = None,
@@ -166,8 +166,8 @@ class Classifier(Model[Labelled]):
     @classmethod
     def rebuild(
         cls,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         own: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
     ) -> Classifier:
@@ -184,12 +184,12 @@ class Classifier(Model[Labelled]):
     def new(
         cls,
         examples: Sequence[Labelled],
-        architecture: Architecture,
-        dropout: DropoutRates,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout,
         *,
         min_count: int,
         evidence: bool,
-        known: Vocabulary | None = None,
+        known: WordVocabulary | None = None,
     ) -> Classifier:
         """An untrained model for some examples. known: a vocabulary to be kept and added to.
 
@@ -199,7 +199,7 @@ class Classifier(Model[Labelled]):
         if len(labels) < 2:
             raise UserError(f"all examples have the label '{labels[0]}': there is nothing to learn")
         sentences = [split_words(example.text) for example in examples]
-        vocabulary = Vocabulary.of(sentences, min_count=min_count, cased=False, known=known)
+        vocabulary = WordVocabulary.of(sentences, min_count=min_count, cased=False, known=known)
         ratios = (
             Evidence.of(
                 vocabulary,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sequences.words import SPECIAL, Vocabulary
+from sequences.words import SPECIAL, WordVocabulary
 
 PARTS = 5
 SMOOTHING = 1.0  # added to every count
@@ -29,7 +29,7 @@ class Evidence:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, pairs: np.ndarray, counts: np.ndarray, totals: np.ndarray
+        self, vocabulary: WordVocabulary, pairs: np.ndarray, counts: np.ndarray, totals: np.ndarray
     ) -> None:
         self.vocabulary, self.pairs, self.counts, self.totals = vocabulary, pairs, counts, totals
         self.ratios = self._ratios(counts, totals)
@@ -37,7 +37,7 @@ class Evidence:
     @classmethod
     def of(
         cls,
-        vocabulary: Vocabulary,
+        vocabulary: WordVocabulary,
         sentences: Sequence[Sequence[str]],
         labels: Sequence[int],
         num_labels: int,
@@ -104,7 +104,7 @@ class Evidence:
         }
 
     @classmethod
-    def from_tensors(cls, vocabulary: Vocabulary, tensors: dict[str, torch.Tensor]) -> Evidence:
+    def from_tensors(cls, vocabulary: WordVocabulary, tensors: dict[str, torch.Tensor]) -> Evidence:
         """What `tensors` took out."""
         return cls(
             vocabulary,
@@ -157,11 +157,11 @@ class Evidence:
         return torch.from_numpy(arranged)
 
 
-def _word_ids(vocabulary: Vocabulary, sentence: Sequence[str]) -> np.ndarray:
+def _word_ids(vocabulary: WordVocabulary, sentence: Sequence[str]) -> np.ndarray:
     return np.array([vocabulary.word_id(word) for word in sentence], dtype=np.int64)
 
 
-def _pairs(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
+def _pairs(vocabulary: WordVocabulary, ids: np.ndarray) -> np.ndarray:
     """Each word's pair with the one before as a number; -1 if either has no id or is not there."""
     before = np.concatenate([[-1], ids[:-1]])
     known = (before >= len(SPECIAL)) & (ids >= len(SPECIAL))

@@ -14,8 +14,8 @@ from torch import nn
 from rnnkit.checkpoint import check_sizes, load_checkpoint, load_weights, save_checkpoint
 from rnnkit.devices import resolve_device
 from rnnkit.errors import UserError
-from sequences.network.architecture import Architecture
-from sequences.words import SPECIAL, Vocabulary
+from sequences.network.architecture import SentenceArchitecture
+from sequences.words import SPECIAL, WordVocabulary
 
 KIND, VERSION = "sequences", 1
 DEFAULTS = {"classify": "sentiment", "tag": "pos", "translate": "indonesian-english"}
@@ -37,8 +37,8 @@ class Model(ABC, Generic[Example]):
     task: ClassVar[str]
     criterion: ClassVar[str]
     network: nn.Module
-    vocabulary: Vocabulary
-    architecture: Architecture
+    vocabulary: WordVocabulary
+    architecture: SentenceArchitecture
     info: dict[str, Any]
 
     @classmethod
@@ -57,8 +57,10 @@ class Model(ABC, Generic[Example]):
             )
         try:
             stored = config["vocabulary"]
-            vocabulary = Vocabulary(stored["words"], stored["characters"], cased=stored["cased"])
-            architecture = Architecture.of(config["architecture"])
+            vocabulary = WordVocabulary(
+                stored["words"], stored["characters"], cased=stored["cased"]
+            )
+            architecture = SentenceArchitecture.of(config["architecture"])
             check_sizes(architecture.sizes(), tensors, source=path)
             own = {key: config[key] for key in cls.own_entries()}
             loaded = cls.rebuild(vocabulary, architecture, own, tensors)
@@ -129,8 +131,8 @@ class Model(ABC, Generic[Example]):
     @abstractmethod
     def rebuild(
         cls: type[Self],
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         own: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
     ) -> Self:

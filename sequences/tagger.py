@@ -12,10 +12,10 @@ from sequences.classifier import BATCH, words_of
 from sequences.data import Tagged
 from sequences.evaluation.entities import entity_scores
 from sequences.model import Model, in_batches
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.network.crf import is_bio
 from sequences.network.tagger import TaggerNetwork
-from sequences.words import SPECIAL, Vocabulary
+from sequences.words import SPECIAL, WordVocabulary
 
 
 class TaggedWord(NamedTuple):
@@ -41,8 +41,8 @@ class Tagger(Model[Tagged]):
     def __init__(
         self,
         network: TaggerNetwork,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         tags: Sequence[str],
         usual: Sequence[int],
         info: Mapping[str, Any] | None = None,
@@ -120,8 +120,8 @@ class Tagger(Model[Tagged]):
     @classmethod
     def rebuild(
         cls,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         own: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
     ) -> Tagger:
@@ -132,15 +132,15 @@ class Tagger(Model[Tagged]):
     def new(
         cls,
         examples: Sequence[Tagged],
-        architecture: Architecture,
-        dropout: DropoutRates,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout,
         *,
         min_count: int,
-        known: Vocabulary | None = None,
+        known: WordVocabulary | None = None,
     ) -> Tagger:
         """An untrained model for some examples. known: a vocabulary to be kept and added to."""
         tags = sorted({tag for example in examples for tag in example.tags})
-        vocabulary = Vocabulary.of(
+        vocabulary = WordVocabulary.of(
             (example.words for example in examples), min_count=min_count, cased=True, known=known
         )
         network = TaggerNetwork(vocabulary, tags, architecture, dropout)
@@ -148,7 +148,7 @@ class Tagger(Model[Tagged]):
 
 
 def _usual_tags(
-    examples: Sequence[Tagged], vocabulary: Vocabulary, tags: Sequence[str]
+    examples: Sequence[Tagged], vocabulary: WordVocabulary, tags: Sequence[str]
 ) -> list[int]:
     """See `Tagger.usual`."""
     of_word: dict[int, Counter[str]] = {}

@@ -18,9 +18,9 @@ from rnnkit.metrics.tokenizer import tokenize
 from sequences.classifier import words_of
 from sequences.data import Pair
 from sequences.model import Model, in_batches
-from sequences.network.architecture import Architecture, DropoutRates
-from sequences.network.translator import Memory, TranslatorNetwork
-from sequences.words import PAD, UNKNOWN, Vocabulary, join_words, split_words
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
+from sequences.network.translator import EncodedText, TranslatorNetwork
+from sequences.words import PAD, UNKNOWN, WordVocabulary, join_words, split_words
 
 START, END = 2, 3
 TARGET_SPECIAL = 4  # PAD, UNKNOWN, START, END
@@ -61,8 +61,8 @@ class Translator(Model[Pair]):
     def __init__(
         self,
         network: TranslatorNetwork,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         targets: Sequence[str],
         info: Mapping[str, Any] | None = None,
     ) -> None:
@@ -114,7 +114,7 @@ class Translator(Model[Pair]):
     def _search(self, sentences: Sequence[Sequence[str]], beam: int) -> list[list[Hypothesis]]:
         state, memory = self.network.encode(self.vocabulary.encode(sentences).to(self.device))
 
-        def step(words: Tensor, state: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        def step(words: Tensor, state: Tensor, memory: EncodedText) -> tuple[Tensor, Tensor]:
             read, state, _ = self.network.step(words, state, memory)
             return self.network.logits(read).float().log_softmax(-1), state
 
@@ -204,8 +204,8 @@ class Translator(Model[Pair]):
     @classmethod
     def rebuild(
         cls,
-        vocabulary: Vocabulary,
-        architecture: Architecture,
+        vocabulary: WordVocabulary,
+        architecture: SentenceArchitecture,
         own: Mapping[str, Any],
         tensors: Mapping[str, torch.Tensor],
     ) -> Translator:
@@ -216,15 +216,15 @@ class Translator(Model[Pair]):
     def new(
         cls,
         examples: Sequence[Pair],
-        architecture: Architecture,
-        dropout: DropoutRates,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout,
         *,
         min_count: int,
         label_smoothing: float = 0.0,
-        known: Vocabulary | None = None,
+        known: WordVocabulary | None = None,
     ) -> Translator:
         """An untrained model for some examples. known: a vocabulary to be kept and added to."""
-        vocabulary = Vocabulary.of(
+        vocabulary = WordVocabulary.of(
             (split_words(example.source) for example in examples),
             min_count=min_count,
             cased=False,

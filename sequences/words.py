@@ -70,7 +70,7 @@ class Sentences(NamedTuple):
         return steps[:, None] < self.lengths
 
 
-class Vocabulary:
+class WordVocabulary:
     """The words and characters that a model knows; no text is unknown, because words are spelt.
 
     Words are looked up in lower case. Rare ones have only their spelling.
@@ -99,8 +99,8 @@ class Vocabulary:
         *,
         min_count: int,
         cased: bool,
-        known: Vocabulary | None = None,
-    ) -> Vocabulary:
+        known: WordVocabulary | None = None,
+    ) -> WordVocabulary:
         """The vocabulary of some sentences, most frequent first.
 
         Args:

@@ -250,3 +250,28 @@ def test_files_that_share_an_import_are_not_a_circle(tmp_path: Path) -> None:
         "captioner/c.py": "",
     }
     assert circle(tree(tmp_path, files)) == []
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def repeated_classes(root: Path) -> list[str]:
+    """Names of classes, without private ones, that stand in several files of the packages."""
+    names = [
+        node.name
+        for folder in ("rnnkit", "captioner", "charlm", "sequences", "webui")
+        for path in sorted((root / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def test_no_two_classes_have_one_name() -> None:
+    # Each package calls the settings of its training by the same name.
+    assert repeated_classes(ROOT) == ["TrainingConfig"]
+
+
+def test_a_repeated_class_is_reported(tmp_path: Path) -> None:
+    tree(tmp_path, {"charlm/a.py": "class A: ...", "webui/b.py": "def f():\n    class A: ..."})
+    assert repeated_classes(tmp_path) == ["A"]

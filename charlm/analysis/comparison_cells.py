@@ -9,14 +9,14 @@ import torch
 
 from charlm.model import CharLM
 from charlm.network import Architecture, Network
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.cells import STEPS
 
 HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE = 128, 1, 32
 
 
 def load_cells(
-    vocabulary: Vocabulary, *, folder: Path | None = None, device: str = "cpu"
+    vocabulary: CharacterVocabulary, *, folder: Path | None = None, device: str = "cpu"
 ) -> tuple[dict[str, CharLM], bool]:
     """A small model of each cell: stored ones, or untrained ones if none are stored.
 
@@ -33,7 +33,7 @@ def load_cells(
     return {cell: CharLM.load(where / cell, device=device) for cell in STEPS}, True
 
 
-def untrained_cells(vocabulary: Vocabulary) -> dict[str, CharLM]:
+def untrained_cells(vocabulary: CharacterVocabulary) -> dict[str, CharLM]:
     """A small model of each cell with random weights, the same ones each time.
 
     Returns: models by cell, in the order rnn, gru, lstm.
@@ -41,7 +41,7 @@ def untrained_cells(vocabulary: Vocabulary) -> dict[str, CharLM]:
     return {cell: _untrained(cell, vocabulary) for cell in STEPS}
 
 
-def _untrained(cell: str, vocabulary: Vocabulary) -> CharLM:
+def _untrained(cell: str, vocabulary: CharacterVocabulary) -> CharLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return CharLM(

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from charlm.model import CharLM
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 
 
@@ -22,7 +22,11 @@ class Teachers:
     """
 
     def __init__(
-        self, folders: Sequence[Path], vocabulary: Vocabulary, batch_size: int, device: torch.device
+        self,
+        folders: Sequence[Path],
+        vocabulary: CharacterVocabulary,
+        batch_size: int,
+        device: torch.device,
     ) -> None:
         models = [CharLM.load(folder, device=str(device)) for folder in folders]
         for folder, model in zip(folders, models, strict=True):

@@ -26,7 +26,7 @@ from charlm.network import Network
 from charlm.training.config import TrainingConfig
 from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.checkpoint import WEIGHTS
 from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
@@ -449,17 +449,21 @@ class Trainer:
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.device)) > 0)
 
 
-def start_network(text: str, config: TrainingConfig) -> tuple[Vocabulary, Network]:
+def start_network(text: str, config: TrainingConfig) -> tuple[CharacterVocabulary, Network]:
     """The vocabulary of a run and its network before the first step.
 
     The network is new, or a checkpoint's, which learns new characters from scratch.
     """
-    vocabulary = Vocabulary.of(text, min_count=config.min_count, max_size=config.max_vocabulary)
+    vocabulary = CharacterVocabulary.of(
+        text, min_count=config.min_count, max_size=config.max_vocabulary
+    )
     if not config.init:
         return vocabulary, Network(config.architecture(len(vocabulary)), config.dropout())
     initial = CharLM.load(config.init)
     known = initial.vocabulary.symbols
-    vocabulary = Vocabulary([*known, *(symbol for symbol in vocabulary if symbol not in known)])
+    vocabulary = CharacterVocabulary(
+        [*known, *(symbol for symbol in vocabulary if symbol not in known)]
+    )
     architecture = replace(initial.network.architecture, vocabulary_size=len(vocabulary))
     network = Network(architecture, config.dropout())
     pairs = zip(network.parameters(), initial.network.parameters(), strict=True)

@@ -14,7 +14,7 @@ OUTPUTS = ("softmax", "crf")
 
 
 @dataclass(frozen=True)
-class Architecture:
+class SentenceArchitecture:
     """The sizes of a network for sentences.
 
     Raises: UserError for a value of the wrong type or out of its range, as a config file may hold.
@@ -48,7 +48,7 @@ class Architecture:
             raise UserError(f"output must be {' or '.join(OUTPUTS)}, not {self.output!r}")
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Architecture:
+    def of(cls, values: Mapping[str, Any]) -> SentenceArchitecture:
         """From JSON values. Raises: UserError, TypeError or KeyError if they do not fit."""
         return cls(**{**values, "dilations": tuple(values["dilations"])})
 
@@ -63,7 +63,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class DropoutRates:
+class SentenceDropout:
     """Chances of dropping while training; one mask for all words of a sentence but for `word`."""
 
     word: float = 0.0  # the embedding of a whole word, which leaves its spelling

@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rnnkit.layers import Stack
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.network.words import WordEncoder
-from sequences.words import Sentences, Vocabulary
+from sequences.words import Sentences, WordVocabulary
 
 EVIDENCE = 2  # numbers a word and label: of the word, and of its pair with the word before
 
@@ -24,15 +24,15 @@ class ClassifierNetwork(nn.Module):
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: WordVocabulary,
         num_labels: int,
-        architecture: Architecture,
-        dropout: DropoutRates | None = None,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout | None = None,
         *,
         evidence: bool = False,
     ) -> None:
         super().__init__()
-        a, self.dropout = architecture, dropout or DropoutRates()
+        a, self.dropout = architecture, dropout or SentenceDropout()
         self.words = WordEncoder(vocabulary, a, self.dropout)
         extra = EVIDENCE * num_labels if evidence else 0
         self.layers = Stack(

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from rnnkit.layers import Stack, drop_units
 from sequences.network import crf
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.network.words import WordEncoder
-from sequences.words import Sentences, Vocabulary
+from sequences.words import Sentences, WordVocabulary
 
 
 class TaggerNetwork(nn.Module):
@@ -24,13 +24,13 @@ class TaggerNetwork(nn.Module):
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: WordVocabulary,
         tags: Sequence[str],
-        architecture: Architecture,
-        dropout: DropoutRates | None = None,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout | None = None,
     ) -> None:
         super().__init__()
-        a, self.dropout = architecture, dropout or DropoutRates()
+        a, self.dropout = architecture, dropout or SentenceDropout()
         self.words = WordEncoder(vocabulary, a, self.dropout)
         self.layers = Stack(
             a.cell,

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from rnnkit.cells import STEPS
 from rnnkit.layers import LAYERS, Stack, layer_weights, set_forget_bias
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.network.words import WordEncoder
-from sequences.words import PAD, UNKNOWN, Sentences, Vocabulary
+from sequences.words import PAD, UNKNOWN, Sentences, WordVocabulary
 
 
-class Memory(NamedTuple):
+class EncodedText(NamedTuple):
     """What the decoder looks back at, for B sentences of up to T words."""
 
     states: Tensor  # (B, T, E) of the encoder
@@ -36,13 +36,13 @@ class TranslatorNetwork(nn.Module):
 
     def __init__(
         self,
-        vocabulary: Vocabulary,
+        vocabulary: WordVocabulary,
         num_targets: int,
-        architecture: Architecture,
-        dropout: DropoutRates | None = None,
+        architecture: SentenceArchitecture,
+        dropout: SentenceDropout | None = None,
     ) -> None:
         super().__init__()
-        a, self.dropout = architecture, dropout or DropoutRates()
+        a, self.dropout = architecture, dropout or SentenceDropout()
         self.cell, self.parts = a.cell, 2 if a.cell == "lstm" else 1
         self.words = WordEncoder(vocabulary, a, self.dropout)
         self.encoder = Stack(
@@ -67,15 +67,15 @@ class TranslatorNetwork(nn.Module):
         self.input_scale = a.word_size**0.5  # logits need small rows, inputs large ones
         nn.init.normal_(self.target.weight, std=a.word_size**-0.5)
 
-    def encode(self, sentences: Sentences) -> tuple[Tensor, Memory]:
+    def encode(self, sentences: Sentences) -> tuple[Tensor, EncodedText]:
         """Read sentences: the decoder's first state, (B, 1, parts, hidden), and its memory."""
         states = self.encoder(self.words(sentences), sentences.lengths).transpose(0, 1)  # (B, T, E)
         absent = ~sentences.mask.T
         mean = states.masked_fill(absent[:, :, None], 0).sum(1) / sentences.lengths[:, None]
         first = torch.tanh(self.start(mean)).view(len(states), 1, self.parts, -1)
         whole = states.new_ones(len(states), self.target.embedding_dim)
-        drop = self.dropout if self.training else DropoutRates()
-        return first, Memory(
+        drop = self.dropout if self.training else SentenceDropout()
+        return first, EncodedText(
             states,
             self.key(states),
             absent,
@@ -83,7 +83,9 @@ class TranslatorNetwork(nn.Module):
             F.dropout(whole, drop.output),
         )
 
-    def step(self, words: Tensor, state: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+    def step(
+        self, words: Tensor, state: Tensor, memory: EncodedText
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One word further with each of K translations of each sentence.
 
         Args:

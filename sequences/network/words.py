@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from rnnkit.layers import Stack, drop_units
-from sequences.network.architecture import Architecture, DropoutRates
-from sequences.words import PAD, UNKNOWN, Sentences, Vocabulary
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
+from sequences.words import PAD, UNKNOWN, Sentences, WordVocabulary
 
 GROUPS = 4
 
@@ -19,7 +19,9 @@ class WordEncoder(nn.Module):
     that a batch has more than once is spelt once.
     """
 
-    def __init__(self, vocabulary: Vocabulary, a: Architecture, dropout: DropoutRates) -> None:
+    def __init__(
+        self, vocabulary: WordVocabulary, a: SentenceArchitecture, dropout: SentenceDropout
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary.num_words, a.word_size, padding_idx=PAD)
         self.characters = nn.Embedding(vocabulary.num_characters, a.character_size, padding_idx=PAD)

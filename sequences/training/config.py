@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from rnnkit.layers import LAYERS, parse_dilations
 from rnnkit.settings import check_ranges, setting
-from sequences.network.architecture import MAX_LAYERS, MAX_SIZE, OUTPUTS, Architecture, DropoutRates
+from sequences.network.architecture import (
+    MAX_LAYERS,
+    MAX_SIZE,
+    OUTPUTS,
+    SentenceArchitecture,
+    SentenceDropout,
+)
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,9 @@ class TrainingConfig:
         check_ranges(self)
         self.architecture()  # refuses dilations that are none
 
-    def architecture(self) -> Architecture:
+    def architecture(self) -> SentenceArchitecture:
         """The network that these settings ask for."""
-        return Architecture(
+        return SentenceArchitecture(
             self.cell,
             self.hidden_size,
             self.num_layers,
@@ -83,9 +89,9 @@ class TrainingConfig:
             self.spelling_size,
         )
 
-    def dropout(self) -> DropoutRates:
+    def dropout(self) -> SentenceDropout:
         """The chances of dropping."""
-        return DropoutRates(
+        return SentenceDropout(
             self.dropout_word, self.dropout_input, self.dropout_hidden, self.dropout_output
         )
 
@@ -107,9 +113,9 @@ class TagConfig(TrainingConfig):
         "softmax", "softmax, or crf, which also learns what follows what.", choices=OUTPUTS
     )
 
-    def architecture(self) -> Architecture:
+    def architecture(self) -> SentenceArchitecture:
         a = super().architecture()
-        return Architecture(**{**vars(a), "output": self.output_layer})
+        return SentenceArchitecture(**{**vars(a), "output": self.output_layer})
 
 
 @dataclass(frozen=True)

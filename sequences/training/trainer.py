@@ -52,14 +52,16 @@ def train(
     Raises: UserError if the folder holds another run or the loss is no longer finite.
     """
     with closing(RunFolder(folder, KIND)) as run:
-        trainer = Trainer(model, examples, dev, run, config, device, console or Console(quiet=True))
+        trainer = SentenceTrainer(
+            model, examples, dev, run, config, device, console or Console(quiet=True)
+        )
         run.start(asdict(config), resume=resume)
         if (folder / STATE).exists():
             trainer.restore()
         return trainer.run_to_end()
 
 
-class Trainer(Generic[Example]):
+class SentenceTrainer(Generic[Example]):
     """One run: what changes while training, and the loop that changes it."""
 
     def __init__(

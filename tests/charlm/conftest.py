@@ -14,7 +14,7 @@ from charlm.inference.base import Stepper
 from charlm.network import Architecture, Network
 from charlm.training.config import TrainingConfig
 from charlm.training.trainer import train
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 
 VERSE = """FIRST VOICE:
 The rain it falls upon the hill,
@@ -71,7 +71,7 @@ def make_model(verse: str) -> Callable[..., CharLM]:
         **fields: object,
     ) -> CharLM:
         torch.manual_seed(seed)
-        vocabulary = Vocabulary.of(verse)
+        vocabulary = CharacterVocabulary.of(verse)
         embedding_size = hidden_size if fields.get("tied") else 8
         network = Network(
             Architecture(

@@ -13,7 +13,7 @@ from charlm.analysis.insight import connectivity, gradient_flow, unit_traces
 from charlm.inference.base import prepare
 from charlm.network import Architecture, Network
 from charlm.training.config import TrainingConfig
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 from tests.charlm.conftest import next_log_probs
 
@@ -23,7 +23,7 @@ TEXT = "The rain it falls upon"
 @pytest.fixture
 def model() -> CharLM:
     torch.manual_seed(0)
-    vocabulary = Vocabulary.of(TEXT)
+    vocabulary = CharacterVocabulary.of(TEXT)
     architecture = Architecture(len(vocabulary), "lstm", 12, 3, 8, dilations="1,2,4")
     return CharLM(Network(architecture), vocabulary)
 

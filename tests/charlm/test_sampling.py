@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from charlm import CharLM
 from charlm.network import Architecture, Network
 from charlm.sampling import SamplingParams, StopStrings
-from charlm.vocabulary import UNKNOWN, Vocabulary
+from charlm.vocabulary import UNKNOWN, CharacterVocabulary
 from rnnkit.errors import UserError
 
 # Quarters: equal or clearly apart, so that no tie is decided by rounding.
@@ -188,7 +188,7 @@ def test_a_stop_string_ends_the_text_and_is_not_yielded(
 
 
 def test_the_unknown_symbol_is_never_written() -> None:
-    vocabulary = Vocabulary(["a", "b", UNKNOWN])
+    vocabulary = CharacterVocabulary(["a", "b", UNKNOWN])
     network = Network(Architecture(3, "lstm", 8, 1, 4))
     network.output.bias.data = torch.tensor([0.0, 0.0, 50.0])
     assert UNKNOWN not in "".join(CharLM(network, vocabulary).sample("a", length=200, seed=1))

@@ -10,13 +10,15 @@ import torch
 
 from sequences.classifier import Classifier
 from sequences.data import Labelled, Pair, Tagged
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.tagger import Tagger
 from sequences.training.config import TrainingConfig
 from sequences.training.trainer import train
 from sequences.translator import Translator
 
-SMALL = Architecture(cell="gru", hidden_size=12, word_size=10, character_size=6, spelling_size=6)
+SMALL = SentenceArchitecture(
+    cell="gru", hidden_size=12, word_size=10, character_size=6, spelling_size=6
+)
 # Everything but dropout, which would have to be fought with more epochs.
 SETTINGS = TrainingConfig(
     epochs=2, batch_size=5, learning_rate=0.02, warmup_steps=5, ema_decay=0.5, log_every=5
@@ -64,7 +66,7 @@ PAIRS = [
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A classifier that has learned LABELLED, loaded from the folder of its run."""
     torch.manual_seed(0)
-    model = Classifier.new(20 * LABELLED, SMALL, DropoutRates(), min_count=1, evidence=True)
+    model = Classifier.new(20 * LABELLED, SMALL, SentenceDropout(), min_count=1, evidence=True)
     folder = tmp_path_factory.mktemp("runs") / "classify"
     assert train(model, 20 * LABELLED, LABELLED, folder, SETTINGS, device=torch.device("cpu"))
     return Classifier.load(folder)
@@ -74,8 +76,8 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
 def tagger(tmp_path_factory: pytest.TempPathFactory) -> Tagger:
     """A tagger with a CRF that has learned TAGGED, loaded from the folder of its run."""
     torch.manual_seed(0)
-    architecture = Architecture(**{**vars(SMALL), "output": "crf"})
-    model = Tagger.new(TAGGED, architecture, DropoutRates(), min_count=1)
+    architecture = SentenceArchitecture(**{**vars(SMALL), "output": "crf"})
+    model = Tagger.new(TAGGED, architecture, SentenceDropout(), min_count=1)
     folder = tmp_path_factory.mktemp("runs") / "tag"
     assert train(model, 20 * TAGGED, TAGGED, folder, SETTINGS, device=torch.device("cpu"))
     return Tagger.load(folder)
@@ -85,7 +87,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Tagger:
 def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     """A translator that has learned PAIRS, loaded from the folder of its run."""
     torch.manual_seed(0)
-    model = Translator.new(PAIRS, SMALL, DropoutRates(), min_count=1)
+    model = Translator.new(PAIRS, SMALL, SentenceDropout(), min_count=1)
     folder = tmp_path_factory.mktemp("runs") / "translate"
     settings = replace(SETTINGS, epochs=4, learning_rate=0.01)
     assert train(model, 20 * PAIRS, PAIRS, folder, settings, device=torch.device("cpu"))

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 
 from sequences.evidence import Evidence
-from sequences.words import Vocabulary
+from sequences.words import WordVocabulary
 
 SENTENCES = [["a", "good", "film"], ["a", "bad", "film"], ["not", "a", "good", "film"]]
 LABELS = [1, 0, 0]
 
 
 def evidence(min_count: int = 1) -> Evidence:
-    vocabulary = Vocabulary.of(SENTENCES, min_count=1, cased=False)
+    vocabulary = WordVocabulary.of(SENTENCES, min_count=1, cased=False)
     return Evidence.of(vocabulary, SENTENCES, LABELS, 2, min_count=min_count)
 
 
@@ -51,7 +51,7 @@ def test_naive_bayes_takes_the_label_with_the_larger_sum() -> None:
 
 def test_a_sentence_that_alone_has_a_word_learns_nothing_from_it() -> None:
     sentences, labels = [*SENTENCES * 5, ["odd", "film"]], [*LABELS * 5, 1]
-    vocabulary = Vocabulary.of(sentences, min_count=1, cased=False)
+    vocabulary = WordVocabulary.of(sentences, min_count=1, cased=False)
     counted = Evidence.of(vocabulary, sentences, labels, 2)
     own = counted.without_their_parts(sentences, labels, seed=3)
     alone = own[-1][0, 0, :2].numpy()  # "odd", which no other part has

@@ -17,7 +17,7 @@ from sequences import Classifier, Tagger, Translator
 from sequences.data import Labelled
 from sequences.load import load_model
 from sequences.model import bundled_models, default_model
-from sequences.network.architecture import Architecture, DropoutRates
+from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.translator import END, START, TARGET_SPECIAL, written_forms
 from sequences.words import UNKNOWN
 from tests.sequences.conftest import LABELLED, PAIRS, SMALL, TAGGED, folder_of
@@ -206,8 +206,8 @@ def test_a_folder_is_needed_whole(tmp_path: Path, tagger: Tagger) -> None:
 @pytest.mark.parametrize("output", ["softmax", "crf"])
 def test_even_an_untrained_tagger_begins_every_entity_as_it_must(output: str) -> None:
     torch.manual_seed(3)
-    architecture = Architecture(**{**vars(SMALL), "output": output})
-    model = Tagger.new(TAGGED, architecture, DropoutRates(), min_count=1)
+    architecture = SentenceArchitecture(**{**vars(SMALL), "output": output})
+    model = Tagger.new(TAGGED, architecture, SentenceDropout(), min_count=1)
     with torch.no_grad():
         model.network.output.weight.mul_(20)
     kinds = set()
@@ -223,7 +223,7 @@ def test_even_an_untrained_tagger_begins_every_entity_as_it_must(output: str) ->
 
 def test_texts_without_a_pair_that_comes_twice_can_be_learned() -> None:
     examples = [Labelled("warm", "a"), Labelled("cold", "b"), Labelled("grey sky", "c")]
-    model = Classifier.new(examples, SMALL, DropoutRates(), min_count=1, evidence=True)
+    model = Classifier.new(examples, SMALL, SentenceDropout(), min_count=1, evidence=True)
     model.begin_epoch(examples, 0)
     assert model.loss(examples, range(3)).isfinite()
     assert len(model.classify("grey sea").probabilities) == 3

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnkit.errors import UserError
-from sequences.words import MAX_SPELLING, PAD, UNKNOWN, Vocabulary, join_words, split_words
+from sequences.words import MAX_SPELLING, PAD, UNKNOWN, WordVocabulary, join_words, split_words
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_no_sign_of_a_text_is_lost_or_made_up(text: str) -> None:
     assert "".join(split_words(text)) == "".join(plain.split())
 
 
-def vocabulary(cased: bool = True) -> Vocabulary:
-    return Vocabulary.of([["The", "cat"], ["the", "Dog"]], min_count=2, cased=cased)
+def vocabulary(cased: bool = True) -> WordVocabulary:
+    return WordVocabulary.of([["The", "cat"], ["the", "Dog"]], min_count=2, cased=cased)
 
 
 def test_words_seen_too_rarely_have_only_their_spelling() -> None:
@@ -67,7 +67,7 @@ def test_characters_of_a_single_word_are_left_unknown_to_learn_from() -> None:
 
 
 def test_known_words_keep_their_ids_and_new_ones_follow() -> None:
-    grown = Vocabulary.of([["zoo", "zoo", "the"]], min_count=1, cased=True, known=vocabulary())
+    grown = WordVocabulary.of([["zoo", "zoo", "the"]], min_count=1, cased=True, known=vocabulary())
     assert grown.words == ("the", "zoo") and grown.characters[:3] == vocabulary().characters
 
 
@@ -86,7 +86,7 @@ def test_capitals_are_spelt_only_if_the_vocabulary_keeps_them() -> None:
 
 def test_of_a_very_long_word_both_ends_are_read() -> None:
     word = "a" * 100 + "b" * 100
-    batch = Vocabulary([], ["a", "b"], cased=True).encode([[word]])
+    batch = WordVocabulary([], ["a", "b"], cased=True).encode([[word]])
     half = MAX_SPELLING // 2
     assert torch.equal(batch.spellings[:, 0], torch.tensor([2] * half + [3] * half))
 
@@ -94,4 +94,4 @@ def test_of_a_very_long_word_both_ends_are_read() -> None:
 @pytest.mark.parametrize("words", [["a", "a"], ["a", 3]])
 def test_a_vocabulary_with_something_else_in_it_is_refused(words: list[str]) -> None:
     with pytest.raises(UserError, match="words"):
-        Vocabulary(words, [], cased=True)
+        WordVocabulary(words, [], cased=True)

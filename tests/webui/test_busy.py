@@ -23,7 +23,7 @@ from gradio_client import Client, handle_file
 
 from captioner import Caption, Captioner, Decoding
 from charlm.analysis.comparison_cells import untrained_cells
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from tests.webui.conftest import GRADIO_SETTINGS, connect
 from webui import app, uploads
 from webui.services import writing
@@ -201,7 +201,7 @@ SEEN = """() => {
 def reader(models: Models, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowReader]:
     """Of a page that has a small language model."""
     models.charlm = LazyModel(
-        lambda: TextWorker(untrained_cells(Vocabulary.of("The rain And who will"))["gru"])
+        lambda: TextWorker(untrained_cells(CharacterVocabulary.of("The rain And who will"))["gru"])
     )
     slow = SlowReader()
     monkeypatch.setattr(writing, "begin", slow.begin)

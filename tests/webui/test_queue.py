@@ -19,7 +19,7 @@ from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
 from charlm.analysis.comparison_cells import untrained_cells
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from tests.webui.conftest import GRADIO_SETTINGS
 from webui import app, gradio_compat, uploads
 from webui.gradio_compat import FairQueue, Sessions
@@ -69,7 +69,7 @@ def page(quick: Quick) -> Iterator[gr.Blocks]:
     models = Models()
     models.captioner = LazyModel(lambda: CaptionWorker(cast(Captioner, quick)))
     models.charlm = LazyModel(
-        lambda: TextWorker(untrained_cells(Vocabulary.of("The rain And who will"))["gru"])
+        lambda: TextWorker(untrained_cells(CharacterVocabulary.of("The rain And who will"))["gru"])
     )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -264,7 +264,7 @@ def test_two_hundred_drafts_of_others_do_not_end_a_visitors_continue(
     run(visitor, page, "start", [None, "And who", 1, *settings], "mine")
     start = page.fns[fn_index(page, "start")].fn  # because 201 requests would take long
     for _ in range(201):
-        list(start(write.Desk(), "T", 1, 1, *settings[1:]))
+        list(start(write.WritingDesk(), "T", 1, 1, *settings[1:]))
     assert "And who" in run(visitor, page, "resume", [None, *settings], "mine")
 
 

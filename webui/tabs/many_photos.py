@@ -36,17 +36,17 @@ SECONDS_BETWEEN_UPDATES = 0.7
 
 
 @dataclass
-class Run:
+class CaptioningRun:
     """A run, and whether its visitor has pressed Stop."""
 
     stopped: bool = False
 
 
 @dataclass
-class Desk:
+class PhotosDesk:
     """A visitor's tab, shared by all its events, even while a run is under way."""
 
-    run: Run = field(default_factory=Run)
+    run: CaptioningRun = field(default_factory=CaptioningRun)
 
 
 def build(models: Models) -> None:
@@ -97,10 +97,10 @@ def build(models: Models) -> None:
                 gr.DownloadButton(f"Download {kind}")
                 for kind in ("CSV", "JSONL", "ZIP of text files")
             ]
-    scores, desk = gr.State({}), gr.State(Desk())
+    scores, desk = gr.State({}), gr.State(PhotosDesk())
 
     @in_words
-    def caption(desk: Desk, files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def caption(desk: PhotosDesk, files: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
         if not files:
             raise UserError("there are no photos yet: drop some, or a ZIP of them")
         decoding = replace(chosen_decoding(*settings), num_captions=1)
@@ -111,7 +111,7 @@ def build(models: Models) -> None:
             entries = gather(files, Path(work))
             thumbnails = new_folder()
             started = last_update = time.monotonic()
-            run = desk.run = Run()
+            run = desk.run = CaptioningRun()
             yield _running() | _progressed(entries, thumbnails, started)
             for _ in caption_entries(worker, entries, decoding):
                 if run.stopped:
@@ -158,7 +158,7 @@ def build(models: Models) -> None:
     def rewrite(table: Any, scores: dict[str, float]) -> list[str]:
         return write_all(edited(table), scores)
 
-    def halt(desk: Desk) -> None:
+    def halt(desk: PhotosDesk) -> None:
         # The run itself then says that it has stopped, so that nothing of it comes later.
         desk.run.stopped = True
 

@@ -20,7 +20,7 @@ EMPTY = notice("After each stop, the ten likeliest next characters appear here."
 
 
 @dataclass
-class Desk:
+class WritingDesk:
     """A visitor's tab, shared by all its events, even while another one is under way."""
 
     turn: Turn = field(default_factory=Turn)
@@ -110,7 +110,7 @@ def build(models: Models) -> None:
                 elem_id="seed",
             )
             new_seed = gr.Button("New seed", size="md")
-    desk = gr.State(Desk())
+    desk = gr.State(WritingDesk())
     # When an event ends, the page receives its last update once more.
     nothing = {text: gr.skip()}
     settings = [length, temperature, top_k, top_p, stop_text]
@@ -152,7 +152,9 @@ def build(models: Models) -> None:
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
     @in_words
-    def start(desk: Desk, prompt: Any, seed: Any, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def start(
+        desk: WritingDesk, prompt: Any, seed: Any, *settings: Any
+    ) -> Iterator[dict[Any, Any]]:
         turn = desk.take()
         yield working(True)
         worker = models.charlm.get()
@@ -164,16 +166,16 @@ def build(models: Models) -> None:
         yield from stream(turn, draft, worker, *settings)
 
     @in_words
-    def resume(desk: Desk, *settings: Any) -> Iterator[dict[Any, Any]]:
+    def resume(desk: WritingDesk, *settings: Any) -> Iterator[dict[Any, Any]]:
         turn = desk.take()
         if desk.draft is None:
             raise UserError("there is no text to continue: press Write first")
         yield from stream(turn, desk.draft, models.charlm.get(), *settings)
 
-    def failed(desk: Desk) -> dict[Any, Any]:
+    def failed(desk: WritingDesk) -> dict[Any, Any]:
         return working(False) | ({} if desk.draft else {go_on: gr.update(interactive=False)})
 
-    def halt(desk: Desk) -> None:
+    def halt(desk: WritingDesk) -> None:
         # The run itself then says that it has stopped, so that nothing of it comes later.
         desk.turn.stopped = True
 

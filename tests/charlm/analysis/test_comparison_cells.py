@@ -10,14 +10,14 @@ import pytest
 
 from charlm import CharLM
 from charlm.analysis.comparison_cells import load_cells, untrained_cells
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     """A folder of the three cells."""
-    for cell, lm in untrained_cells(Vocabulary("ab \n")).items():
+    for cell, lm in untrained_cells(CharacterVocabulary("ab \n")).items():
         lm.save(tmp_path / cell)
     return tmp_path
 
@@ -36,13 +36,13 @@ def test_a_damaged_cell_is_named_and_not_replaced(stored: Path) -> None:
     weights = stored / "gru" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:200])
     with pytest.raises(UserError, match=r"gru.*damaged"):
-        load_cells(Vocabulary("ab"), folder=stored)
+        load_cells(CharacterVocabulary("ab"), folder=stored)
 
 
 def test_one_missing_cell_of_three_is_named_and_not_replaced(stored: Path) -> None:
     shutil.rmtree(stored / "rnn")
     with pytest.raises(UserError, match=r"no checkpoint at .*rnn"):
-        load_cells(Vocabulary("ab"), folder=stored)
+        load_cells(CharacterVocabulary("ab"), folder=stored)
 
 
 def test_trained_cells_are_loaded_and_without_them_untrained_ones_of_one_size_are_made(

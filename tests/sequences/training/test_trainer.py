@@ -14,10 +14,10 @@ from rnnkit.errors import UserError
 from rnnkit.runs import METRICS
 from sequences.classifier import Classifier
 from sequences.data import Labelled
-from sequences.network.architecture import DropoutRates
+from sequences.network.architecture import SentenceDropout
 from sequences.tagger import Tagger
 from sequences.training.config import ClassifyConfig, TagConfig, TrainingConfig
-from sequences.training.trainer import Trainer, shuffled_batches, start_from, train
+from sequences.training.trainer import SentenceTrainer, shuffled_batches, start_from, train
 from tests.sequences.conftest import LABELLED, SETTINGS, SMALL, TAGGED
 
 CPU = torch.device("cpu")
@@ -26,7 +26,7 @@ SHORT = replace(SETTINGS, epochs=2, batch_size=4, ema_decay=0.9)
 
 def new_classifier() -> Classifier:
     torch.manual_seed(0)
-    dropout = DropoutRates(0.2, 0.2, 0.2, 0.2)
+    dropout = SentenceDropout(0.2, 0.2, 0.2, 0.2)
     return Classifier.new(LABELLED, SMALL, dropout, min_count=1, evidence=True)
 
 
@@ -38,14 +38,14 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(tmp_path / "whole")
-    once = Trainer._train_batch
+    once = SentenceTrainer._train_batch
 
-    def stop_after_two(trainer: Trainer[Labelled], places: list[int]) -> None:
+    def stop_after_two(trainer: SentenceTrainer[Labelled], places: list[int]) -> None:
         once(trainer, places)
         if trainer.step == 2:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Trainer, "_train_batch", stop_after_two)
+    monkeypatch.setattr(SentenceTrainer, "_train_batch", stop_after_two)
     assert not run(tmp_path / "stopped")
     monkeypatch.undo()
     assert run(tmp_path / "stopped", resume=True)
@@ -105,7 +105,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 
 
 def test_every_weight_of_every_task_gets_a_gradient() -> None:
-    tagger = Tagger.new(TAGGED, replace(SMALL, output="crf"), DropoutRates(), min_count=1)
+    tagger = Tagger.new(TAGGED, replace(SMALL, output="crf"), SentenceDropout(), min_count=1)
     for model, examples in ((new_classifier(), LABELLED), (tagger, TAGGED)):
         if isinstance(model, Classifier):
             model.begin_epoch(LABELLED, 0)
@@ -123,9 +123,9 @@ def test_batches_have_every_example_once_in_another_order_each_epoch() -> None:
 
 
 def test_a_model_that_starts_from_another_keeps_its_words_and_layers() -> None:
-    tagger = Tagger.new(TAGGED, SMALL, DropoutRates(), min_count=1)
+    tagger = Tagger.new(TAGGED, SMALL, SentenceDropout(), min_count=1)
     classifier = Classifier.new(
-        LABELLED, SMALL, DropoutRates(), min_count=1, evidence=False, known=tagger.vocabulary
+        LABELLED, SMALL, SentenceDropout(), min_count=1, evidence=False, known=tagger.vocabulary
     )
     copied = start_from(classifier.network, tagger)
     assert "words.embedding.weight" in copied and "layers.forwards.0.weight_ih_l0" in copied
@@ -162,4 +162,4 @@ def test_the_network_is_the_one_that_the_settings_ask_for() -> None:
 
 def test_one_label_alone_is_nothing_to_learn() -> None:
     with pytest.raises(UserError, match="nothing to learn"):
-        Classifier.new(LABELLED[:1], SMALL, DropoutRates(), min_count=1, evidence=False)
+        Classifier.new(LABELLED[:1], SMALL, SentenceDropout(), min_count=1, evidence=False)

@@ -10,7 +10,7 @@ import pytest
 
 from charlm import CharLM
 from charlm.network import Architecture, Network
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 from webui.services import writing
 from webui.services.writing import Turn, begin, write
@@ -19,7 +19,7 @@ from webui.workers import TextWorker
 
 @pytest.fixture
 def lm() -> TextWorker:
-    vocabulary = Vocabulary("abcdefgh \n")
+    vocabulary = CharacterVocabulary("abcdefgh \n")
     return TextWorker(CharLM(Network(Architecture(len(vocabulary), "lstm", 16, 1, 8)), vocabulary))
 
 

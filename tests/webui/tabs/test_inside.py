@@ -13,7 +13,7 @@ import pytest
 from charlm import CharLM
 from charlm.analysis.comparison_cells import untrained_cells
 from charlm.analysis.insight import gradient_flow
-from charlm.vocabulary import Vocabulary
+from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 from webui.tabs import inside
 from webui.tabs.inside import WORDS, _gradient
@@ -32,8 +32,12 @@ def models() -> Callable[..., Models]:
         text: str, cells: Callable[[], tuple[dict[str, CharLM], bool]] | None = None
     ) -> Models:
         made = Models()
-        made.charlm = LazyModel(lambda: TextWorker(untrained_cells(Vocabulary.of(text))["gru"]))
-        made.cells = LazyModel(cells or (lambda: (untrained_cells(Vocabulary.of(LATIN)), True)))
+        made.charlm = LazyModel(
+            lambda: TextWorker(untrained_cells(CharacterVocabulary.of(text))["gru"])
+        )
+        made.cells = LazyModel(
+            cells or (lambda: (untrained_cells(CharacterVocabulary.of(LATIN)), True))
+        )
         return made
 
     return make
@@ -57,7 +61,7 @@ def test_a_curve_is_the_norm_over_all_that_a_step_kept_and_so_counts_the_lstms_c
 
     monkeypatch.setattr(inside, "log_panels", keep)
     _gradient(models(LATIN), LATIN, 0.01)
-    for cell, lm in untrained_cells(Vocabulary.of(LATIN)).items():
+    for cell, lm in untrained_cells(CharacterVocabulary.of(LATIN)).items():
         flow = gradient_flow(lm.network, lm.vocabulary.encode(LATIN), clip_norm=0.01)
         for (_, curve), norms in zip(drawn[cell.upper()], (flow.norms, flow.clipped), strict=True):
             assert curve[::-1] == pytest.approx(
