@@ -1,4 +1,4 @@
-"""Windows of a series: what comes after each window is learned, and the last one is gone on from.
+"""Windows of a series: what follows each window is learned, and the last window is continued.
 
 With the window of many lectures, three steps: 1, 2, 3 -> 4. A linear autoregression does what a
 line can do, and a recurrent network learns what that leaves.
