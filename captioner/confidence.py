@@ -49,7 +49,7 @@ class ConfidenceModel:
     def from_config(cls, stored: Mapping[str, Any]) -> ConfidenceModel:
         """From a checkpoint's config.
 
-        Raises: KeyError, TypeError or ValueError for what is no such model.
+        Raises: KeyError, TypeError or ValueError for what is not such a model.
         """
         weights = {name: float(stored["weights"][name]) for name in FEATURES}
         words = {str(word): float(offset) for word, offset in stored["words"].items()}

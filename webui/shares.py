@@ -47,7 +47,7 @@ def refusal(visitor: Visitor, held: Sequence[Visitor], places: int) -> str | Non
         return "The page is busy with other visitors: try again in a moment."
     mine = held.count(visitor)
     if mine >= _share(places, SESSION):
-        return f"You have {mine} requests under way, which is the most: wait for some to end."
+        return f"You have {mine} requests under way, the most allowed: wait for some to finish."
     if sum(other.network == visitor.network for other in held) >= _share(places, NETWORK):
         return "The page is busy with other visitors at your address: try again in a moment."
     return None

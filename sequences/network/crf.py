@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-IMPOSSIBLE = -1e4  # a log-probability that no sum of others makes up for, and that is no infinity
+IMPOSSIBLE = -1e4  # a log-probability that no sum of others makes up for, yet not infinite
 
 
 def sequence_score(

@@ -155,7 +155,7 @@ def test_texts_that_nobody_reads_delay_neither_captions_nor_texts_of_others_and_
 ) -> None:
     answers = [attacker.post("call/generate", {"data": LONG}) for _ in range(66)]
     refused = {str(answer["detail"]) for status, answer in answers if status == 503}
-    assert refused == {"You have 64 requests under way, which is the most: wait for some to end."}
+    assert refused == {"You have 64 requests under way, the most allowed: wait for some to finish."}
     for client in (visitor, Client(page, ATTACKER)):
         for endpoint, data in (("caption", [photo, *CAPTION]), ("generate", ["The", 5, *LONG[2:]])):
             started = time.monotonic()
