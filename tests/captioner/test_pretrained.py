@@ -131,6 +131,8 @@ def test_a_cold_process_captions_a_photo_within_six_seconds() -> None:
         started = time.perf_counter()
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - started)
+        if seconds[-1] < 6:
+            break
     assert done.stdout.startswith(f"{photo('cheetah.jpg')}\t") and done.stdout.count("\n") == 1
     load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 0.0
     if min(seconds) > 6 and load > 1.2:

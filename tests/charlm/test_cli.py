@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from charlm import CharLM
+from charlm.cli import app
+from rnnkit.command_line import run_app
 
 
 def charlm(*arguments: object, code: int = 0) -> tuple[str, str]:
-    """Run the command line; returns stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "charlm.cli", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, done.stderr
+    """Run the command in this process, which has torch loaded; returns stdout and stderr."""
+    out, error = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(error):
+        try:
+            run_app("charlm", app, [*map(str, arguments)])
+            ended: object = 0
+        except SystemExit as left:
+            ended = left.code or 0
+    assert ended == code, error.getvalue()
+    return out.getvalue(), error.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_sample_prints_what_the_python_api_gives_and_the_same_seed_repeats_it(
