@@ -95,6 +95,11 @@ class References:
         words = content_words(tokens)
         return sum(word in self.words for word in words) / len(words) if words else 0.0
 
+    def contradictions(self, tokens: Tokens) -> int:
+        """How many of a caption's words give a person a gender that no reference mentions."""
+        said = filter(None, map(gender, content_words(tokens)))
+        return sum(each not in self._genders for each in said)
+
     def judge(self, tokens: Tokens) -> dict[str, list[tuple[str, bool]]]:
         """By kind, the caption's words in the singular, and whether each is supported."""
         words = content_words(tokens)

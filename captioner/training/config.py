@@ -162,6 +162,11 @@ class TrainingConfig:
         "Weight, beside CIDEr-D, of the share of a sample's content words that people use too.",
         low=0,
     )
+    gender_penalty: float = setting(
+        0.0,
+        "What a sample's reward loses for each word of a gender that no reference mentions.",
+        low=0,
+    )
     cross_entropy_share: float = setting(
         0.1, "Weight of the cross-entropy loss beside the self-critical one."
     )

@@ -18,7 +18,7 @@ _END = "<end>"
 
 
 class Reward:
-    """CIDEr-D of sampled sentences against the training captions of their photos, and support.
+    """CIDEr-D of sampled sentences against the training captions of their photos, and truth.
 
     Document frequencies are those of the training captions. The end of a sentence counts as a word
     in samples and references; otherwise it would pay to break off in the middle.
@@ -26,6 +26,7 @@ class Reward:
     Args:
         references: tokenised training captions, one group a photo.
         support: weight of the share of a sentence's content words that the captions use too.
+        gender_penalty: what each word of a gender that no caption of the photo mentions costs.
     """
 
     def __init__(
@@ -34,9 +35,12 @@ class Reward:
         vocabulary: Vocabulary,
         *,
         support: float = 0.0,
+        gender_penalty: float = 0.0,
     ) -> None:
-        self._vocabulary, self._support = vocabulary, support
-        self._used = [References(captions) for captions in references] if support else []
+        self._vocabulary = vocabulary
+        self._support, self._gender_penalty = support, gender_penalty
+        judges = support or gender_penalty
+        self._used = [References(captions) for captions in references] if judges else []
         self._references = [[[*tokens, _END] for tokens in captions] for captions in references]
         self._cider = CiderD(self._references)
 
@@ -49,12 +53,12 @@ class Reward:
             [tokens + [_END] * (END in ids) for tokens, ids in zip(sentences, drawn, strict=True)],
             [self._references[photo] for photo in photos],
         )
-        if self._support:
-            shares = [
-                self._used[photo].share(tokens)
+        if self._used:
+            rewards = rewards + [
+                self._support * self._used[photo].share(tokens)
+                - self._gender_penalty * self._used[photo].contradictions(tokens)
                 for photo, tokens in zip(photos, sentences, strict=True)
             ]
-            rewards = rewards + self._support * np.array(shares)
         rewards = rewards.reshape(sampled.shape[:2]).astype(np.float32)
         return torch.from_numpy(rewards).to(sampled.device)
 

@@ -256,7 +256,10 @@ class _SelfCritical:
         accelerator = run.accelerator
         if self.reward is None:
             self.reward = Reward(
-                run.rewarded.tokens, run.vocabulary, support=run.config.support_reward
+                run.rewarded.tokens,
+                run.vocabulary,
+                support=run.config.support_reward,
+                gender_penalty=run.config.gender_penalty,
             )
         with torch.no_grad(), accelerator.autocast():
             inputs = run.model.features(inputs)  # the CNN is frozen in this phase

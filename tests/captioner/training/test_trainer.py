@@ -467,6 +467,18 @@ def test_the_reward_counts_the_share_of_words_that_captions_use() -> None:
     torch.testing.assert_close(more - plain, torch.tensor([[0.3, 0.6]]))
 
 
+def test_the_reward_falls_with_every_gender_that_no_caption_mentions() -> None:
+    references = [[["a", "girl", "runs"]], [["a", "man", "runs"]], [["a", "person", "runs"]]]
+    vocabulary = Vocabulary.from_captions(tokens for group in references for tokens in group)
+    sentences = (["a", "girl", "runs"], ["a", "man", "runs"], ["a", "person", "runs"])
+    drawn = torch.tensor([[vocabulary.encode(words)[1:] for words in sentences]])  # (1, 3, L)
+    plain, less = (
+        Reward(references, vocabulary, gender_penalty=weight)(np.array([0]), drawn)
+        for weight in (0.0, 0.75)
+    )
+    torch.testing.assert_close(less - plain, torch.tensor([[0.0, -0.75, 0.0]]))
+
+
 def test_only_photos_with_captions_enough_are_rewarded(
     shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
