@@ -103,7 +103,13 @@ class TrainingConfig:
         0.6, "Smallest share of a photo's area that a crop keeps.", above=0, high=1
     )
     # Cross-entropy phase
-    epochs: int = setting(10, "Epochs of cross-entropy.", low=0)
+    epochs: int = setting(
+        10,
+        "Epochs of cross-entropy. --resume may raise it: the learning rate then follows the schedule"
+        " of a run that was planned so long.",
+        low=0,
+        may_grow=True,
+    )
     epoch_parts: int = setting(
         1,
         "Parts that the photos are dealt into; each epoch takes one of them, and then saves.",

@@ -162,12 +162,20 @@ def _load_state(
 ) -> tuple[_State, Progress]:
     """What the run has saved; nothing for a new run.
 
-    Raises: UserError if the run was started with other settings.
+    Raises: UserError if the run was started with other settings, or is to have more epochs of
+        cross-entropy when those are over.
     """
     if not resuming:
         return _State({}, {}), Progress()
     tensors, info = folder.load_state()
-    resumed_settings(TrainingConfig, info["settings"], None, asdict(config), folder.path)
+    stored = info["settings"]
+    resumed_settings(TrainingConfig, stored, None, asdict(config), folder.path)
+    if config.epochs > stored["epochs"] <= info["epoch"] and config.self_critical_epochs:
+        raise UserError(
+            f"'{folder.path}' is past its {stored['epochs']} epochs of cross-entropy and cannot have"
+            " more",
+            hint=f"start a new run with --init '{folder.path}'",
+        )
     return _State(tensors, info), Progress(info["epoch"], info["step"], info["best"])
 
 

@@ -70,7 +70,13 @@ class TrainingConfig:
         below=1,
     )
     # The optimiser
-    epochs: int = setting(30, "Passes over the text.", low=1)
+    epochs: int = setting(
+        30,
+        "Passes over the text. --resume may raise it: the learning rate then follows the schedule of"
+        " a run that was planned so long.",
+        low=1,
+        may_grow=True,
+    )
     max_minutes: float = setting(
         0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit.", low=0
     )

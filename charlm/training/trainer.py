@@ -177,8 +177,20 @@ class Trainer:
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or a stop is requested (False)."""
         if self.step >= self.total_steps:
-            self.console.print(f"'{self.run.path}' has already been trained to the end")
+            self.console.print(
+                f"'{self.run.path}' has already been trained to the end; more --epochs train it"
+                " further"
+            )
             return True
+        if self._train_to_end():
+            return True
+        self.console.print(
+            f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with --resume"
+        )
+        return False
+
+    def _train_to_end(self) -> bool:
+        """The same, without what is said at the end."""
         main = self.accelerator.is_main_process
         meter = Meter(self.console, step=self.step, total_steps=self.total_steps, shown=main)
         self.started_at = self.reported_at = time.monotonic()
@@ -196,10 +208,6 @@ class Trainer:
                 if stopping:
                     if main and not (self.run.path / WEIGHTS).exists():
                         self._keep({})  # so that there is something to sample from
-                    self.console.print(
-                        f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with"
-                        " --resume"
-                    )
                     return False
         return True
 
@@ -415,7 +423,9 @@ class Trainer:
         self.unreported = [
             tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)
         ]
-        self.step, self.total_steps = info["step"], info["total_steps"]
+        self.step = info["step"]
+        if self.config.epochs == info["settings"]["epochs"]:
+            self.total_steps = info["total_steps"]  # a time limit may have shortened them
         self.average.n_averaged.fill_(self.step)  # one update a step
         self.seconds_before = info["elapsed"]
         self.best = math.inf if info["best"] is None else info["best"]

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
-from captioner.training.preparation import Run
+from captioner.training.preparation import Run, _load_state
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.trainer import train
 from rnnkit.checkpoint import update_config
@@ -212,6 +212,40 @@ def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(
         run(files, tmp_path / "run", replace(SMALL, epochs=1, hidden_size=16), resume=True)
     with pytest.raises(UserError, match="already holds a run"):
         run(files, tmp_path / "run", SMALL)
+
+
+def test_a_resumed_run_may_have_more_epochs_and_takes_the_steps_of_the_longer_schedule(
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, rates = shapes(8, 4), list[float]()
+    whole = training.train_one_epoch
+
+    def noting(run: Run, epoch: int, loss_of: training.LossOf) -> dict[str, Any]:
+        record = whole(run, epoch, loss_of)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+        return record
+
+    monkeypatch.setattr(training, "train_one_epoch", noting)
+    run(files, tmp_path / "run", replace(SMALL, epochs=1, warmup_steps=0))
+    run(files, tmp_path / "run", replace(SMALL, epochs=2, warmup_steps=0), resume=True)
+    assert [record["epoch"] for record in metrics(tmp_path / "run")] == [1, 2]
+    assert rates == pytest.approx([0.01, 0.005])  # one step an epoch: halfway down the cosine
+
+
+def test_epochs_of_cross_entropy_cannot_be_added_once_they_are_over_and_another_phase_follows(
+    tmp_path: Path,
+) -> None:
+    config, folder = (
+        replace(SMALL, epochs=2, self_critical_epochs=1),
+        RunFolder(tmp_path, "captioner"),
+    )
+    for epoch in (1, 2):
+        folder.save_state({}, asdict(config), {"epoch": epoch, "step": 9, "best": None})
+        if epoch < 2:
+            _, progress = _load_state(folder, replace(config, epochs=3), resuming=True)
+            assert progress.epoch == epoch
+    with pytest.raises(UserError, match="is past its 2 epochs of cross-entropy"):
+        _load_state(folder, replace(config, epochs=3), resuming=True)
 
 
 def test_resuming_on_other_data_is_refused(shapes: Shapes, tmp_path: Path) -> None:
