@@ -105,8 +105,8 @@ class TrainingConfig:
     # Cross-entropy phase
     epochs: int = setting(
         10,
-        "Epochs of cross-entropy. --resume may raise it: the learning rate then follows the schedule"
-        " of a run that was planned so long.",
+        "Epochs of cross-entropy. --resume may raise it: the learning rate then follows the"
+        " schedule of a run that was planned so long.",
         low=0,
         may_grow=True,
     )

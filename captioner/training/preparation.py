@@ -172,8 +172,8 @@ def _load_state(
     resumed_settings(TrainingConfig, stored, None, asdict(config), folder.path)
     if config.epochs > stored["epochs"] <= info["epoch"] and config.self_critical_epochs:
         raise UserError(
-            f"'{folder.path}' is past its {stored['epochs']} epochs of cross-entropy and cannot have"
-            " more",
+            f"'{folder.path}' is past its {stored['epochs']} epochs of cross-entropy and cannot"
+            " have more",
             hint=f"start a new run with --init '{folder.path}'",
         )
     return _State(tensors, info), Progress(info["epoch"], info["step"], info["best"])

@@ -72,8 +72,8 @@ class TrainingConfig:
     # The optimiser
     epochs: int = setting(
         30,
-        "Passes over the text. --resume may raise it: the learning rate then follows the schedule of"
-        " a run that was planned so long.",
+        "Passes over the text. --resume may raise it: the learning rate then follows the schedule"
+        " of a run that was planned so long.",
         low=1,
         may_grow=True,
     )
