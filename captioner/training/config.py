@@ -10,6 +10,7 @@ from rnnkit.errors import UserError
 from rnnkit.settings import check_ranges, setting
 
 LARGEST = 1_000_000
+BUNDLED = "bundled"  # a value of init
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class TrainingConfig:
         from_init=True,
     )
     init: str = setting(
-        "", "Start from this checkpoint's weights, sizes, vocabulary and preprocessing."
+        "",
+        "Start from this checkpoint's weights, sizes, vocabulary and preprocessing; bundled is the"
+        " captioner that comes with the package.",
     )
     # Regularisation
     dropout: float = setting(

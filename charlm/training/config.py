@@ -11,6 +11,8 @@ from rnnkit.errors import UserError
 from rnnkit.layers import LAYERS
 from rnnkit.settings import check_ranges, setting
 
+BUNDLED = "bundled"  # a value of init
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -38,7 +40,8 @@ class TrainingConfig:
     )
     init: str = setting(
         "",
-        "Start from this checkpoint's weights, sizes and characters; new characters are added.",
+        "Start from this checkpoint's weights, sizes and characters; new characters are added."
+        " bundled is the model that comes with the package.",
     )
     tied: bool = setting(
         False,

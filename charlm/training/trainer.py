@@ -23,7 +23,7 @@ from charlm.data import streams
 from charlm.evaluation import score_stream, score_windows
 from charlm.model import CharLM
 from charlm.network import Network
-from charlm.training.config import TrainingConfig
+from charlm.training.config import BUNDLED, TrainingConfig
 from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
 from charlm.vocabulary import CharacterVocabulary
@@ -68,9 +68,7 @@ def train(
     console = console or Console(stderr=True, quiet=True)
     with closing(RunFolder(folder, "charlm")) as run:
         if config.init and not resume:  # runs of version 0.1 may contradict their checkpoint
-            check_initial(
-                config, asdict(CharLM.load(config.init).network.architecture), config.init
-            )
+            check_initial(config, asdict(_initial_model(config).network.architecture), config.init)
         trainer = Trainer(text, run, config, device, console)
         with trainer.accelerator.main_process_first():
             if trainer.accelerator.is_main_process:
@@ -469,7 +467,7 @@ def start_network(text: str, config: TrainingConfig) -> tuple[CharacterVocabular
     )
     if not config.init:
         return vocabulary, Network(config.architecture(len(vocabulary)), config.dropout())
-    initial = CharLM.load(config.init)
+    initial = _initial_model(config)
     known = initial.vocabulary.symbols
     vocabulary = CharacterVocabulary(
         [*known, *(symbol for symbol in vocabulary if symbol not in known)]
@@ -482,6 +480,11 @@ def start_network(text: str, config: TrainingConfig) -> tuple[CharacterVocabular
             # Characters are rows of embedding and output; everything else has the same size.
             parameter[: len(stored)] = stored
     return vocabulary, network
+
+
+def _initial_model(config: TrainingConfig) -> CharLM:
+    """The model of --init."""
+    return CharLM.load(None if config.init == BUNDLED else config.init)
 
 
 def _prepare_cuda() -> None:
