@@ -28,7 +28,7 @@ from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
-from captioner.training.preparation import Run, _load_state
+from captioner.training.preparation import Run, _initial_parts, _load_state
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.trainer import train
 from rnnkit.checkpoint import update_config
@@ -607,6 +607,11 @@ def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) 
     )
     (record,) = metrics(tmp_path / "run")
     assert len(record["validation"]) == 2
+
+
+def test_the_bundled_captioner_is_a_checkpoint_to_start_from() -> None:
+    parts = _initial_parts(TrainingConfig(init="bundled"))
+    assert parts is not None and "bicycle" in parts.vocabulary.words
 
 
 def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(

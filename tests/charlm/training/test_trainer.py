@@ -24,7 +24,7 @@ from charlm import CharLM
 from charlm.evaluation import score_stream
 from charlm.training.config import TrainingConfig
 from charlm.training.progress import Meter
-from charlm.training.trainer import Trainer, train
+from charlm.training.trainer import Trainer, start_network, train
 from rnnkit.checkpoint import write_tensors
 from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
@@ -99,6 +99,13 @@ def test_a_run_starts_from_a_checkpoint_and_adds_its_missing_characters(
     assert set("1234567890") <= set(after.vocabulary)
     among_known = after.log_probs(verse[:200])[:, :known].log_softmax(-1)
     torch.testing.assert_close(among_known, before.log_probs(verse[:200]), rtol=0, atol=1e-5)
+
+
+def test_the_packages_model_is_a_checkpoint_to_start_from() -> None:
+    vocabulary, network = start_network("Œuvre", TrainingConfig(init="bundled"))
+    packaged = CharLM.load()
+    assert len(vocabulary) == len(packaged.vocabulary) + 1  # Œ
+    assert torch.equal(network.layers[0].weight_hh_l0, packaged.network.layers[0].weight_hh_l0)
 
 
 def test_training_learns_the_text_and_keeps_the_scores_it_claims(trained: Path, verse: str) -> None:
