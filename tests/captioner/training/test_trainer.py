@@ -214,24 +214,6 @@ def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(
         run(files, tmp_path / "run", SMALL)
 
 
-def test_a_resumed_run_may_have_more_epochs_and_takes_the_steps_of_the_longer_schedule(
-    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files, rates = shapes(8, 4), list[float]()
-    whole = training.train_one_epoch
-
-    def noting(run: Run, epoch: int, loss_of: training.LossOf) -> dict[str, Any]:
-        record = whole(run, epoch, loss_of)
-        rates.append(run.optimizer.param_groups[0]["lr"])
-        return record
-
-    monkeypatch.setattr(training, "train_one_epoch", noting)
-    run(files, tmp_path / "run", replace(SMALL, epochs=1, warmup_steps=0))
-    run(files, tmp_path / "run", replace(SMALL, epochs=2, warmup_steps=0), resume=True)
-    assert [record["epoch"] for record in metrics(tmp_path / "run")] == [1, 2]
-    assert rates == pytest.approx([0.01, 0.005])  # one step an epoch: halfway down the cosine
-
-
 def test_epochs_of_cross_entropy_cannot_be_added_once_they_are_over_and_another_phase_follows(
     tmp_path: Path,
 ) -> None:
