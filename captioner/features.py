@@ -17,8 +17,7 @@ from captioner.jobs.find_photos import find_photos, read_photo_list
 from captioner.jobs.pipeline import PhotoEncoder, default_workers, encode_photos
 from captioner.jobs.progress import duration, print_status, with_progress
 from captioner.options import Backend, BatchSize, Device, FromFile, Model, Recursive, Workers
-from captioner.outputs.feature_file import FeatureFile, open_feature_file
-from captioner.outputs.resumable_file import check_writable
+from captioner.outputs.feature_file import FeatureFile, check_feature_file, open_feature_file
 from captioner.types import CaptionResult
 from rnnkit.errors import SOME_FAILED, UserError
 
@@ -56,7 +55,7 @@ def features_command(
         raise UserError(
             "give images, folders or globs, or --from-file with a list of photos, but not both"
         )
-    check_writable(output)
+    check_feature_file(output)
     photos = (
         read_photo_list(from_file) if from_file else find_photos(paths or [], recursive=recursive)
     )

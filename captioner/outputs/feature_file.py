@@ -13,11 +13,19 @@ from typing import BinaryIO, Protocol
 
 import numpy as np
 
+from captioner.outputs.resumable_file import check_writable
 from rnnkit.errors import UserError
 from rnnkit.files import replace_file, write_file
 
 SUFFIXES = (".safetensors", ".npy")
 LARGEST_HEADER = 100_000_000  # bytes that readers of safetensors accept
+
+
+def check_feature_file(path: Path) -> None:
+    """Raises: UserError for another kind of file, or one that cannot be written."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"--output '{path}' must end in {' or '.join(SUFFIXES)}")
+    check_writable(path)
 
 
 def names_file(path: Path) -> Path:
@@ -34,11 +42,9 @@ def open_feature_file(path: Path, names: Sequence[str], encoder: str) -> Iterato
         names: of all photos that may be added.
         encoder: what computes the features.
 
-    Raises: UserError for another kind of file, or too many names for safetensors; OSError naming
-        the file.
+    Raises: UserError if nothing was added, or if there are too many names for safetensors; OSError
+        naming the file.
     """
-    if path.suffix not in SUFFIXES:
-        raise UserError(f"--output '{path}' must end in {' or '.join(SUFFIXES)}")
     form: _Form = _Safetensors(encoder) if path.suffix == ".safetensors" else _Npy()
     with replace_file(path) as temporary, temporary.open("wb") as file:
         features = FeatureFile(file, form, names)

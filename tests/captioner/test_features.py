@@ -13,7 +13,7 @@ import pytest
 from safetensors import safe_open
 
 from captioner import Captioner
-from captioner.outputs.feature_file import open_feature_file
+from captioner.outputs.feature_file import check_feature_file, open_feature_file
 from rnnkit.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -76,8 +76,5 @@ def test_a_run_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -
         file.add(["a"], np.zeros((1, 2), np.float32))
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
-    with (
-        pytest.raises(UserError, match=r"must end in \.safetensors or \.npy"),
-        open_feature_file(tmp_path / "features.txt", ["a"], "cnn"),
-    ):
-        pass
+    with pytest.raises(UserError, match=r"must end in \.safetensors or \.npy"):
+        check_feature_file(tmp_path / "features.txt")
