@@ -19,6 +19,8 @@ from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 from rnnkit.errors import UserError
 from tests.captioner.conftest import draw_shape
 
+for name in ("onnx", "onnxruntime"):
+    pytest.importorskip(name, reason=f"{name}, of the onnx extra, is not installed")
 DOCUMENT = Path(export.__file__).parents[1] / "docs" / "onnx.md"
 pytestmark = pytest.mark.filterwarnings("error::UserWarning:captioner")
 
