@@ -1,4 +1,4 @@
-"""The command line: captioner caption | evaluate | explain | train."""
+"""The command line: captioner caption | evaluate | explain | export | features | train."""
 
 from __future__ import annotations
 
@@ -19,9 +19,20 @@ from captioner.evaluation.caption_split import captions_by_id, describe_decoding
 from captioner.evaluation.predictions import read_predictions
 from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Comparison, Report, judge
+from captioner.export import export_command
+from captioner.features import features_command
 from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import print_status, with_progress
+from captioner.options import (
+    Backend,
+    BatchSize,
+    Device,
+    FromFile,
+    Model,
+    Recursive,
+    Workers,
+)
 from captioner.outputs.base import FORMAT_NAMES, format_of
 from captioner.outputs.resumable_file import check_writable
 from captioner.training.config import TrainingConfig
@@ -32,14 +43,6 @@ from rnnkit.runs import STATE, RunFolder, run_settings
 from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-
-Model = Annotated[
-    Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Backend = Annotated[str, typer.Option(help="What runs the networks: auto, torch or openvino.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
 SEARCH = ("beam_size", "max_length")
 DECODING = (*SEARCH, "num_captions", "careful", "sample", "temperature", "top_p", "seed")
@@ -103,13 +106,8 @@ def caption_command(
         list[str] | None,
         typer.Argument(metavar="PATH...", help="Images, folders, globs or .tar shards."),
     ] = None,
-    from_file: Annotated[
-        str | None,
-        typer.Option(help="Take the photos from a list, one path per line; - is standard input."),
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into folders inside folders too.")
-    ] = False,
+    from_file: FromFile = None,
+    recursive: Recursive = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -401,6 +399,10 @@ def train_command(
     if best:  # only in the first of several processes
         scores = f"CIDEr-D {100 * best['cider_d']:.1f}, BLEU-4 {100 * best['bleu_4']:.1f}"
         print(f"best: epoch {best['epoch']}, {scores}; the checkpoint is in {output}")
+
+
+app.command("features")(features_command)
+app.command("export")(export_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

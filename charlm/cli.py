@@ -48,7 +48,11 @@ def main_help() -> None:
 def train(
     corpus: Annotated[
         list[Path],
-        typer.Argument(help="UTF-8 text files, read as one text.", metavar="CORPUS..."),
+        typer.Argument(
+            help="UTF-8 text files, read as one text; a folder stands for all its text files, in"
+            " the order of their names.",
+            metavar="CORPUS...",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", help="Folder of the run, which becomes the checkpoint.")
@@ -65,16 +69,18 @@ def train(
     """Train a model on a text."""
     from rich.console import Console
 
-    from charlm.data import read_text
+    from charlm.data import read_corpus
     from charlm.training.trainer import train as run_training
     from rnnkit.devices import resolve_device
     from rnnkit.runs import RunFolder, run_settings
 
     run = RunFolder(output, "charlm")
     settings = run_settings(TrainingConfig, run, config, flags, resume=resume)
-    text = "".join(read_text(path) for path in corpus)
+    found = read_corpus(corpus, leave_out=output)
+    for path in found.left_out:
+        print(f"charlm: left out '{path}', which is not UTF-8 text", file=sys.stderr)
     finished = run_training(
-        text,
+        found.text,
         output,
         settings,
         device=resolve_device(device),
@@ -122,7 +128,17 @@ def evaluate(
 @app.command()
 def sample(
     model: ModelOption = None,
-    prompt: Annotated[str, typer.Option("--prompt", help="Text to continue; may be empty.")] = "",
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Text to continue; may be empty.")
+    ] = None,
+    prompt_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompt-file",
+            help="UTF-8 file with the text to continue, in place of --prompt; its last line end"
+            " counts too.",
+        ),
+    ] = None,
     length: Annotated[int, typer.Option("--length", help="Characters to write.")] = 1000,
     temperature: Annotated[
         float,
@@ -157,12 +173,19 @@ def sample(
     device: DeviceOption = "cpu",
 ) -> None:
     """Continue a prompt; the text is printed as it is written."""
+    from charlm.data import read_text
     from charlm.model import CharLM
     from charlm.sampling import SamplingParams
 
+    if prompt_file is not None:
+        if prompt is not None:
+            raise UserError(
+                "--prompt and --prompt-file both give the prompt: leave one of them out"
+            )
+        prompt = read_text(prompt_file)
     lm = CharLM.load(model, device=device)
     session = lm.session(
-        [prompt] * count,
+        [prompt or ""] * count,
         seed=seed,
         unknown=parse_unknown(unknown),
         precision=cast("Precision", precision),
@@ -206,9 +229,11 @@ def inspect(
     output: Annotated[Path, typer.Option("--output", help="Folder for the figures.")],
     model: ModelOption = None,
     compare: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
-            "--compare", help="Another model to compare the gradient flow with; may be repeated."
+            "--compare",
+            help="Other models to compare the gradient flow with, separated by commas: folders, or"
+            " rnn, gru and lstm, which come with the package. May be repeated.",
         ),
     ] = None,
     position: Annotated[
@@ -226,6 +251,7 @@ def inspect(
     depends on.
     """
     from charlm.analysis import figures, insight
+    from charlm.analysis.comparison_cells import load_named
     from charlm.model import CharLM
 
     lm = CharLM.load(model, device=device)
@@ -245,9 +271,10 @@ def inspect(
             f" from the end, not {position}"
         )
     models = {lm.network.architecture.cell.upper(): lm}
-    for folder in compare or []:
-        other = CharLM.load(folder, device=device)
-        models[f"{other.network.architecture.cell.upper()} ({folder.name})"] = other
+    for given in compare or []:
+        for name in [given] if Path(given).is_dir() else given.split(","):
+            other = load_named(name.strip(), device=device)
+            models[f"{other.network.architecture.cell.upper()} ({Path(name.strip()).name})"] = other
     flows = {}
     for name, compared in models.items():
         ids = compared.vocabulary.encode(text, unknown=policy).to(compared.device)

@@ -1,9 +1,10 @@
-"""A text file, and a text laid out as parallel streams that are cut into chunks."""
+"""Text files, and a text laid out as parallel streams that are cut into chunks."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,6 +27,64 @@ def read_text(path: Path) -> str:
             f"'{path}' is not UTF-8 text (byte 0x{data[error.start]:02x} at offset {offset})",
             hint="convert or repair the file",
         ) from None
+
+
+@dataclass
+class Corpus:
+    """What a model is trained on.
+
+    Attributes:
+        left_out: the files of its folders that are not text.
+    """
+
+    text: str = ""
+    left_out: list[Path] = field(default_factory=list)
+
+
+def read_corpus(paths: Sequence[Path], *, leave_out: Path | None = None) -> Corpus:
+    """The texts of files, and of folders' own text files in the order of their names, joined.
+
+    A folder's text files are those that are UTF-8 without NUL. Hidden files and the folders inside
+    are passed by.
+
+    Args:
+        leave_out: the run's folder, which cannot be one that is read.
+
+    Raises: UserError as `read_text` does for a file that is named, or for a folder without text.
+    """
+    corpus = Corpus()
+    for path in paths:
+        if not path.is_dir():
+            corpus.text += read_text(path)
+            continue
+        if leave_out is not None and leave_out.exists() and leave_out.samefile(path):
+            raise UserError(
+                f"'{path}' is read and cannot take the run as well", hint="choose another --output"
+            )
+        corpus.text += _read_folder(path, corpus.left_out)
+    return corpus
+
+
+def _read_folder(folder: Path, left_out: list[Path]) -> str:
+    """The texts of a folder's files; those that are not text are added to `left_out`."""
+    texts = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        try:
+            text = read_text(path)
+        except UserError:
+            text = "\0"
+        if "\0" in text:
+            left_out.append(path)
+        else:
+            texts.append(text)
+    if not "".join(texts):
+        raise UserError(
+            f"there is no text file in '{folder}' itself, and folders inside it are not read",
+            hint="name the files",
+        )
+    return "".join(texts)
 
 
 def streams(

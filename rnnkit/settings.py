@@ -33,6 +33,7 @@ def setting(
     formerly: str = "",
     former_values: Mapping[str, str] | None = None,
     may_change: bool = False,
+    may_grow: bool = False,
     from_init: bool = False,
 ) -> Any:
     """A field of a settings dataclass.
@@ -45,6 +46,7 @@ def setting(
         formerly: an earlier name, which flags, files and runs may still use.
         former_values: earlier values and what they are called now.
         may_change: may differ when a run is resumed, because it does not change what is learned.
+        may_grow: may be larger when a run is resumed, which then goes on for longer.
         from_init: comes from the checkpoint that the setting `init` names, if it names one.
     """
     metadata = {
@@ -57,6 +59,7 @@ def setting(
         "formerly": formerly,
         "former_values": dict(former_values or {}),
         "may_change": may_change,
+        "may_grow": may_grow,
         "from_init": from_init,
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -148,7 +151,7 @@ def resumed_settings(
     Args:
         stored: the settings in the run's state.
         config, flags: as for `settings_from`; they may repeat what the run was started with, and
-            change fields that are marked `may_change`.
+            change fields that are marked `may_change`, and raise those marked `may_grow`.
         run: the run folder, for messages.
 
     Raises: UserError naming a setting that differs from the run's, or as `settings_from` does.
@@ -158,10 +161,13 @@ def resumed_settings(
     settings = kind(**known)
     given = _given(kind, config, flags)
     for name, value in given.items():
-        before = getattr(settings, name)
-        if value != before and not fields[name].metadata["may_change"]:
+        before, allowed = getattr(settings, name), fields[name].metadata
+        grows = allowed["may_grow"] and value > before
+        if value != before and not grows and not allowed["may_change"]:
+            only_more = "; a resumed run can only have more" if allowed["may_grow"] else ""
             raise UserError(
-                f"'{run}' was started with {_flag(name)} {_shown(before)}, not {_shown(value)}",
+                f"'{run}' was started with {_flag(name)} {_shown(before)}, not {_shown(value)}"
+                f"{only_more}",
                 hint="leave it out to resume with the run's own settings, or start a new run",
             )
     return dataclasses.replace(settings, **given)  # type: ignore[type-var]

@@ -47,3 +47,31 @@ class EncoderPart(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.encoder.front(pixels, self.trained) if self.trained else self.encoder(pixels)
+
+
+class DecoderStart(nn.Module):
+    """`Decoder.start`, from tensors to tensors, as converters want it."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        state, memory = self.decoder.start(features)
+        return state.hidden, state.cell, memory.keys, memory.values
+
+
+class DecoderStep(nn.Module):
+    """`Decoder.step`, from tensors to tensors: logits, hidden, cell and, if asked, attention."""
+
+    def __init__(self, decoder: Decoder, *, attention: bool = False) -> None:
+        super().__init__()
+        self.decoder, self.attention = decoder, attention
+
+    def forward(
+        self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, ...]:
+        logits, state, attention = self.decoder.step(
+            words, State(hidden, cell), Memory(keys, values)
+        )
+        return (logits, *state, attention) if self.attention else (logits, *state)

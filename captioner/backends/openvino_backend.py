@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from captioner.backends.base import DecoderRunner, EncoderPart
+from captioner.backends.base import DecoderRunner, DecoderStart, DecoderStep, EncoderPart
 from captioner.network.decoder import Decoder, Memory, State
 from captioner.network.encoder import Encoder, LazyEncoder, encoder_config
 from rnnkit.cache import cache_folder, make_private_folder
@@ -80,7 +80,9 @@ class OpenVinoDecoder:
         self._start = _Graph(
             f"start {key}",
             lambda: openvino.convert_model(
-                _Start(decoder), example_input=features, input=[partial([-1, -1, config.channels])]
+                DecoderStart(decoder),
+                example_input=features,
+                input=[partial([-1, -1, config.channels])],
             ),
         )
         with torch.no_grad():
@@ -89,7 +91,9 @@ class OpenVinoDecoder:
         shapes = [partial([-1, -1, *tensor.shape[2:]]) for tensor in inputs]
         self._step = _Graph(
             f"step {key}",
-            lambda: openvino.convert_model(_Step(decoder), example_input=inputs, input=shapes),
+            lambda: openvino.convert_model(
+                DecoderStep(decoder), example_input=inputs, input=shapes
+            ),
         )
 
     def start(self, features: Tensor) -> tuple[State, Memory]:
@@ -101,28 +105,6 @@ class OpenVinoDecoder:
             *(tensor.contiguous().numpy() for tensor in (words, *state, *memory))
         )
         return logits, State(hidden, cell), logits[..., :0]
-
-
-class _Start(nn.Module):
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        state, memory = self.decoder.start(features)
-        return state.hidden, state.cell, memory.keys, memory.values
-
-
-class _Step(nn.Module):
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-
-    def forward(
-        self, words: Tensor, hidden: Tensor, cell: Tensor, keys: Tensor, values: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        logits, state, _ = self.decoder.step(words, State(hidden, cell), Memory(keys, values))
-        return logits, state.hidden, state.cell
 
 
 class _Graph:

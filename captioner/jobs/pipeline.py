@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -16,14 +17,15 @@ from captioner.data.images import ImageError
 from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
 
 Features = TypeVar("Features")
+Encoded = TypeVar("Encoded", covariant=True)
 Photo = Path | EncodedPicture
 
 # Batches in hand: one is searched while the next is encoded and the one after that is decoded.
 BATCHES_HELD = 3
 
 
-class BatchCaptioner(Protocol[Features]):
-    """What the pipeline needs of a captioner: one method for each stage."""
+class PhotoEncoder(Protocol[Encoded]):
+    """What the first two stages need of a captioner."""
 
     def prepare(self, photo: Path | bytes, /) -> np.ndarray:
         """Pixels (size, size, 3) uint8; called from several threads.
@@ -31,8 +33,12 @@ class BatchCaptioner(Protocol[Features]):
         Raises: ImageError.
         """
 
-    def encode(self, pixels: np.ndarray, /) -> Features:
+    def encode(self, pixels: np.ndarray, /) -> Encoded:
         """What is captioned, from pixels (B, size, size, 3); called from one thread."""
+
+
+class BatchCaptioner(PhotoEncoder[Features], Protocol[Features]):
+    """What the pipeline needs of a captioner: one method for each stage."""
 
     def caption_features(self, features: Features, decoding: Decoding, /) -> list[list[Caption]]:
         """For each of the B photos its captions, best first."""
@@ -49,23 +55,45 @@ def caption_photos(
 ) -> Iterator[list[CaptionResult]]:
     """Rows of photos in their order, a batch at a time.
 
-    Three stages work at the same time, each on another batch: `workers` threads decode and resize,
-    one thread runs the encoder, and the caller's thread searches for sentences. At most three
-    batches are held, so memory does not grow with the number of photos, which may come from an
-    iterator.
+    The caller's thread searches for sentences while `encode_photos` encodes the next batches.
 
     Args:
         batch_size: photos computed at once.
         workers: threads that decode photos while others are computed.
         min_confidence: photos whose best caption is less sure than this are marked unsure.
     """
+    encoded = encode_photos(captioner, photos, batch_size=batch_size, workers=workers)
+    with closing(encoded):
+        for batch, errors, features in encoded:
+            captions: list[list[Caption]] = []
+            if features is not None:
+                captions = captioner.caption_features(features, decoding)
+            yield _results(batch, errors, captions, min_confidence or 0)
+
+
+def encode_photos(
+    encoder: PhotoEncoder[Features],
+    photos: Iterable[Photo],
+    *,
+    batch_size: int = 32,
+    workers: int = 2,
+) -> Generator[tuple[list[Photo], list[str | None], Features | None], None, None]:
+    """Features of photos in their order, a batch at a time.
+
+    Stages work at the same time, each on another batch: `workers` threads decode and resize, one
+    thread runs the encoder, and the caller does what it does. At most three batches are held, so
+    memory does not grow with the number of photos, which may come from an iterator.
+
+    Yields: the photos of a batch; for each of them None, or the reason why it cannot be used; the
+        features of those that can, or None if none can.
+    """
     coming = iter(photos)
-    pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
+    pool, second = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
 
     def prepare(photo: Photo) -> np.ndarray | str:
         """Pixels for the encoder, or the reason why there are none."""
         try:
-            return captioner.prepare(photo.data if isinstance(photo, EncodedPicture) else photo)
+            return encoder.prepare(photo.data if isinstance(photo, EncodedPicture) else photo)
         except ImageError as error:
             return error.reason
 
@@ -74,24 +102,21 @@ def caption_photos(
         prepared = [future.result() for future in futures]
         usable = [pixels for pixels in prepared if not isinstance(pixels, str)]
         errors = [pixels if isinstance(pixels, str) else None for pixels in prepared]
-        return errors, captioner.encode(np.stack(usable)) if usable else None
+        return errors, encoder.encode(np.stack(usable)) if usable else None
 
     held: deque[tuple[list[Photo], Future[tuple[list[str | None], Features | None]]]] = deque()
     try:
         while True:
             while len(held) < BATCHES_HELD and (batch := list(islice(coming, batch_size))):
                 pixels = [pool.submit(prepare, photo) for photo in batch]
-                held.append((batch, encoder.submit(encode, pixels)))
+                held.append((batch, second.submit(encode, pixels)))
             if not held:
                 return
             batch, encoded = held.popleft()
             errors, features = encoded.result()
-            captions: list[list[Caption]] = []
-            if features is not None:
-                captions = captioner.caption_features(features, decoding)
-            yield _results(batch, errors, captions, min_confidence or 0)
+            yield batch, errors, features
     finally:  # also if the caller stops early
-        for executor in (pool, encoder):
+        for executor in (pool, second):
             executor.shutdown(cancel_futures=True)
 
 

@@ -48,12 +48,13 @@ class Summary:
 
 
 def with_progress(
-    batches: Iterator[list[CaptionResult]], total: int | None
+    batches: Iterator[list[CaptionResult]], total: int | None, *, doing: str = "captioning"
 ) -> Generator[list[CaptionResult], None, None]:
     """The same batches, with a bar on a terminal and a line every half minute elsewhere.
 
     Args:
         total: the number of photos, if it is known.
+        doing: what the bar is of.
     """
     console = Console(stderr=True)
     if not console.is_terminal or total == 1:
@@ -70,7 +71,7 @@ def with_progress(
         yield from _report(batches, say, every=30)
         return
     columns = (
-        TextColumn("captioning"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),

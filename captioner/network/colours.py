@@ -60,9 +60,12 @@ class ColourShares(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Shares (B, P, side, side) of pixels (B, S, S, 3) uint8; those of a region sum to 1."""
+        return F.adaptive_avg_pool2d(self.likeness(pixels), self.side)
+
+    def likeness(self, pixels: Tensor) -> Tensor:
+        """Shares (B, P, s, s) of each blurred pixel, of pixels (B, S, S, 3) uint8."""
         rgb = F.avg_pool2d(pixels.permute(0, 3, 1, 2) / 255, self.blur)  # (B, 3, s, s)
-        likeness = F.conv2d(rgb, self.weight, self.bias).softmax(dim=1)  # (B, P, s, s)
-        return F.adaptive_avg_pool2d(likeness, self.side)
+        return F.conv2d(rgb, self.weight, self.bias).softmax(dim=1)
 
 
 def resized(grid: Tensor, side: int) -> Tensor:

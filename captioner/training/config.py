@@ -10,6 +10,7 @@ from rnnkit.errors import UserError
 from rnnkit.settings import check_ranges, setting
 
 LARGEST = 1_000_000
+BUNDLED = "bundled"  # a value of init
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class TrainingConfig:
         from_init=True,
     )
     init: str = setting(
-        "", "Start from this checkpoint's weights, sizes, vocabulary and preprocessing."
+        "",
+        "Start from this checkpoint's weights, sizes, vocabulary and preprocessing; bundled is the"
+        " captioner that comes with the package.",
     )
     # Regularisation
     dropout: float = setting(
@@ -103,7 +106,13 @@ class TrainingConfig:
         0.6, "Smallest share of a photo's area that a crop keeps.", above=0, high=1
     )
     # Cross-entropy phase
-    epochs: int = setting(10, "Epochs of cross-entropy.", low=0)
+    epochs: int = setting(
+        10,
+        "Epochs of cross-entropy. --resume may raise it: the learning rate then follows the"
+        " schedule of a run that was planned so long.",
+        low=0,
+        may_grow=True,
+    )
     epoch_parts: int = setting(
         1,
         "Parts that the photos are dealt into; each epoch takes one of them, and then saves.",

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import SPECIAL, Vocabulary, repeatable_words
 from captioner.training.batches import TrainingSet
-from captioner.training.config import TrainingConfig
+from captioner.training.config import BUNDLED, TrainingConfig
 from captioner.training.feature_cache import photo_views
 from captioner.training.loss import CaptionModel
 from rnnkit.checkpoint import load_weights, read_config
@@ -162,12 +163,20 @@ def _load_state(
 ) -> tuple[_State, Progress]:
     """What the run has saved; nothing for a new run.
 
-    Raises: UserError if the run was started with other settings.
+    Raises: UserError if the run was started with other settings, or is to have more epochs of
+        cross-entropy when those are over.
     """
     if not resuming:
         return _State({}, {}), Progress()
     tensors, info = folder.load_state()
-    resumed_settings(TrainingConfig, info["settings"], None, asdict(config), folder.path)
+    stored = info["settings"]
+    resumed_settings(TrainingConfig, stored, None, asdict(config), folder.path)
+    if config.epochs > stored["epochs"] <= info["epoch"] and config.self_critical_epochs:
+        raise UserError(
+            f"'{folder.path}' is past its {stored['epochs']} epochs of cross-entropy and cannot"
+            " have more",
+            hint=f"start a new run with --init '{folder.path}'",
+        )
     return _State(tensors, info), Progress(info["epoch"], info["step"], info["best"])
 
 
@@ -290,13 +299,20 @@ def _initial_parts(config: TrainingConfig) -> StoredParts | None:
     """
     if not config.init:
         return None
-    source = Path(config.init)
+    source = _initial_folder(config)
     parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
     if parts.encoder != config.encoder:
         raise UserError(
             f"'{source}' was trained on {parts.encoder}", hint=f"add --encoder {parts.encoder}"
         )
     return parts
+
+
+def _initial_folder(config: TrainingConfig) -> Path:
+    """The checkpoint of --init."""
+    if config.init == BUNDLED:
+        return Path(str(files("captioner") / "pretrained"))
+    return Path(config.init)
 
 
 def _check_enough_words(config: TrainingConfig, vocabulary: Vocabulary) -> None:
@@ -343,7 +359,7 @@ def _build_network(
         )
     decoder = Decoder(replace(sizes, dropout=config.dropout))
     if config.init:
-        load_parts(Path(config.init), encoder=encoder, decoder=decoder)
+        load_parts(_initial_folder(config), encoder=encoder, decoder=decoder)
     encoder.unfreeze(config.fine_tune_stages)
     return encoder, decoder
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from captioner.decoding.generate import FORBIDDEN, NoSentenceError, log_prob_ste
 from captioner.decoding.sampling import sample
 from captioner.network.vocabulary import END, PAD, START
 from captioner.training.batches import epoch_batches, epoch_steps
-from captioner.training.config import TrainingConfig
+from captioner.training.config import BUNDLED, TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
 from captioner.training.preparation import Run, prepare_run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
@@ -125,7 +124,7 @@ def _warn_of_few_steps(run: Run) -> None:
             "%d steps are too few to learn to write sentences from nothing: add photos or --epochs,"
             " or start from the bundled captioner with --init %s",
             steps,
-            files("captioner") / "pretrained",
+            BUNDLED,
         )
 
 

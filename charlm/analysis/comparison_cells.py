@@ -11,6 +11,7 @@ from charlm.model import CharLM
 from charlm.network import Architecture, Network
 from charlm.vocabulary import CharacterVocabulary
 from rnnkit.cells import STEPS
+from rnnkit.errors import UserError
 
 HIDDEN_SIZE, NUM_LAYERS, EMBEDDING_SIZE = 128, 1, 32
 
@@ -27,10 +28,26 @@ def load_cells(
     Returns: models by cell, in the order rnn, gru, lstm; whether they are trained.
     Raises: UserError naming a checkpoint that is missing or damaged.
     """
-    where = folder or Path(str(resources.files("charlm") / "pretrained" / "cells"))
+    where = folder or _stored_cells()
     if not any((where / cell).is_dir() for cell in STEPS):
         return untrained_cells(vocabulary), False
     return {cell: CharLM.load(where / cell, device=device) for cell in STEPS}, True
+
+
+def load_named(name: str, *, device: str = "cpu") -> CharLM:
+    """The stored cell of that name (rnn, gru or lstm), or the model in the folder of that name.
+
+    Raises: UserError if it is neither.
+    """
+    if name not in STEPS or Path(name).is_dir():
+        if not Path(name).exists():
+            raise UserError(f"there is no model '{name}': give {', '.join(STEPS)} or a folder")
+        return CharLM.load(name, device=device)
+    return CharLM.load(_stored_cells() / name, device=device)
+
+
+def _stored_cells() -> Path:
+    return Path(str(resources.files("charlm") / "pretrained" / "cells"))
 
 
 def untrained_cells(vocabulary: CharacterVocabulary) -> dict[str, CharLM]:

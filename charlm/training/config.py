@@ -11,6 +11,8 @@ from rnnkit.errors import UserError
 from rnnkit.layers import LAYERS
 from rnnkit.settings import check_ranges, setting
 
+BUNDLED = "bundled"  # a value of init
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -38,7 +40,8 @@ class TrainingConfig:
     )
     init: str = setting(
         "",
-        "Start from this checkpoint's weights, sizes and characters; new characters are added.",
+        "Start from this checkpoint's weights, sizes and characters; new characters are added."
+        " bundled is the model that comes with the package.",
     )
     tied: bool = setting(
         False,
@@ -70,7 +73,13 @@ class TrainingConfig:
         below=1,
     )
     # The optimiser
-    epochs: int = setting(30, "Passes over the text.", low=1)
+    epochs: int = setting(
+        30,
+        "Passes over the text. --resume may raise it: the learning rate then follows the schedule"
+        " of a run that was planned so long.",
+        low=1,
+        may_grow=True,
+    )
     max_minutes: float = setting(
         0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit.", low=0
     )

@@ -23,7 +23,7 @@ from charlm.data import streams
 from charlm.evaluation import score_stream, score_windows
 from charlm.model import CharLM
 from charlm.network import Network
-from charlm.training.config import TrainingConfig
+from charlm.training.config import BUNDLED, TrainingConfig
 from charlm.training.distillation import Teachers
 from charlm.training.progress import Meter
 from charlm.vocabulary import CharacterVocabulary
@@ -68,9 +68,7 @@ def train(
     console = console or Console(stderr=True, quiet=True)
     with closing(RunFolder(folder, "charlm")) as run:
         if config.init and not resume:  # runs of version 0.1 may contradict their checkpoint
-            check_initial(
-                config, asdict(CharLM.load(config.init).network.architecture), config.init
-            )
+            check_initial(config, asdict(_initial_model(config).network.architecture), config.init)
         trainer = Trainer(text, run, config, device, console)
         with trainer.accelerator.main_process_first():
             if trainer.accelerator.is_main_process:
@@ -177,8 +175,20 @@ class Trainer:
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or a stop is requested (False)."""
         if self.step >= self.total_steps:
-            self.console.print(f"'{self.run.path}' has already been trained to the end")
+            self.console.print(
+                f"'{self.run.path}' has already been trained to the end; more --epochs train it"
+                " further"
+            )
             return True
+        if self._train_to_end():
+            return True
+        self.console.print(
+            f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with --resume"
+        )
+        return False
+
+    def _train_to_end(self) -> bool:
+        """The same, without what is said at the end."""
         main = self.accelerator.is_main_process
         meter = Meter(self.console, step=self.step, total_steps=self.total_steps, shown=main)
         self.started_at = self.reported_at = time.monotonic()
@@ -196,10 +206,6 @@ class Trainer:
                 if stopping:
                     if main and not (self.run.path / WEIGHTS).exists():
                         self._keep({})  # so that there is something to sample from
-                    self.console.print(
-                        f"stopped at step {self.step:,}; saved in '{self.run.path}'; continue with"
-                        " --resume"
-                    )
                     return False
         return True
 
@@ -415,7 +421,9 @@ class Trainer:
         self.unreported = [
             tensors[f"unreported.{index}"].to(self.device) for index in range(unreported)
         ]
-        self.step, self.total_steps = info["step"], info["total_steps"]
+        self.step = info["step"]
+        if self.config.epochs == info["settings"]["epochs"]:
+            self.total_steps = info["total_steps"]  # a time limit may have shortened them
         self.average.n_averaged.fill_(self.step)  # one update a step
         self.seconds_before = info["elapsed"]
         self.best = math.inf if info["best"] is None else info["best"]
@@ -459,7 +467,7 @@ def start_network(text: str, config: TrainingConfig) -> tuple[CharacterVocabular
     )
     if not config.init:
         return vocabulary, Network(config.architecture(len(vocabulary)), config.dropout())
-    initial = CharLM.load(config.init)
+    initial = _initial_model(config)
     known = initial.vocabulary.symbols
     vocabulary = CharacterVocabulary(
         [*known, *(symbol for symbol in vocabulary if symbol not in known)]
@@ -472,6 +480,11 @@ def start_network(text: str, config: TrainingConfig) -> tuple[CharacterVocabular
             # Characters are rows of embedding and output; everything else has the same size.
             parameter[: len(stored)] = stored
     return vocabulary, network
+
+
+def _initial_model(config: TrainingConfig) -> CharLM:
+    """The model of --init."""
+    return CharLM.load(None if config.init == BUNDLED else config.init)
 
 
 def _prepare_cuda() -> None:

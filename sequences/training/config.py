@@ -42,7 +42,13 @@ class TrainingConfig:
         "", "Start from this checkpoint's words and layers, of whatever task it is."
     )
     # The optimiser
-    epochs: int = setting(20, "Passes over the examples.", low=1)
+    epochs: int = setting(
+        20,
+        "Passes over the examples. --resume may raise it: the learning rate then follows the"
+        " schedule of a run that was planned so long.",
+        low=1,
+        may_grow=True,
+    )
     max_minutes: float = setting(
         0.0, "Shorten the schedule so that it ends within this time; 0 sets no limit.", low=0
     )

@@ -104,7 +104,10 @@ class SentenceTrainer(Generic[Example]):
     def run_to_end(self) -> bool:
         """Train until the schedule ends (True) or a stop is requested (False)."""
         if self.step >= self.total_steps:
-            self.console.print(f"'{self.run.path}' has already been trained to the end")
+            self.console.print(
+                f"'{self.run.path}' has already been trained to the end; more --epochs train it"
+                " further"
+            )
             return True
         self.started_at = time.monotonic()
         with stop_requests(self.console) as stop:
@@ -265,7 +268,9 @@ class SentenceTrainer(Generic[Example]):
         self.network.load_state_dict(_under("network.", tensors))
         average.load_state_dict(_under("average.", tensors))
         load_optimizer_tensors(self.optimizer, tensors)
-        self.step, self.total_steps = info["step"], info["total_steps"]
+        self.step = info["step"]
+        if self.config.epochs == info["settings"]["epochs"]:
+            self.total_steps = info["total_steps"]  # a time limit may have shortened them
         self.average.n_averaged.fill_(self.step)  # one update a step
         self.seconds_before = info["elapsed"]
         self.unreported = [(loss, norm) for loss, norm in info["unreported"]]

@@ -446,7 +446,7 @@ def test_train_refuses_an_unknown_setting_and_unmatched_folders(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_resumed_training_needs_no_settings_and_refuses_others(
+def test_a_resumed_training_needs_no_settings_may_have_more_epochs_and_refuses_others(
     command: Run, shapes: Shapes, tmp_path: Path
 ) -> None:
     annotations, folder = shapes(8, 4)
@@ -457,7 +457,8 @@ def test_a_resumed_training_needs_no_settings_and_refuses_others(
     assert command("train", *common, *sizes, *other, "--epochs", 1)[0] == 0
     code, out, err = command("train", *common, "--resume")
     assert code == 0 and "best: epoch 1" in out, err
-    code, out, err = command("train", *common, "--resume", "--hidden-size", 16)
-    assert code == 0 and "best: epoch 1" in out, err
+    code, out, err = command("train", *common, "--resume", "--hidden-size", 16, "--epochs", 2)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert code == 0 and [json.loads(line)["epoch"] for line in lines] == [1, 2], err
     code, _, err = command("train", *common, "--resume", "--hidden-size", 32)
     assert code == 2 and "was started with hidden-size 16, not 32" in err

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from charlm import CharLM
-from charlm.cli import app
+from charlm.cli import app, sample
 from rnnkit.command_line import run_app
+from rnnkit.errors import UserError
 
 
 def charlm(*arguments: object, code: int = 0) -> tuple[str, str]:
@@ -105,23 +106,24 @@ def test_inspect_draws_its_figures(trained: Path, tmp_path: Path) -> None:
         "--output",
         tmp_path / "figures",
         "--compare",
-        trained,
+        f"rnn,{trained}",
     )[0]
     assert len(out.splitlines()) == 4
     for name in ("gradient-flow", "hidden-units", "surprise", "connectivity"):
         assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, verse: str) -> None:
+def test_train_reads_a_folder_as_one_text_and_a_config(tmp_path: Path, verse: str) -> None:
+    (tmp_path / "texts").mkdir()
     for name in "ab":
-        (tmp_path / f"{name}.txt").write_text(verse)
+        (tmp_path / "texts" / f"{name}.txt").write_text(verse)
+    (tmp_path / "texts" / "cover.png").write_bytes(b"\x89PNG")
     config = {"hidden_size": 8, "num_layers": 1, "epochs": 1, "batch_size": 4}
     (tmp_path / "config.json").write_text(json.dumps(config))
     run = tmp_path / "run"
-    charlm(
+    _, said = charlm(
         "train",
-        tmp_path / "a.txt",
-        tmp_path / "b.txt",
+        tmp_path / "texts",
         "--output",
         run,
         "--config",
@@ -131,6 +133,7 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
         "--device",
         "cpu",
     )
+    assert "left out" in said and "cover.png" in said
     about = CharLM.load(run).info
     assert (
         about["corpus"]["characters"] == 2 * len(verse)
@@ -139,13 +142,16 @@ def test_train_reads_several_files_as_one_text_and_a_config(tmp_path: Path, vers
     )
 
 
-def test_skipped_characters_of_the_prompt_are_not_printed(trained: Path) -> None:
+def test_a_prompt_comes_from_a_file_and_its_skipped_characters_are_not_printed(
+    trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "prompt.txt").write_text("The r\nThïe", encoding="utf-8")
     written, _ = charlm(
         "sample",
         "--model",
         trained,
-        "--prompt",
-        "Thïe",
+        "--prompt-file",
+        tmp_path / "prompt.txt",
         "--unknown",
         "skip",
         "--length",
@@ -153,7 +159,9 @@ def test_skipped_characters_of_the_prompt_are_not_printed(trained: Path) -> None
         "--seed",
         1,
     )
-    assert written.startswith("The")
+    assert written.startswith("The r\nThe")
+    with pytest.raises(UserError, match="both give the prompt"):
+        sample(prompt="The ", prompt_file=tmp_path / "prompt.txt")
 
 
 @pytest.mark.parametrize(

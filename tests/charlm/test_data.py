@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.data import chunks, read_text, streams
+from charlm.data import chunks, read_corpus, read_text, streams
 from rnnkit.errors import UserError
 
 
@@ -25,6 +25,27 @@ def test_line_ends_stay_as_they_are_and_a_byte_order_mark_goes(tmp_path: Path) -
     path = tmp_path / "dos.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\n")
     assert read_text(path) == "one\r\ntwo\n"
+
+
+def test_a_folder_is_its_text_files_in_the_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "deeper").mkdir()
+    files = {
+        "b.md": "B",
+        "a.txt": "A",
+        "c.bin": "C\0",
+        ".hidden": "H",
+        "deeper/d.txt": "D",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "e.png").write_bytes(b"\x89PNG")
+    corpus = read_corpus([tmp_path, tmp_path / "a.txt"])
+    assert corpus.text == "ABA" and [path.name for path in corpus.left_out] == ["c.bin", "e.png"]
+    with pytest.raises(UserError, match="choose another --output"):
+        read_corpus([tmp_path], leave_out=tmp_path)
+    (tmp_path / "deeper" / "d.txt").unlink()
+    with pytest.raises(UserError, match=r"no text file in '.*deeper' itself"):
+        read_corpus([tmp_path / "deeper"])
 
 
 @given(st.integers(2, 300), st.integers(1, 20), st.integers(0, 400), st.integers(1, 50))

@@ -130,6 +130,7 @@ class Oven:
     )
     label: str = setting("", "what the log calls it", may_change=True)
     minutes: int | None = setting(None, "time in the oven", low=1)
+    loaves: int = setting(1, "how many to bake", may_grow=True)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -175,6 +176,12 @@ def test_a_setting_that_differs_from_the_runs_is_refused() -> None:
 def test_a_setting_may_be_repeated_and_one_that_teaches_nothing_may_change() -> None:
     found = resumed_settings(Oven, {"cups": 7}, None, {"cups": 7, "label": "crust"}, RUN)
     assert found == Oven(7, label="crust")
+
+
+def test_a_setting_that_makes_a_run_longer_may_grow_but_not_shrink() -> None:
+    assert resumed_settings(Oven, {"loaves": 2}, None, {"loaves": 3}, RUN).loaves == 3
+    with pytest.raises(UserError, match="with loaves 2, not 1; a resumed run can only have more"):
+        resumed_settings(Oven, {"loaves": 2}, None, {"loaves": 1}, RUN)
 
 
 def test_a_run_of_other_code_is_resumed_whatever_settings_were_added_removed_or_renamed() -> None:

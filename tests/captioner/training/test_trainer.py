@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from captioner.training import trainer as training
 from captioner.training.batches import epoch_batches
 from captioner.training.config import TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
-from captioner.training.preparation import Run
+from captioner.training.preparation import Run, _initial_parts, _load_state
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.trainer import train
 from rnnkit.checkpoint import update_config
@@ -212,6 +212,22 @@ def test_resuming_with_other_settings_or_nothing_to_resume_is_refused(
         run(files, tmp_path / "run", replace(SMALL, epochs=1, hidden_size=16), resume=True)
     with pytest.raises(UserError, match="already holds a run"):
         run(files, tmp_path / "run", SMALL)
+
+
+def test_epochs_of_cross_entropy_cannot_be_added_once_they_are_over_and_another_phase_follows(
+    tmp_path: Path,
+) -> None:
+    config, folder = (
+        replace(SMALL, epochs=2, self_critical_epochs=1),
+        RunFolder(tmp_path, "captioner"),
+    )
+    for epoch in (1, 2):
+        folder.save_state({}, asdict(config), {"epoch": epoch, "step": 9, "best": None})
+        if epoch < 2:
+            _, progress = _load_state(folder, replace(config, epochs=3), resuming=True)
+            assert progress.epoch == epoch
+    with pytest.raises(UserError, match="is past its 2 epochs of cross-entropy"):
+        _load_state(folder, replace(config, epochs=3), resuming=True)
 
 
 def test_resuming_on_other_data_is_refused(shapes: Shapes, tmp_path: Path) -> None:
@@ -585,6 +601,11 @@ def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) 
     )
     (record,) = metrics(tmp_path / "run")
     assert len(record["validation"]) == 2
+
+
+def test_the_bundled_captioner_is_a_checkpoint_to_start_from() -> None:
+    parts = _initial_parts(TrainingConfig(init="bundled"))
+    assert parts is not None and "bicycle" in parts.vocabulary.words
 
 
 def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(

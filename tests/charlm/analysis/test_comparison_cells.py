@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charlm import CharLM
-from charlm.analysis.comparison_cells import load_cells, untrained_cells
+from charlm.analysis.comparison_cells import load_cells, load_named, untrained_cells
 from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
 
@@ -30,6 +30,13 @@ def test_the_packages_own_cells_are_trained_and_know_the_characters_of_its_model
         assert lm.network.architecture.cell == cell
         said = lm.log_probs("ROMEO:\nWhat is the mat")[-1].argmax()
         assert lm.vocabulary[int(said)] == "t"  # it has learnt to spell
+
+
+def test_a_model_to_compare_with_is_a_cell_of_the_package_or_a_folder(stored: Path) -> None:
+    assert load_named("gru").network.architecture.cell == "gru"
+    assert load_named("gru").vocabulary != load_named(str(stored / "gru")).vocabulary
+    with pytest.raises(UserError, match="no model 'elman': give rnn, gru, lstm or a folder"):
+        load_named("elman")
 
 
 def test_a_damaged_cell_is_named_and_not_replaced(stored: Path) -> None:

@@ -25,7 +25,7 @@ from charlm.cli import app
 from charlm.evaluation import score_stream
 from charlm.training.config import TrainingConfig
 from charlm.training.progress import Meter
-from charlm.training.trainer import Trainer, train
+from charlm.training.trainer import Trainer, start_network, train
 from rnnkit.checkpoint import write_tensors
 from rnnkit.devices import cpu_has_bf16
 from rnnkit.errors import UserError
@@ -107,6 +107,14 @@ def test_a_run_starts_from_a_checkpoint_and_adds_its_missing_characters(
     assert set("1234567890") <= set(after.vocabulary)
     among_known = after.log_probs(verse[:200])[:, :known].log_softmax(-1)
     torch.testing.assert_close(among_known, before.log_probs(verse[:200]), rtol=0, atol=1e-5)
+
+
+def test_the_packages_model_is_a_checkpoint_to_start_from() -> None:
+    vocabulary, network = start_network("Œuvre", TrainingConfig(init="bundled"))
+    packaged = CharLM.load()
+    assert len(vocabulary) == len(packaged.vocabulary) + 1  # Œ
+    name = "layers.1.weight_hh_l0"
+    assert torch.equal(network.state_dict()[name], packaged.network.state_dict()[name])
 
 
 def test_training_learns_the_text_and_keeps_the_scores_it_claims(trained: Path, verse: str) -> None:
@@ -294,6 +302,24 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings_or_text(
         train(verse, tmp_path / "none", tiny_settings, device=CPU, resume=True)
 
 
+def test_a_resumed_run_may_have_more_epochs_and_takes_the_steps_of_the_longer_schedule(
+    tmp_path: Path, verse: str, tiny_settings: TrainingConfig
+) -> None:
+    fast = dataclasses.replace(tiny_settings, hidden_size=8, sequence_length=64, log_every=1)
+    short, long = (dataclasses.replace(fast, epochs=epochs) for epochs in (1, 2))
+    assert train(verse, tmp_path / "run", short, device=CPU)
+    assert train(verse, tmp_path / "run", long, device=CPU, resume=True)
+    planned = make_trainer(verse, tmp_path / "planned", long)
+    added = [record for record in records(tmp_path / "run") if record["epoch"] > 1]
+    assert added[-1]["epoch"] == 2
+    rates = {r["step"]: r["learning_rate"] for r in added if "learning_rate" in r}
+    assert rates == {step: planned.learning_rate(step - 1) for step in rates} and len(rates) > 3
+    with pytest.raises(
+        UserError, match="started with epochs 2, not 1; a resumed run can only have"
+    ):
+        train(verse, tmp_path / "run", short, device=CPU, resume=True)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -456,6 +482,7 @@ def test_an_interrupted_first_epoch_leaves_a_model_and_says_where(
         process.returncode == 130
         and b"stopping after this step" in error
         and str(run) in error.decode().replace("\n", "")
+        and " ".join(error.decode().split()).endswith("continue with --resume")
         and "Traceback" not in error.decode()
     )
     assert len("".join(CharLM.load(run).sample("The ", length=10, seed=1))) == 10

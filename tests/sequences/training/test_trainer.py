@@ -57,13 +57,16 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
         assert torch.equal(tensor, stopped.network.state_dict()[name]), name
 
 
-def test_a_finished_run_is_not_started_again_and_says_so(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_started_again_but_may_have_more_epochs(tmp_path: Path) -> None:
     assert run(tmp_path / "run")
     records = (tmp_path / "run" / METRICS).read_text(encoding="utf-8")
     assert run(tmp_path / "run", resume=True)
     assert (tmp_path / "run" / METRICS).read_text(encoding="utf-8") == records
     with pytest.raises(UserError, match="--resume"):
         run(tmp_path / "run")
+    assert run(tmp_path / "run", replace(SHORT, epochs=3), resume=True)
+    lines = (tmp_path / "run" / METRICS).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines if "best" in line] == [1, 2, 3]
 
 
 def test_a_run_is_not_resumed_on_other_examples(tmp_path: Path) -> None:
