@@ -117,6 +117,11 @@ class Caption:
     word_confidence: tuple[float | None, ...] | None = None
     confidence: float | None = None
 
+    @classmethod
+    def written(cls, text: str) -> Caption:
+        """A caption that was found in a file without a score, or that a person wrote."""
+        return cls(text, math.nan, ())
+
     def __str__(self) -> str:
         return self.text
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from captioner.data.images import ImageError
+from captioner.outputs.text_around import TextAround
 from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
 
 Features = TypeVar("Features")
@@ -46,6 +47,7 @@ def caption_photos(
     batch_size: int = 32,
     workers: int = 2,
     min_confidence: float | None = None,
+    text_around: TextAround = TextAround(),  # noqa: B008 - it cannot be changed
 ) -> Iterator[list[CaptionResult]]:
     """Rows of photos in their order, a batch at a time.
 
@@ -58,6 +60,7 @@ def caption_photos(
         batch_size: photos computed at once.
         workers: threads that decode photos while others are computed.
         min_confidence: photos whose best caption is less sure than this are marked unsure.
+        text_around: what is put around every caption.
     """
     coming = iter(photos)
     pool, encoder = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
@@ -88,7 +91,10 @@ def caption_photos(
             errors, features = encoded.result()
             captions: list[list[Caption]] = []
             if features is not None:
-                captions = captioner.caption_features(features, decoding)
+                captions = [
+                    [text_around.around(caption) for caption in group]
+                    for group in captioner.caption_features(features, decoding)
+                ]
             yield _results(batch, errors, captions, min_confidence or 0)
     finally:  # also if the caller stops early
         for executor in (pool, encoder):
