@@ -478,8 +478,25 @@ def check_writable(output: Path) -> None:
         reason = f"there is no folder '{folder}'"
     elif not os.access(output if output.exists() else folder, os.W_OK):
         reason = "the disk is read-only" if _is_read_only(folder) else "permission denied"
+    elif not output.exists():
+        reason = _why_no_file(folder)
     if reason:
         raise UserError(f"cannot write to '{output}' ({reason})")
+
+
+def _why_no_file(folder: Path) -> str | None:
+    """Why no file can be made in a folder whose permissions allow it, such as /proc."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except FileNotFoundError:
+        return "no files can be made there"
+    except FileExistsError:
+        return None
+    except OSError as error:
+        return reason_of(error).lower()
+    return None
 
 
 def _is_read_only(folder: Path) -> bool:
