@@ -236,7 +236,8 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
         photos,
         if_exists=job.if_exists,
         num_captions=job.decoding.num_captions,
-        made_by=f"{model} {_settings(job)}{_at_least(job.min_confidence)}",
+        made_by=f"{model} {settings_text(job.decoding, job.text_around)}"
+        f"{_at_least(job.min_confidence)}",
         csv_safe=job.csv_safe,
         extension=job.extension or EXTENSION,
         sidecar_folder=job.sidecar_folder,
@@ -244,18 +245,17 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
     )
 
 
-def _settings(job: CaptionJob) -> str:
-    """What makes the sentences. Settings that came later are named only where they are used, so
-    that a run which an earlier version began can be continued.
+def settings_text(decoding: Decoding, text_around: TextAround) -> str:
+    """What makes the captions. Settings that came later are named only where they are used, so that
+    a run which an earlier version began can be continued.
     """
-    decoding = job.decoding
     values = {
         field.name: getattr(decoding, field.name)
         for field in fields(decoding)
         if field.name not in LATER_SETTINGS or getattr(decoding, field.name) != field.default
     }
     text = f"Decoding({', '.join(f'{name}={value!r}' for name, value in values.items())})"
-    return f"{text} {job.text_around}" if job.text_around else text
+    return f"{text} {text_around}" if text_around else text
 
 
 def _at_least(confidence: float | None) -> str:

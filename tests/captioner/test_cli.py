@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import captioner
 from captioner.checkpoint import save_captioner
 from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.network.backbones import create_encoder
@@ -115,15 +116,14 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     assert (folder / "0.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_two_photos_that_want_one_sidecar_are_named_before_anything_is_written(
-    command: Run, shapes: Shapes
+def test_the_version_is_printed_and_a_shell_can_complete_what_is_typed(
+    captioner_command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, folder = shapes(2, 0)
-    (folder / "1.png").rename(folder / "0.webp")
-    code, _, err = command("caption", folder, "--format", "sidecar")
-    assert code == 2
-    assert "0.png' and '" in err and "0.webp' would both be described in" in err
-    assert not (folder / "0.txt").exists()
+    assert captioner_command("--version") == (0, f"captioner {captioner.__version__}\n", "")
+    monkeypatch.setenv("_CAPTIONER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "captioner caption --sidecar")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert captioner_command()[1].split() == ["--sidecar-folder"]
 
 
 def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -> None:

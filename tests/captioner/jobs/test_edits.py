@@ -69,7 +69,7 @@ def test_sidecars_are_found_by_their_extension_and_in_their_folder(
 
 
 JSONL = [
-    b'{"path": "a.jpg", "caption": "a dog", "score": -1, "status": "ok", "confidence": 1, "x": 1}\n',
+    b'{"path": "a.jpg", "caption": "a dog", "score": -1, "status": "ok", "confidence": 1, "x":1}\n',
     b'{"path":"b.jpg","caption":"a cat","score":-1e0,"status":"ok"}\r\n',
     b'{"path": "c.jpg", "status": "error", "error": "a dog ate it"}\n',
     b'{"path": "d.jpg", "caption": "a cat", "score": -1, "status": "ok", "captions": ['
