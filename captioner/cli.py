@@ -30,12 +30,13 @@ from captioner.outputs.text_around import TextAround
 from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
 from rnnkit.command_line import run_app
+from rnnkit.completion import completion_script
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE, RunFolder, run_settings
 from rnnkit.settings import settings_from, with_flags
 from rnnkit.version import VERSION
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Model = Annotated[
     Path | None, typer.Option(help="Checkpoint or run folder; the bundled model if not given.")
@@ -123,6 +124,12 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _print_completion(shell: str | None) -> None:
+    if shell is not None:
+        print(completion_script("captioner", app, shell), end="")
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     version: Annotated[
@@ -131,6 +138,15 @@ def about(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHELL",
+            callback=_print_completion,
+            is_eager=True,
+            help="Print a script that completes this command in bash, zsh or fish, and exit.",
+        ),
+    ] = None,
 ) -> None:
     """Write sentences about photos, and train and evaluate the network that does."""
 

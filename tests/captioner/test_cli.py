@@ -117,13 +117,25 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
 
 
 def test_the_version_is_printed_and_a_shell_can_complete_what_is_typed(
-    captioner_command: Run, monkeypatch: pytest.MonkeyPatch
+    captioner_command: Run,
 ) -> None:
     assert captioner_command("--version") == (0, f"captioner {captioner.__version__}\n", "")
-    monkeypatch.setenv("_CAPTIONER_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "captioner caption --sidecar")
-    monkeypatch.setenv("COMP_CWORD", "2")
-    assert captioner_command()[1].split() == ["--sidecar-folder"]
+    for shell in ("bash", "zsh", "fish"):
+        code, script, _ = captioner_command("--completion", shell)
+        assert code == 0 and "sidecar-folder" in script
+    assert captioner_command("--completion", "cmd")[0] == 2
+    if shutil.which("bash"):
+        script = captioner_command("--completion", "bash")[1]
+        for typed, place, expected in (
+            ("captioner ed", 1, "edit"),
+            ("captioner caption photos/ --sidecar", 3, "--sidecar-folder"),
+            ("captioner caption ph", 2, ""),
+        ):
+            ask = f"COMP_WORDS=({typed}); COMP_CWORD={place}; _captioner; echo ${{COMPREPLY[*]}}"
+            done = subprocess.run(
+                ["bash", "-c", script + ask], capture_output=True, text=True, check=True
+            )
+            assert (done.stdout.strip(), done.stderr) == (expected, "")
 
 
 def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -> None:
