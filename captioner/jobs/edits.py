@@ -248,9 +248,13 @@ def _csv(path: Path, data: bytes, captions: _Captions) -> Iterator[bytes]:
     header = data.splitlines(keepends=True)[0] if data else b""
     layout = CsvLayout.of(header)
     yield header
-    for record in Csv(layout).read(BytesIO(data[len(header) :])):
+    place = len(header)
+    for record in Csv(layout).read(BytesIO(data[place:])):
         if not record.whole:
             raise ValueError("it ends in the middle of a row")
+        start = data.index(record.data, place)  # lines without cells come in between
+        yield data[place:start]
+        place = start + len(record.data)
         (name, text, _, status, error, _), added = layout.split(record.data)
         if status == "error":
             yield record.data
@@ -262,6 +266,7 @@ def _csv(path: Path, data: bytes, captions: _Captions) -> Iterator[bytes]:
         elif new is not None:
             cell = new if plain == text else defused(new)
             yield layout.join([name, cell, "", status, error, ""], added)
+    yield data[place:]
 
 
 def _jsonl(path: Path, data: bytes, captions: _Captions) -> Iterator[bytes]:

@@ -129,7 +129,7 @@ def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:
     if job.dry_run:
         print_plan(photos, todo, summary, refused)
         if isinstance(todo, Sequence):
-            _print_samples(job, output, [photo for photo in todo[:SAMPLES] if photo.exists()])
+            _print_samples(job, output, todo[:SAMPLES])
         return
     if total is not None:
         summary.skipped += len(photos) - total - len(refused)
@@ -168,6 +168,7 @@ def _caption(
 
 def _print_samples(job: CaptionJob, output: Output, photos: Sequence[Path]) -> None:
     """Print what some photos' captions would be."""
+    photos = [photo for photo in photos if os.path.exists(photo)]  # noqa: PTH110 - may raise
     if not photos:
         return
     captioner = Captioner.load(job.model, device=job.device, backend=job.backend)

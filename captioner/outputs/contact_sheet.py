@@ -32,6 +32,7 @@ li { content-visibility: auto; contain-intrinsic-size: auto 20rem; }
 img { background: #8883; display: block; height: 12rem; object-fit: contain; width: 100%; }
 p { margin: .4rem 0 0; overflow-wrap: anywhere; }
 .sure, .path { font-size: .85rem; opacity: .8; }
+.sure { white-space: nowrap; }
 .error { color: light-dark(#b00020, #ff8a80); }
 </style></head><body>
 """

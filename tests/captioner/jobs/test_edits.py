@@ -107,7 +107,7 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
     csv, tsv, rows = (tmp_path / name for name in ("a.csv", "a.rows", "metadata.jsonl"))
     csv.write_bytes(
         b"path;caption;mine;score;status;error;confidence\r\n"
-        b"a.jpg;a dog;kept;-1,0;ok;;0,5\r\n"
+        b"a.jpg;a dog;kept;-1,0;ok;;0,5\r\n;;;\r\n"
         b'b.jpg;"a ""big"" cat";;-1,0;ok;;\r\n'
     )
     tsv.write_bytes(b"a.jpg\ta dog\r\nb.jpg\ta cat\nb.jpg\ta cat\n")
@@ -119,7 +119,7 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
     assert code == 0 and "changed 4 captions in 3 of 3 files" in err
     assert csv.read_bytes() == (
         b"path;caption;mine;score;status;error;confidence\r\n"
-        b"a.jpg;a wolf;kept;;ok;;\r\n"
+        b"a.jpg;a wolf;kept;;ok;;\r\n;;;\r\n"
         b'b.jpg;"a ""big"" cat";;-1,0;ok;;\r\n'
     )
     assert tsv.read_bytes() == b"a.jpg\ta wolf\r\nb.jpg\ta cat\n"
