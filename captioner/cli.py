@@ -50,11 +50,11 @@ Prepend = Annotated[
     str,
     typer.Option(
         metavar="TEXT",
-        help="Put TEXT, such as a trigger word, before every caption. What becomes of captions that"
-        " exist already is the matter of --existing.",
+        help="Put TEXT, such as a trigger word, before every new caption. (--existing prepend is"
+        " something else: it keeps the captions that a photo has already.)",
     ),
 ]
-Append = Annotated[str, typer.Option(metavar="TEXT", help="Put TEXT after every caption.")]
+Append = Annotated[str, typer.Option(metavar="TEXT", help="Put TEXT after every new caption.")]
 Extension = Annotated[
     str | None, typer.Option(help="What sidecars' names end with, such as .caption; else .txt.")
 ]
@@ -311,8 +311,12 @@ def edit_command(
         tuple[str, str] | None,
         typer.Option(metavar="A B", help="Put B where A stands, as whole words; B may be ''."),
     ] = None,
-    prepend: Prepend = "",
-    append: Append = "",
+    prepend: Annotated[
+        str, typer.Option(metavar="TEXT", help="Put TEXT before captions that do not begin so.")
+    ] = "",
+    append: Annotated[
+        str, typer.Option(metavar="TEXT", help="Put TEXT after captions that do not end so.")
+    ] = "",
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Take out captions that their photo has already.")
     ] = False,
@@ -327,9 +331,8 @@ def edit_command(
 ) -> None:
     """Edit captions that are there already.
 
-    Captions that begin or end with the text of --prepend or --append already do not get it again. A
-    caption that changes loses its score and confidence, and its row in jsonl says "edited": true;
-    everything else stays as it was, to the byte.
+    A caption that changes loses its score and confidence, and its row in jsonl says "edited": true;
+    everything else stays as it was, to the byte. Nothing is written before everything was read.
     """
     files = edit_captions(
         paths,
