@@ -1,4 +1,4 @@
-"""The command line: captioner caption | evaluate | explain | export | features | train."""
+"""The command line: captioner caption | edit | evaluate | explain | export | features | train."""
 
 from __future__ import annotations
 
@@ -21,31 +21,43 @@ from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Comparison, Report, judge
 from captioner.export import export_command
 from captioner.features import features_command
+from captioner.jobs.edits import Edit, edit_captions
 from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import print_status, with_progress
 from captioner.options import (
+    Append,
     Backend,
     BatchSize,
     Device,
+    Extension,
     FromFile,
     Model,
+    Prepend,
     Recursive,
+    SidecarFolder,
     Workers,
 )
 from captioner.outputs.base import FORMAT_NAMES, format_of
 from captioner.outputs.resumable_file import check_writable
+from captioner.outputs.sidecars import EXTENSION
+from captioner.outputs.text_around import TextAround
 from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
 from rnnkit.command_line import run_app
+from rnnkit.completion import completion_script
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE, RunFolder, run_settings
 from rnnkit.settings import settings_from, with_flags
+from rnnkit.version import VERSION
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 SEARCH = ("beam_size", "max_length")
-DECODING = (*SEARCH, "num_captions", "careful", "sample", "temperature", "top_p", "seed")
+DECODING = (
+    *("beam_size", "prefix", "min_length", "max_length", "length_penalty", "num_captions"),
+    *("careful", "sample", "temperature", "top_p", "seed"),
+)
 
 REFERENCES = (
     "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line per"
@@ -94,8 +106,36 @@ Java = Annotated[
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"captioner {VERSION}")
+        raise typer.Exit
+
+
+def _print_completion(shell: str | None) -> None:
+    if shell is not None:
+        print(completion_script("captioner", app, shell), end="")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    completion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHELL",
+            callback=_print_completion,
+            is_eager=True,
+            help="Print a script that completes this command in bash, zsh or fish, and exit.",
+        ),
+    ] = None,
+) -> None:
     """Write sentences about photos, and train and evaluate the network that does."""
 
 
@@ -131,10 +171,15 @@ def caption_command(
         str,
         typer.Option(
             help=(
-                "What to do with captions that exist already: skip | overwrite | append | prepend."
+                "What to do with captions that exist already: skip | overwrite | append | prepend"
+                " (the new ones after or before them; for text around captions, see --append)."
             )
         ),
     ] = "skip",
+    prepend: Prepend = "",
+    append: Append = "",
+    extension: Extension = None,
+    sidecar_folder: SidecarFolder = None,
     embed: Annotated[
         bool,
         typer.Option("--embed", help="Write captions into the XMP and EXIF of copies in --output."),
@@ -147,8 +192,24 @@ def caption_command(
         bool, typer.Option("--fail-fast", help="Stop at the first photo that fails.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be done.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only print what would be done, and the captions of three photos."
+        ),
     ] = False,
+    print_existing: Annotated[
+        bool,
+        typer.Option(
+            "--print-existing", help="Only print which photos have which captions already."
+        ),
+    ] = False,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a contact sheet: an HTML page of the photos with their captions, the"
+            " least sure first."
+        ),
+    ] = None,
     min_confidence: Annotated[
         float | None,
         typer.Option(
@@ -184,15 +245,21 @@ def caption_command(
         paths=tuple(paths or ()),
         from_file=from_file,
         recursive=recursive,
-        format=format or ("tsv" if embed else format_of(output)),
+        format=format
+        or _format(embed=embed, for_sidecars=bool(extension or sidecar_folder), output=output),
         output=output,
+        extension=extension,
+        sidecar_folder=sidecar_folder,
         csv_safe=csv_safe,
         if_exists=existing,
         embed=embed,
         in_place=in_place,
         fail_fast=fail_fast,
         dry_run=dry_run,
+        print_existing=print_existing,
+        review=review,
         decoding=settings_from(Decoding, None, decoding),
+        text_around=TextAround(prepend, append),
         min_confidence=min_confidence,
         batch_size=batch_size,
         workers=workers,
@@ -204,6 +271,68 @@ def caption_command(
     )
     if not run_job(job):
         raise typer.Exit(SOME_FAILED)
+
+
+def _format(*, embed: bool, for_sidecars: bool, output: Path | None) -> str:
+    """The format of an output if none was asked for."""
+    if embed:
+        return "tsv"
+    return "sidecar" if for_sidecars and output is None else format_of(output)
+
+
+@app.command("edit")
+def edit_command(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FOLDER_OR_FILE...",
+            help="Folders of photos with sidecars or a metadata.jsonl, or files: a sidecar, tsv,"
+            " csv, jsonl.",
+        ),
+    ],
+    replace: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Put B where A stands, as whole words; B may be ''."),
+    ] = None,
+    prepend: Annotated[
+        str, typer.Option(metavar="TEXT", help="Put TEXT before captions that do not begin so.")
+    ] = "",
+    append: Annotated[
+        str, typer.Option(metavar="TEXT", help="Put TEXT after captions that do not end so.")
+    ] = "",
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Take out captions that their photo has already.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print each change: name, old and new caption.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into folders inside folders too.")
+    ] = False,
+    extension: Extension = None,
+    sidecar_folder: SidecarFolder = None,
+) -> None:
+    """Edit captions that are there already.
+
+    A caption that changes loses its score and confidence, and its row in jsonl says "edited": true;
+    everything else stays as it was, to the byte. Nothing is written before everything was read.
+    """
+    files = edit_captions(
+        paths,
+        Edit(replace, TextAround(prepend, append), dedupe),
+        recursive=recursive,
+        extension=extension or EXTENSION,
+        sidecar_folder=sidecar_folder,
+        dry_run=dry_run,
+    )
+    changes = [change for file in files for change in file.changes]
+    if dry_run:
+        for change in changes:
+            new = "(taken out)" if change.new is None else change.new
+            print(f"{change.name}\t{change.old}\t{new}")
+    touched = sum(bool(file.changes) for file in files)
+    verb, end = ("would change", "; nothing was done") if dry_run else ("changed", "")
+    print_status(f"{verb} {len(changes)} captions in {touched} of {len(files)} files{end}")
 
 
 @app.command("evaluate")

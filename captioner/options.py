@@ -21,3 +21,22 @@ FromFile = Annotated[
     str | None,
     typer.Option(help="Take the photos from a list, one path per line; - is standard input."),
 ]
+
+Prepend = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="Put TEXT, such as a trigger word, before every new caption. (--existing prepend is"
+        " something else: it keeps the captions that a photo has already.)",
+    ),
+]
+Append = Annotated[str, typer.Option(metavar="TEXT", help="Put TEXT after every new caption.")]
+Extension = Annotated[
+    str | None, typer.Option(help="What sidecars' names end with, such as .caption; else .txt.")
+]
+SidecarFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for sidecars, with the photos' tree; else they go beside the photos."
+    ),
+]

@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,14 +16,19 @@ from captioner.captioner import Captioner
 from captioner.data.path_list import PathList
 from captioner.jobs.find_photos import find_photos, read_photo_list
 from captioner.jobs.pipeline import caption_photos
+from captioner.jobs.preview import print_existing, print_plan, print_sample
 from captioner.jobs.progress import Summary, print_status, with_progress
-from captioner.outputs.base import Output, open_output
-from captioner.outputs.resumable_file import ResumableFile
-from captioner.outputs.text_formats import ROW_FORMATS
-from captioner.types import CaptionResult, Decoding
+from captioner.outputs.base import Output, Readable, open_output
+from captioner.outputs.contact_sheet import Sheet, check_sheet
+from captioner.outputs.resumable_file import ResumableFile, check_writable
+from captioner.outputs.sidecars import EXTENSION, Sidecars
+from captioner.outputs.text_around import TextAround
+from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
 from rnnkit.errors import UserError
 
 RUNNERS = ("local", "ray")
+LATER_SETTINGS = ("min_length", "prefix")
+SAMPLES = 3  # photos that a dry run captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +40,18 @@ class CaptionJob:
     recursive: bool
     format: str
     output: Path | None
+    extension: str | None
+    sidecar_folder: Path | None
     csv_safe: bool
     if_exists: str
     embed: bool
     in_place: bool
     fail_fast: bool
     dry_run: bool
+    print_existing: bool
+    review: Path | None
     decoding: Decoding
+    text_around: TextAround
     min_confidence: float | None
     batch_size: int
     workers: int
@@ -87,20 +97,43 @@ def _check_options(job: CaptionJob) -> None:
         )
     if job.runner == "ray" and (job.embed or job.fail_fast):
         raise UserError("--embed and --fail-fast need --runner local")
+    if (job.extension or job.sidecar_folder) and (job.format != "sidecar" or job.embed):
+        raise UserError("--extension and --sidecar-folder are for --format sidecar: leave them out")
+    if job.print_existing and (job.runner == "ray" or job.format == "webdataset"):
+        raise UserError("--print-existing cannot look into shards: give photos, and --runner local")
+    if job.review is not None:
+        if job.runner == "ray" or job.format == "webdataset":
+            raise UserError("--review is not supported for shards: leave it out")
+        check_writable(job.review)
+        check_sheet(job.review)
     if job.csv_safe and (job.format != "csv" or job.embed or job.runner == "ray"):
         raise UserError("--csv-safe is about --format csv: leave it out")
 
 
 def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:
     output = _choose_output(job, photos, summary)
+    if job.print_existing:
+        if not isinstance(output, Readable):
+            raise UserError(
+                "--print-existing has to know where captions are: add --output FILE, --format"
+                " sidecar, --format metadata or --embed"
+            )
+        print_existing(output.existing(photos), len(photos))
+        return
+    refused = output.refused if isinstance(output, Sidecars) else {}
     todo, total, asked = output.photos, None, None
     if isinstance(todo, Sequence):  # nobody knows how many photos are in tar shards
         total, asked = len(todo), len(photos) + len(photos.unread)
+    for photo, reason in refused.items():
+        summary.count(photo, reason)
     if job.dry_run:
-        _print_dry_run(photos, todo, summary)
+        print_plan(photos, todo, summary, refused)
+        if isinstance(todo, Sequence):
+            _print_samples(job, output, todo[:SAMPLES])
         return
     if total is not None:
-        summary.skipped += len(photos) - total
+        summary.skipped += len(photos) - total - len(refused)
+    sheet = None if job.review is None else Sheet(job.review)
     with _final_summary(summary, asked, output), suppress(_FirstFailure):
         if job.fail_fast and summary.failed:
             raise _FirstFailure
@@ -109,16 +142,43 @@ def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:
                 captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
                 if job.min_confidence is not None:
                     captioner.require_confidence("--min-confidence")
-                batches = caption_photos(
-                    captioner,
-                    todo,
-                    job.decoding,
-                    batch_size=job.batch_size,
-                    workers=job.workers,
-                    min_confidence=job.min_confidence,
-                )
+                batches = _caption(captioner, todo, job)
+                if sheet is not None:
+                    batches = sheet.noting(batches)
                 with closing(with_progress(batches, total)) as shown:
                     _write(shown, output, summary, fail_fast=job.fail_fast)
+        if sheet is not None:
+            sheet.write(photos, output.existing if isinstance(output, Readable) else None, refused)
+
+
+def _caption(
+    captioner: Captioner, photos: Iterable[Path | EncodedPicture], job: CaptionJob
+) -> Iterator[list[CaptionResult]]:
+    captioner.vocabulary.encode_prefix(job.decoding.prefix)  # before the first photo is decoded
+    return caption_photos(
+        captioner,
+        photos,
+        job.decoding,
+        batch_size=job.batch_size,
+        workers=job.workers,
+        min_confidence=job.min_confidence,
+        text_around=job.text_around,
+    )
+
+
+def _print_samples(job: CaptionJob, output: Output, photos: Sequence[Path]) -> None:
+    """Print what some photos' captions would be."""
+    photos = [photo for photo in photos if os.path.exists(photo)]  # noqa: PTH110 - may raise
+    if not photos:
+        return
+    captioner = Captioner.load(job.model, device=job.device, backend=job.backend)
+    old: dict[Path, tuple[Caption, ...]] = {}
+    if job.if_exists in ("append", "prepend") and isinstance(output, Readable):
+        old = dict(output.existing(photos))
+    plain = replace(job, text_around=TextAround())
+    for row in chain.from_iterable(_caption(captioner, photos, plain)):
+        place = "after" if job.if_exists == "append" else "before"
+        print_sample(row, job.text_around, old.get(row.path, ()), place)
 
 
 def _run_on_ray(job: CaptionJob, photos: PathList, summary: Summary) -> None:
@@ -126,7 +186,7 @@ def _run_on_ray(job: CaptionJob, photos: PathList, summary: Summary) -> None:
 
     shards = ShardFolder(job.output, job.format, photos, job.if_exists)
     if job.dry_run:
-        _print_dry_run(photos, shards.photos, summary)
+        print_plan(photos, shards.photos, summary, {})
         return
     summary.skipped += len(photos) - len(shards.photos)
     with _final_summary(summary, len(photos) + len(photos.unread)):
@@ -141,6 +201,7 @@ def _run_on_ray(job: CaptionJob, photos: PathList, summary: Summary) -> None:
                 batch_size=job.batch_size,
                 workers=job.workers,
                 min_confidence=job.min_confidence,
+                text_around=job.text_around,
                 actors=job.ray_actors,
             )
             with closing(with_progress(batches, len(shards.photos))) as shown:
@@ -176,9 +237,26 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
         photos,
         if_exists=job.if_exists,
         num_captions=job.decoding.num_captions,
-        made_by=f"{model} {job.decoding}{_at_least(job.min_confidence)}",
+        made_by=f"{model} {settings_text(job.decoding, job.text_around)}"
+        f"{_at_least(job.min_confidence)}",
         csv_safe=job.csv_safe,
+        extension=job.extension or EXTENSION,
+        sidecar_folder=job.sidecar_folder,
+        roots=[Path(path) for path in job.paths if Path(path).is_dir()],
     )
+
+
+def settings_text(decoding: Decoding, text_around: TextAround) -> str:
+    """What makes the captions. Settings that came later are named only where they are used, so that
+    a run which an earlier version began can be continued.
+    """
+    values = {
+        field.name: getattr(decoding, field.name)
+        for field in fields(decoding)
+        if field.name not in LATER_SETTINGS or getattr(decoding, field.name) != field.default
+    }
+    text = f"Decoding({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+    return f"{text} {text_around}" if text_around else text
 
 
 def _at_least(confidence: float | None) -> str:
@@ -299,24 +377,3 @@ def _final_summary(
             print_status("nobody reads the output any more; stopped")
         raise
     sum_up()
-
-
-def _print_dry_run(photos: PathList, todo: object, summary: Summary) -> None:
-    """Print a line for each photo; of the failures only missing photos are known."""
-    names = {str(photo) for photo in todo} if isinstance(todo, Sequence) else set(photos.names)
-    missing = 0
-    for name in photos.names:
-        if name not in names:
-            action = "skip"
-        elif os.path.exists(name):  # noqa: PTH110 - Path's raises for some names
-            action = "caption"
-        else:
-            action = "fail"
-            missing += 1
-            summary.count(Path(name), "no such file")
-        print(f"{action}\t{ROW_FORMATS['tsv'].key(Path(name))}")
-    failing = f", fail {missing}" if missing else ""
-    print_status(
-        f"would caption {len(names) - missing}, skip {len(photos) - len(names)}{failing}; nothing"
-        " was done"
-    )

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from captioner.data.images import ImageError
+from captioner.outputs.text_around import TextAround
 from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
 
 Features = TypeVar("Features")
@@ -52,6 +53,7 @@ def caption_photos(
     batch_size: int = 32,
     workers: int = 2,
     min_confidence: float | None = None,
+    text_around: TextAround = TextAround(),  # noqa: B008 - it cannot be changed
 ) -> Iterator[list[CaptionResult]]:
     """Rows of photos in their order, a batch at a time.
 
@@ -61,13 +63,17 @@ def caption_photos(
         batch_size: photos computed at once.
         workers: threads that decode photos while others are computed.
         min_confidence: photos whose best caption is less sure than this are marked unsure.
+        text_around: what is put around every caption.
     """
     encoded = encode_photos(captioner, photos, batch_size=batch_size, workers=workers)
     with closing(encoded):
         for batch, errors, features in encoded:
             captions: list[list[Caption]] = []
             if features is not None:
-                captions = captioner.caption_features(features, decoding)
+                captions = [
+                    [text_around.around(caption) for caption in group]
+                    for group in captioner.caption_features(features, decoding)
+                ]
             yield _results(batch, errors, captions, min_confidence or 0)
 
 

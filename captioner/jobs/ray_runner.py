@@ -17,6 +17,7 @@ from captioner.checkpoint import KIND, VERSION, require_confidence
 from captioner.data.path_list import PathList
 from captioner.jobs.pipeline import caption_photos
 from captioner.outputs.resumable_file import check_writable, read_rows
+from captioner.outputs.text_around import TextAround
 from captioner.outputs.text_formats import ROW_FORMATS, Format, Record
 from captioner.types import CaptionResult, Decoding
 from rnnkit.checkpoint import read_config
@@ -117,6 +118,7 @@ def caption_with_ray(
     batch_size: int = 32,
     workers: int = 2,
     min_confidence: float | None = None,
+    text_around: TextAround = TextAround(),  # noqa: B008 - it cannot be changed
     actors: int | None = None,
 ) -> Iterator[list[CaptionResult]]:
     """Caption the photos of a shard folder; yields rows as shards are done, with errors but without
@@ -130,13 +132,17 @@ def caption_with_ray(
         device: with cuda, or auto if the cluster has GPUs, each actor takes a GPU, otherwise a CPU
             core.
         workers: threads of each actor that decode photos.
-        min_confidence: as in `caption_photos`.
+        min_confidence, text_around: as in `caption_photos`.
         actors: the number of captioners; None for one for each GPU or core of the cluster.
 
     Raises: UserError if the checkpoint cannot be used, or the cluster fails.
     """
+    # One error here instead of one from each worker.
+    if decoding.prefix:
+        Captioner.load(model, device="cpu", backend="torch").vocabulary.encode_prefix(
+            decoding.prefix
+        )
     if model is not None:
-        # One error here instead of one from each worker.
         config = read_config(model, kind=KIND, version=VERSION)
         if min_confidence is not None or decoding.careful:
             require_confidence(config, "--min-confidence or --careful")
@@ -169,6 +175,7 @@ def caption_with_ray(
                 "batch_size": batch_size,
                 "workers": workers,
                 "min_confidence": min_confidence,
+                "text_around": text_around,
             },
             batch_size=None,  # a table is a shard
             batch_format="pyarrow",
@@ -213,11 +220,12 @@ class CaptionActor:
         batch_size: int,
         workers: int,
         min_confidence: float | None,
+        text_around: TextAround,
     ) -> None:
         self._folder, self._format, self._here = Path(folder), format, Path(here)
         self._decoding = Decoding(**decoding)
         self._batch_size, self._workers = batch_size, workers
-        self._min_confidence = min_confidence
+        self._min_confidence, self._text_around = min_confidence, text_around
         self._captioner = Captioner.load(model, device=device, backend=backend)
 
     def __call__(self, photos: Any) -> Any:
@@ -233,6 +241,7 @@ class CaptionActor:
             batch_size=self._batch_size,
             workers=self._workers,
             min_confidence=self._min_confidence,
+            text_around=self._text_around,
         )
         # With the paths as they were given.
         rows = [

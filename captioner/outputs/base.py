@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Protocol, Self, TextIO, runtime_checkable
 
+from captioner.outputs.image_folders import ImageFolders
 from captioner.outputs.resumable_file import EXISTING, ResumableFile
-from captioner.outputs.sidecars import Sidecars
+from captioner.outputs.sidecars import EXTENSION, Sidecars
 from captioner.outputs.stream import Stream
 from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV
-from captioner.types import CaptionResult, EncodedPicture
+from captioner.types import Caption, CaptionResult, EncodedPicture
 from rnnkit.errors import UserError
 
-FORMAT_NAMES = (*ROW_FORMATS, "sidecar", "parquet", "webdataset")
+FORMAT_NAMES = (*ROW_FORMATS, "sidecar", "metadata", "parquet", "webdataset")
 _ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
 
 
@@ -42,6 +43,14 @@ class Output(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class Readable(Protocol):
+    """An output whose captions can be read back."""
+
+    def existing(self, photos: Sequence[Path]) -> Iterator[tuple[Path, tuple[Caption, ...]]]:
+        """Each photo, in any order, and its captions, none if it has none."""
+
+
 def format_of(output: Path | None) -> str:
     """The format that an output's name stands for; tsv if it says nothing."""
     return "tsv" if output is None else _ENDINGS.get(output.suffix.lower(), "tsv")
@@ -57,15 +66,20 @@ def open_output(
     num_captions: int = 1,
     made_by: str = "",
     csv_safe: bool = False,
+    extension: str = EXTENSION,
+    sidecar_folder: Path | None = None,
+    roots: Sequence[Path] = (),
 ) -> Output:
     """The output for rows of photos in a format.
 
     Args:
-        output: a file; None or - is stdout, except for sidecars, which go beside their photos.
+        output: a file; None or - is stdout, except for sidecars and metadata, which go beside their
+            photos.
         if_exists: what to do with captions that exist already; see
             `captioner.outputs.resumable_file.ResumableFile` and `Sidecars`.
         num_captions, made_by: see `captioner.outputs.resumable_file.ResumableFile`.
         csv_safe: see `captioner.outputs.text_formats.Csv`.
+        extension, sidecar_folder, roots: see `captioner.outputs.sidecars.Sidecars`.
 
     Raises: UserError for an unknown format, or an output that cannot be written or holds something
         else.
@@ -78,9 +92,16 @@ def open_output(
         if output is not None:
             raise UserError(
                 "sidecars are written beside their photos: leave out --output, or use another"
-                " --format"
+                " --format; --sidecar-folder puts them elsewhere"
             )
-        return Sidecars(photos, if_exists)
+        return Sidecars(photos, if_exists, extension=extension, folder=sidecar_folder, roots=roots)
+    if format == "metadata":
+        if output is not None:
+            raise UserError(
+                "a metadata.jsonl is written into each folder of photos: leave out --output, or use"
+                " --format jsonl"
+            )
+        return ImageFolders(photos, if_exists, num_captions=num_captions, made_by=made_by)
     if output == Path("-"):
         output = None
     if format == "parquet":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from captioner.data.path_list import PathList
-from captioner.outputs.places import Places, check_targets
+from captioner.outputs.places import Mirror, check_targets
 from captioner.outputs.resumable_file import check_writable, combine_lines, reason_of
 from captioner.outputs.xmp_exif import EmbedError, read_description, with_description
-from captioner.types import CaptionResult
+from captioner.types import Caption, CaptionResult
 from rnnkit.errors import UserError
 from rnnkit.files import replace_file
 
@@ -41,39 +41,40 @@ class MetadataOutput:
         roots: Sequence[Path] = (),
     ) -> None:
         self.photos, self._if_exists = photos, if_exists
-        self._folder, self._place = folder, Places()
-        self._roots = [Path(os.path.realpath(root)) for root in roots]
+        self._folder = folder
         if folder is not None:
             _check_folder(folder)
-            check_targets(
+            self._copy = Mirror(folder, roots)
+            shared = check_targets(
                 photos,
                 self._target,
                 becomes="be copied to",
                 remedy="choose another --output, or use --in-place",
                 folder=folder,
             )
+            for photo, other in shared.items():
+                raise UserError(
+                    f"'{photo}' and '{other}' would both be copied to '{self._target(photo)}':"
+                    " rename one, or choose another --output, or use --in-place"
+                )
         if if_exists == "skip":
             self.photos = PathList(str(photo) for photo in photos if not self._is_done(photo))
 
     def _target(self, photo: Path) -> Path:
         if self._folder is None:
             return Path(os.path.realpath(photo))  # the file behind a link
-        # By where they are: "../b.jpg" and "photos/../b.jpg" are not below "." and "photos".
-        place = self._place(photo)
-        root = next((root for root in self._roots if place.is_relative_to(root)), place.parent)
-        return self._folder / place.relative_to(root)
+        return self._copy(photo)
 
     def _is_done(self, photo: Path) -> bool:
         if self._folder is not None:
             return self._target(photo).exists()
-        try:
-            with (
-                photo.open("rb") as file,
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            ):
-                return read_description(data) != ""
-        except (EmbedError, OSError, ValueError):  # its row will say why
-            return False
+        return _description(photo) != ""
+
+    def existing(self, photos: Sequence[Path]) -> Iterator[tuple[Path, tuple[Caption, ...]]]:
+        """Each photo and the captions in its copy or, in place, in itself."""
+        for photo in photos:
+            lines = _description(self._target(photo)).splitlines()
+            yield photo, tuple(Caption.written(line) for line in lines if line.strip())
 
     def __enter__(self) -> Self:
         if self._folder is not None:
@@ -103,6 +104,18 @@ class MetadataOutput:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+
+def _description(photo: Path) -> str:
+    """What a photo says about itself; empty if it cannot be read, which its row will explain."""
+    try:
+        with (
+            photo.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return read_description(data)
+    except (EmbedError, OSError, ValueError):
+        return ""
 
 
 def _check_folder(folder: Path) -> None:

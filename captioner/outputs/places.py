@@ -26,6 +26,22 @@ class Places:
         return Path(self._folders[folder], path.name)
 
 
+class Mirror:
+    """The files in a folder that repeats the tree of the photos below `roots`; the file of a photo
+    that is in none of them is in the folder itself.
+    """
+
+    def __init__(self, folder: Path, roots: Sequence[Path] = ()) -> None:
+        self._folder, self._place = folder, Places()
+        self._roots = [Path(os.path.realpath(root)) for root in roots]
+
+    def __call__(self, photo: Path) -> Path:
+        # By where they are: "../b.jpg" and "photos/../b.jpg" are not below "." and "photos".
+        place = self._place(photo)
+        root = next((root for root in self._roots if place.is_relative_to(root)), place.parent)
+        return self._folder / place.relative_to(root)
+
+
 def check_targets(
     photos: Sequence[Path],
     target: Callable[[Path], Path],
@@ -33,7 +49,7 @@ def check_targets(
     becomes: str,
     remedy: str,
     folder: Path | None = None,
-) -> None:
+) -> dict[Path, Path]:
     """Check the files that are to be written for photos, before the first one is.
 
     Args:
@@ -42,22 +58,21 @@ def check_targets(
         remedy: what to do if a file is itself a photo, or another photo's.
         folder: where all files have to be; None does not check that.
 
-    Raises: UserError naming two photos of one file, or a file that is one of the photos or not in
-        the folder.
+    Returns: photos whose file is also that of another one, which is the value.
+    Raises: UserError naming a file that is one of the photos or not in the folder.
     """
     place = Places()
     inputs = {str(place(photo)) for photo in photos}
     inputs |= {os.path.realpath(photo) for photo in photos if os.path.islink(photo)}  # noqa: PTH114
     root = None if folder is None else Path(os.path.realpath(folder))
     wanted: dict[str, int] = {}
+    shared: dict[Path, Path] = {}
     for index, photo in enumerate(photos):
         file = target(photo)
         there = place(file)
         if (other := wanted.setdefault(str(there), index)) != index:
-            raise UserError(
-                f"'{photos[other]}' and '{photo}' would both {becomes} '{file}': rename one, or"
-                f" {remedy}"
-            )
+            shared.setdefault(photos[other], photo)
+            shared[photo] = photos[other]
         if str(there) in inputs or _is_one_file(file, photo):
             raise UserError(
                 f"'{photo}' would {becomes} '{file}', which is one of the photos: {remedy}"
@@ -65,8 +80,9 @@ def check_targets(
         if root is not None and not there.is_relative_to(root):
             raise UserError(
                 f"'{photo}' would {becomes} '{there}', because of a link in '{folder}': choose"
-                " another --output"
+                " another folder"
             )
+    return shared
 
 
 def _is_one_file(file: Path, photo: Path) -> bool:

@@ -197,7 +197,7 @@ class ResumableFile:
         self._if_exists, self._published = if_exists, published
         part = output.with_name(part_name(output.name, if_exists, made_by))
         self._growing = output if if_exists == "skip" and published is None else part
-        _refuse_other_parts(output, self._growing)
+        refuse_other_parts(output, self._growing)
         self._lock = RunLock(output, self._growing)  # before the files are read
         self.format = format.as_found(self._growing if self._growing.exists() else output)
         self._plan: ResumePlan | None = plan_resumption(
@@ -237,10 +237,7 @@ class ResumableFile:
         """Begin the growing file with the rows that stay."""
         source = plan.source
         assert source is not None
-        if source == self.output and self._published is not None:
-            records = self._published.read(source)
-        else:
-            records = read_rows(source, self.format)
+        records = self._read(source)
         with replace_file(self._growing, like=source, only_writer=True) as temporary:
             temporary.touch(0o600)  # it may be private
             with _GrowingFile(temporary, self.format) as file:
@@ -270,6 +267,27 @@ class ResumableFile:
                 self._publish()
             elif self._new and not self._rows:
                 self._growing.unlink(missing_ok=True)  # so that it does not block another attempt
+
+    def existing(self, photos: Sequence[Path]) -> Iterator[tuple[Path, tuple[Caption, ...]]]:
+        """Each photo and the captions that the file has of it, with those of a run that was
+        stopped.
+        """
+        found: dict[str, tuple[Caption, ...]] = {}
+        for path in dict.fromkeys((self.output, self._growing)):
+            if not path.exists():
+                continue
+            rows: dict[str, tuple[Caption, ...]] = {}
+            for record in self._read(path):
+                if record.whole and record.captions:
+                    rows[record.key] = rows.get(record.key, ()) + record.captions
+            found |= rows
+        for photo in photos:
+            yield photo, found.get(self.format.key(photo), ())
+
+    def _read(self, path: Path) -> Iterator[Record]:
+        if path == self.output and self._published is not None:
+            return self._published.read(path)
+        return read_rows(path, self.format)
 
     def _publish(self) -> None:
         if self._published is not None:
@@ -351,7 +369,8 @@ def part_name(name: str, if_exists: str, made_by: str = "") -> str:
     return f"{name}.{if_exists}{mark}.part"
 
 
-def _refuse_other_parts(output: Path, own: Path) -> None:
+def refuse_other_parts(output: Path, own: Path | None = None) -> None:
+    """Raises: UserError if a run on this output was stopped whose .part is not one's own."""
     for other in sorted(output.parent.glob(f"{glob.escape(output.name)}.*.part")):
         part = re.fullmatch(
             rf"({'|'.join(EXISTING)})(-[0-9a-f]{{8}})?\.part",
@@ -459,8 +478,25 @@ def check_writable(output: Path) -> None:
         reason = f"there is no folder '{folder}'"
     elif not os.access(output if output.exists() else folder, os.W_OK):
         reason = "the disk is read-only" if _is_read_only(folder) else "permission denied"
+    elif not output.exists():
+        reason = _why_no_file(folder)
     if reason:
         raise UserError(f"cannot write to '{output}' ({reason})")
+
+
+def _why_no_file(folder: Path) -> str | None:
+    """Why no file can be made in a folder whose permissions allow it, such as /proc."""
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except FileNotFoundError:
+        return "no files can be made there"
+    except FileExistsError:
+        return None
+    except OSError as error:
+        return reason_of(error).lower()
+    return None
 
 
 def _is_read_only(folder: Path) -> bool:

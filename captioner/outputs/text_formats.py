@@ -120,10 +120,10 @@ class Jsonl(Format):
         return str(path)
 
     def encode(self, row: CaptionResult) -> bytes:
-        return _json(json_row(row)) + b"\n"
+        return json_line(json_row(row)) + b"\n"
 
     def beginning(self, key: str) -> bytes:
-        return _json({"path": key})[:-1] + b", "
+        return json_line({"path": key})[:-1] + b", "
 
     def decode(self, data: bytes) -> Record:
         return read_json_row(json.loads(data), data)
@@ -230,10 +230,10 @@ class Coco(Format):
     def encode(self, row: CaptionResult) -> bytes:
         if not row.captions or row.unsure:
             return b""
-        return b"\n" + _json({"image_id": image_id(row.path), "caption": row.captions[0].text})
+        return b"\n" + json_line({"image_id": image_id(row.path), "caption": row.captions[0].text})
 
     def beginning(self, key: str) -> bytes:
-        return b"\n" + _json({"image_id": json.loads(key)})[:-1] + b", "
+        return b"\n" + json_line({"image_id": json.loads(key)})[:-1] + b", "
 
     def read(self, stream: BinaryIO) -> Iterator[Record]:
         data = stream.read()
@@ -243,7 +243,7 @@ class Coco(Format):
             results = None
         if results is not None:  # whole, whoever wrote it
             for result in results:
-                yield self._record(result, b"\n" + _json(result))
+                yield self._record(result, b"\n" + json_line(result))
             return
         place = 0
         for line in re.finditer(rb",?(\n\{.*\})(?=,?\n)", data):
@@ -325,7 +325,8 @@ def _caption(
     return Caption(text, float(score), (), word_confidence=words, confidence=sure)
 
 
-def _json(value: dict[str, Any]) -> bytes:
+def json_line(value: dict[str, Any]) -> bytes:
+    """JSON as rows have it, without the line's end."""
     # A file name that is not UTF-8 holds lone surrogates; backslashreplace writes them as JSON
     # does.
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import captioner
 from captioner.checkpoint import save_captioner
 from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.network.backbones import create_encoder
@@ -115,15 +116,26 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     assert (folder / "0.txt").read_text(encoding="utf-8").count("\n") == 1
 
 
-def test_two_photos_that_want_one_sidecar_are_named_before_anything_is_written(
-    command: Run, shapes: Shapes
+def test_the_version_is_printed_and_a_shell_can_complete_what_is_typed(
+    captioner_command: Run,
 ) -> None:
-    _, folder = shapes(2, 0)
-    (folder / "1.png").rename(folder / "0.webp")
-    code, _, err = command("caption", folder, "--format", "sidecar")
-    assert code == 2
-    assert "0.png' and '" in err and "0.webp' would both be described in" in err
-    assert not (folder / "0.txt").exists()
+    assert captioner_command("--version") == (0, f"captioner {captioner.__version__}\n", "")
+    for shell in ("bash", "zsh", "fish"):
+        code, script, _ = captioner_command("--completion", shell)
+        assert code == 0 and "sidecar-folder" in script
+    assert captioner_command("--completion", "cmd")[0] == 2
+    if shutil.which("bash"):
+        script = captioner_command("--completion", "bash")[1]
+        for typed, place, expected in (
+            ("captioner ed", 1, "edit"),
+            ("captioner caption photos/ --sidecar", 3, "--sidecar-folder"),
+            ("captioner caption ph", 2, ""),
+        ):
+            ask = f"COMP_WORDS=({typed}); COMP_CWORD={place}; _captioner; echo ${{COMPREPLY[*]}}"
+            done = subprocess.run(
+                ["bash", "-c", script + ask], capture_output=True, text=True, check=True
+            )
+            assert (done.stdout.strip(), done.stderr) == (expected, "")
 
 
 def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -> None:

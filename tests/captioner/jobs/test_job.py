@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from pathlib import Path
 import pytest
 
 import captioner
+from captioner.jobs.job import settings_text
 from captioner.jobs.progress import Summary, duration
 from captioner.outputs.resumable_file import ResumableFile
 from captioner.outputs.sidecars import Sidecars
-from captioner.types import CaptionResult
+from captioner.outputs.text_around import TextAround
+from captioner.types import CaptionResult, Decoding
 
 Run = Callable[..., tuple[int, str, str]]
 BAD = "not a picture of a known format"
@@ -129,6 +132,15 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
             ("PHOTOS", "--format", "coco", "--output", "rows", "--existing", "append"),
             "--existing append is not supported",
         ),
+        (("PHOTOS", "--format", "csv", "--extension", "caption"), "are for --format sidecar"),
+        (("PHOTOS", "--extension", "a/b"), "'.a/b' is not the end of a file's name"),
+        (("PHOTOS", "--extension", ".JPG"), "'.JPG' is that of photos"),
+        (("PHOTOS", "--format", "metadata", "--output", "rows"), "leave out --output"),
+        (("PHOTOS", "--print-existing"), "has to know where captions are"),
+        (("PHOTOS", "--review", "photos/0.jpg"), "exists and is no contact sheet"),
+        (("PHOTOS", "--prepend", "a\tb"), "the text of --prepend has a tab or a line break"),
+        (("PHOTOS", "--length-penalty", "nan"), "length-penalty must be from -100 to 100"),
+        (("PHOTOS", "--output", "/proc/rows"), "cannot write to '/proc/rows' (no files can be"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(
@@ -319,6 +331,71 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(
     assert caption(photos, "--format", "sidecar", "--existing", "overwrite")[0] == 0
     assert {path: path.read_bytes() for path in photos.glob("*.txt")} == written
     assert not list(photos.glob(".*"))
+
+
+def test_sidecars_go_to_their_own_folder_and_two_photos_of_one_sidecar_are_refused_alone(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "bad.jpg").unlink()
+    (photos / "4.gif").rename(photos / "0.gif")
+    words, sheet = tmp_path / "words", tmp_path / "sheet.html"
+    options = ("--extension", "caption", "--sidecar-folder", words, "--review", sheet)
+    given = (photos, *options, "--prefix", "word7", "--prepend", "sks,", "--append", ", oil")
+    code, out, err = caption(*given, "--dry-run")
+    assert code == 1 and not words.exists() and not sheet.exists()
+    assert [line.split("\t")[0] for line in out.splitlines()] == [*["fail"] * 2, *["caption"] * 3]
+    assert re.search(r"for example, .*1\.PNG: '(word7 .+)' would become 'sks, \1, oil'", err)
+
+    code, _, err = caption(*given)
+    assert code == 1 and "captioned 3, skipped 0, failed 2 (2 shares its sidecar with" in err
+    assert f"'{words / '0.caption'}' would be that of '{photos / '0.gif'}' too" in err
+    texts = {path.name: path.read_text(encoding="utf-8") for path in words.iterdir()}
+    assert sorted(texts) == ["1.caption", "2.caption", "3.caption"]
+    assert all(re.fullmatch(r"sks, word7 .+, oil\n", text) for text in texts.values())
+    page = sheet.read_text(encoding="utf-8")
+    assert page.count("<li>") == page.count("<img ") == 5 and page.count('class="error"') == 2
+
+    (words / "2.caption").unlink()  # as if the run had been stopped
+    assert "captioned 1, skipped 2, failed 2" in caption(*given)[2]
+    assert texts["2.caption"] == (words / "2.caption").read_text(encoding="utf-8")
+    assert sheet.read_text(encoding="utf-8") == page
+    code, out, err = caption(photos, *options[:4], "--print-existing")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [text for _, text in lines] == ["", "", *(texts[name].strip() for name in sorted(texts))]
+    assert code == 0 and "3 of 5 photos have captions, 3 in all" in err
+
+
+def test_a_dry_run_shows_the_captions_that_a_photo_would_keep(
+    caption: Run, photos: Path, tmp_path: Path
+) -> None:
+    given = (photos / "0.jpg", "--output", tmp_path / "rows.jsonl")
+    assert caption(*given)[0] == 0
+    text = json.loads((tmp_path / "rows.jsonl").read_bytes())["caption"]
+    err = caption(*given, "--existing", "append", "--prepend", "new", "--dry-run")[2]
+    assert f"'{text}' would become 'new {text}', after '{text}'\n" in err
+    assert caption(*given, "--existing", "append", "--prepend", "new")[0] == 0
+    row = json.loads((tmp_path / "rows.jsonl").read_bytes())
+    assert [old["caption"] for old in row["captions"]] == [text, f"new {text}"]
+
+
+def test_a_stopped_run_is_continued_with_its_own_settings_only_and_the_defaults_are_as_ever() -> (
+    None
+):
+    def made_by(decoding: Decoding, before: str = "") -> str:
+        return settings_text(decoding, TextAround(before))
+
+    former = (
+        "Decoding(beam_size=3, num_captions=1, max_length=20, length_penalty=None, sample=False,"
+        " temperature=1.0, top_p=1.0, seed=None, careful=False)"
+    )
+    assert made_by(Decoding()) == former
+    others = [
+        made_by(Decoding(prefix="a")),
+        made_by(Decoding(min_length=2)),
+        made_by(Decoding(length_penalty=0.5)),
+        made_by(Decoding(), "sks"),
+    ]
+    assert len({former, *others}) == 5
 
 
 def test_an_empty_sidecar_is_no_caption(photos: Path) -> None:

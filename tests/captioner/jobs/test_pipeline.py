@@ -34,12 +34,14 @@ def all_rows(
     captioner: Captioner,
     photos: Sequence[Path | EncodedPicture],
     batch_size: int = 3,
-    **options: int,
+    workers: int = 2,
 ) -> list[CaptionResult]:
     decoding = Decoding(max_length=5)
     return [
         row
-        for batch in caption_photos(captioner, photos, decoding, batch_size=batch_size, **options)
+        for batch in caption_photos(
+            captioner, photos, decoding, batch_size=batch_size, workers=workers
+        )
         for row in batch
     ]
 

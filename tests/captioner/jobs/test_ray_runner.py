@@ -81,6 +81,10 @@ def test_two_workers_write_the_rows_of_the_local_engine_though_one_is_killed(
         "jsonl",
         "--max-length",
         4,
+        "--prefix",
+        "word7",
+        "--prepend",
+        "sks",
     )
     shards, err = tmp_path / "shards", tmp_path / "stderr"
     with err.open("wb") as stderr:
