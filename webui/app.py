@@ -27,6 +27,8 @@ from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
 
 TITLE = "Show and Spell"
+# Says, to programs that drive the page, that Gradio has attached its scripts.
+READY = "() => { document.documentElement.dataset.ready = ''; }"
 PLACES = 128  # events under way for one model; later visitors are asked to try again
 SESSIONS = 1000  # visitors' tabs that the page remembers
 FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
@@ -60,6 +62,7 @@ def build(models: Models) -> gr.Blocks:
                 inside.build(models)
             with gr.Tab("Score", id="score"):
                 score.build()
+        gr.on(None, None, js=READY, api_visibility="private")  # when the page opens
     fill_in_defaults(page)
     answer_misfits(page, lambda error: page_error(misfit(error)))
     use_fair_queue(page, places=PLACES, concurrency=16)
