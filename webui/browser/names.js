@@ -1,0 +1,26 @@
+// What Gradio's components lack for those who cannot see them: names that say what is shown, and
+// no button around a button.
+const mend = (root) => {
+  for (const area of root.querySelectorAll('button[aria-dropeffect]')) {
+    const shown = area.innerText.replace(/\s+/g, ' ').trim();
+    if (shown) area.ariaLabel = shown;
+  }
+  for (const picture of root.querySelectorAll('#photo img[alt=""]')) picture.alt = 'Your photo';
+  for (const header of root.querySelectorAll('.toast-header[role=button]')) {
+    header.removeAttribute('role');
+    header.removeAttribute('tabindex');
+  }
+  // Where Gradio shows the key of a word that it has no translation of.
+  for (const named of root.querySelectorAll('[aria-label^="common."]')) {
+    const word = named.ariaLabel.slice('common.'.length);
+    named.ariaLabel = word[0].toUpperCase() + word.slice(1);
+  }
+};
+
+document.addEventListener('page-ready', () => {
+  mend(document);
+  new MutationObserver((changes) => {
+    const added = changes.some(({addedNodes}) => [...addedNodes].some((node) => node.children));
+    if (added) mend(document);
+  }).observe(document.body, {childList: true, subtree: true});
+});
