@@ -193,9 +193,11 @@ class Captioner:
             photo: a path, encoded bytes, a binary file, a Pillow picture or an array of pixels; see
                 `captioner.data.images.open_image`.
             attention: also return where the network looked for each word.
-            decoding: fields of `Decoding`, such as beam_size=5, or sample=True and seed=1.
+            decoding: fields of `Decoding`, such as beam_size=5, prefix="a photo of", or sample=True
+                and seed=1.
 
-        Raises: ImageError for a picture that cannot be used, UserError for a value out of range.
+        Raises: ImageError for a picture that cannot be used, UserError for a value out of range or
+            a prefix with words that the captioner does not know.
         """
         if isinstance(photo, list | tuple):
             return self.caption_batch(photo, attention=attention, batch_size=batch_size, **decoding)
@@ -267,15 +269,21 @@ class Captioner:
 
         Returns: for each photo up to num_captions, best first.
         """
+        decoding = decoding or Decoding()
         sentences = self.search_features(features, decoding)
+        prefix = self.vocabulary.encode_prefix(decoding.prefix)
         grids: list[list[np.ndarray]] | None = None
         if attention:
             with torch.inference_mode(), self.backend.threads():
-                grids = self._attention(features, sentences)
+                grids = self._attention(
+                    features, [[prefix + sentence.ids for sentence in group] for group in sentences]
+                )
         model = self.confidence_model
         return [
             [
-                self._caption(sentence, model, None if grids is None else grids[photo][place])
+                self._caption(
+                    prefix, sentence, model, None if grids is None else grids[photo][place]
+                )
                 for place, sentence in enumerate(group)
             ]
             for photo, group in enumerate(sentences)
@@ -284,8 +292,13 @@ class Captioner:
     def search_features(
         self, features: Tensor, decoding: Decoding | None = None
     ) -> list[list[Hypothesis]]:
-        """The sentences of `caption_features`, as ids with their probabilities."""
+        """The sentences of `caption_features`, as ids with their probabilities, without the prefix.
+
+        Raises: UserError if the vocabulary lacks words of the prefix, or if careful wording is
+            asked for and the checkpoint does not know how sure it is.
+        """
         decoding = decoding or Decoding()
+        prefix = self.vocabulary.encode_prefix(decoding.prefix)
         model = self.require_confidence("careful wording") if decoding.careful else None
         penalty = decoding.length_penalty
         once = self._used_once()
@@ -297,6 +310,7 @@ class Captioner:
                     rows,
                     decoding,
                     length_penalty=self.length_penalty if penalty is None else penalty,
+                    prefix=prefix,
                     once=once,
                     excluded=excluded,
                 )
@@ -321,14 +335,20 @@ class Captioner:
         return words_used_once(self.vocabulary, repeatable).to(self.device)
 
     def _caption(
-        self, sentence: Hypothesis, model: ConfidenceModel | None, attention: np.ndarray | None
+        self,
+        prefix: tuple[int, ...],
+        sentence: Hypothesis,
+        model: ConfidenceModel | None,
+        attention: np.ndarray | None,
     ) -> Caption:
-        text, words = self.vocabulary.decode(sentence.ids), self.vocabulary.tokens(sentence.ids)
-        sure = None if model is None else model.word_confidence(sentence, words)
+        given, words = self.vocabulary.tokens(prefix), self.vocabulary.tokens(sentence.ids)
+        sure = None
+        if model is not None:  # which says nothing of words that the network did not choose
+            sure = (None,) * len(given) + model.word_confidence(sentence, words)
         return Caption(
-            text,
+            self.vocabulary.decode(prefix + sentence.ids),
             sentence.score,
-            tuple(words),
+            (*given, *words),
             attention,
             sentence.log_prob,
             word_confidence=sure,
@@ -336,9 +356,9 @@ class Captioner:
         )
 
     def _attention(
-        self, features: Tensor, sentences: Sequence[Sequence[Hypothesis]]
+        self, features: Tensor, sentences: Sequence[Sequence[tuple[int, ...]]]
     ) -> list[list[np.ndarray]]:
-        """Attention (words, rows, columns) of finished sentences, by teacher forcing."""
+        """Attention (words, rows, columns) of finished sentences, as ids, by teacher forcing."""
         regions = features.shape[1]
         side = round(regions**0.5)
         if not self.decoder.attends:
@@ -349,23 +369,16 @@ class Captioner:
             raise UserError(f"the {regions} regions of '{self.encoder_name}' are not a square grid")
         grids = []
         for row, group in zip(features, sentences, strict=True):
-            longest = max(len(sentence.ids) for sentence in group)
+            longest = max(len(ids) for ids in group)
             words = torch.tensor(
-                [
-                    [START, *sentence.ids, *[END] * (longest - len(sentence.ids))]
-                    for sentence in group
-                ],
+                [[START, *ids, *[END] * (longest - len(ids))] for ids in group],
                 device=self.device,
             )
             _, attention = self.decoder(words.unsqueeze(0), row.unsqueeze(0))  # (1, K, T, R)
             grids.append(
                 [
-                    attention[0, index, : len(sentence.ids)]
-                    .reshape(-1, side, side)
-                    .float()
-                    .cpu()
-                    .numpy()
-                    for index, sentence in enumerate(group)
+                    attention[0, index, : len(ids)].reshape(-1, side, side).float().cpu().numpy()
+                    for index, ids in enumerate(group)
                 ]
             )
         return grids

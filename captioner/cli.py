@@ -42,7 +42,10 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Photos computed at once.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode photos.")]
 
 SEARCH = ("beam_size", "max_length")
-DECODING = (*SEARCH, "num_captions", "careful", "sample", "temperature", "top_p", "seed")
+DECODING = (
+    *("beam_size", "prefix", "min_length", "max_length", "length_penalty", "num_captions"),
+    *("careful", "sample", "temperature", "top_p", "seed"),
+)
 
 REFERENCES = (
     "References: Karpathy's or COCO's JSON, Flickr8k's token file, a CSV, or plain text (a line per"

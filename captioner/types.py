@@ -25,7 +25,13 @@ class Decoding:
     num_captions: int = setting(1, "Candidates for each photo, best first.", low=1, high=100)
     max_length: int = setting(20, "Longest caption in words.", low=1, high=100)
     # None: the checkpoint's own, which was chosen on validation photos
-    length_penalty: float | None = setting(None, "Exponent of the length that divides scores.")
+    length_penalty: float | None = setting(
+        None,
+        "Exponent of the length that divides scores: higher favours longer captions; if not given,"
+        " the model's own.",
+        low=-100,
+        high=100,
+    )
     sample: bool = setting(False, "Draw words at random instead of searching.")
     temperature: float = setting(
         1.0, "Below 1 makes likely words likelier; with --sample.", low=0.01, high=100
@@ -42,9 +48,21 @@ class Decoding:
     careful: bool = setting(
         False, "Search again without colours, numbers and gendered words that are unsure."
     )
+    min_length: int = setting(1, "Shortest caption in words.", low=1, high=100)
+    prefix: str = setting(
+        "",
+        "Words that the model is made to begin each caption with; it goes on from them. For text"
+        " around finished captions, see --prepend.",
+    )
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.min_length > self.max_length:
+            raise UserError(
+                f"a caption cannot have at least {self.min_length} and at most {self.max_length}"
+                " words",
+                hint="lower --min-length, or raise --max-length",
+            )
         if not self.sample:
             for name, default in (("temperature", 1.0), ("top_p", 1.0), ("seed", None)):
                 if (value := getattr(self, name)) != default:
@@ -66,6 +84,8 @@ class DecodingOptions(TypedDict, total=False):
     top_p: float
     seed: int | None
     careful: bool
+    min_length: int
+    prefix: str
 
 
 @dataclass(frozen=True)
@@ -75,14 +95,16 @@ class Caption:
     Attributes:
         text: the sentence.
         score: what captions are ranked by: the natural-log probability divided by
-            (words + 1) ** length_penalty; for a sampled sentence, divided by (words + 1).
-        words: its words.
+            (words + 1) ** length_penalty; for a sampled sentence, divided by (words + 1). The words
+            of a prefix are given, so they do not count.
+        words: its words, with those of a prefix.
         attention: (words, rows, columns), how much of its attention each word paid to each region
             of the photo; a word's values sum to 1 or less. None unless it was asked for.
-        log_prob: the natural log of the whole sentence's probability.
+        log_prob: the natural log of the sentence's probability, after the prefix if there is one.
         photo: what the captioner was given, if it was called with a photo.
         word_confidence: for each word, the probability that people use it for this photo, and None
-            for function words (a, on, with ...); None if the checkpoint has no model of it.
+            for function words (a, on, with ...) and those of a prefix; None if the checkpoint has
+            no model of it.
         confidence: their mean, 0 for a caption of function words alone.
     """
 

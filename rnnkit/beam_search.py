@@ -43,6 +43,7 @@ def beam_search(
     beam_size: int = 3,
     max_length: int = 20,
     length_penalty: float,
+    min_length: int = 1,
     once: Tensor | None = None,
     excluded: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
@@ -54,13 +55,13 @@ def beam_search(
             (B, K, ...).
         memory: what does not: a tree of tensors (B, ...), shared by the sentences of an image.
         start, end: ids of the tokens around a sentence.
-        forbidden: ids that are never used (padding, the unknown word). The end is not used as the
-            first word either, so no sentence is empty.
+        forbidden: ids that are never used (padding, the unknown word).
         beam_size: K, how many unfinished sentences of an image are kept.
         max_length: a sentence is cut after this many words and then returned as it stands.
         length_penalty: sentences are ranked by log-probability / (words + 1) ** length_penalty (the
             end counts as a word); 0 favours short sentences. After Wu et al. 2016 (arXiv
             1609.08144, section 7), without the constant.
+        min_length: the end is not used before this many words; 0 allows an empty sentence.
         once: (vocabulary,), True for ids that a sentence may use only once; None for no such rule.
         excluded: (B, vocabulary), True for ids that an image's sentences may not use.
 
@@ -84,7 +85,8 @@ def beam_search(
 
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (A, K, V)
-        _rule_out(log_probs, tokens[:, :, :position], end, forbidden, once)
+        ruled_out = forbidden if position >= min_length else (*forbidden, end)
+        _rule_out(log_probs, tokens[:, :, :position], ruled_out, once)
         if excluded is not None:
             log_probs.masked_fill_(excluded[active].unsqueeze(1), -torch.inf)
         candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
@@ -133,15 +135,14 @@ def beam_search(
 
 
 def _rule_out(
-    log_probs: Tensor, written: Tensor, end: int, forbidden: tuple[int, ...], once: Tensor | None
+    log_probs: Tensor, written: Tensor, forbidden: tuple[int, ...], once: Tensor | None
 ) -> None:
     """Set the log-probabilities (A, K, V) of words that may not come next to -inf, in place.
 
     Args:
         written: (A, K, words so far).
     """
-    excluded = list(forbidden) if written.shape[-1] else [*forbidden, end]
-    log_probs[..., excluded] = -torch.inf
+    log_probs[..., list(forbidden)] = -torch.inf
     if once is not None:
         again = log_probs.gather(2, written).masked_fill(once[written], -torch.inf)
         log_probs.scatter_(2, written, again)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ def generate(
     decoding: Decoding,
     *,
     length_penalty: float,
+    prefix: Sequence[int] = (),
     once: Tensor | None = None,
     excluded: Tensor | None = None,
 ) -> list[list[Hypothesis]]:
@@ -41,10 +42,17 @@ def generate(
     Args:
         features: (B, R, channels).
         length_penalty, excluded: as in `beam_search`.
+        prefix: ids of words that the decoder is fed first. The sentences are what follows them,
+            with probabilities that take them as given; their length counts in `decoding`.
         once: as in `beam_search`; sampling does not use it.
 
-    Raises: NoSentenceError.
+    Raises: NoSentenceError; UserError if the prefix leaves no room for another word.
     """
+    if len(prefix) >= decoding.max_length:
+        raise UserError(
+            f"the prefix has {len(prefix)} words, and a caption may have {decoding.max_length}",
+            hint="raise --max-length, or shorten --prefix",
+        )
     if decoding.sample and decoding.seed is not None and len(features) > 1:
         # One by one, so that a photo's sentences do not depend on the rest of the batch.
         rows = features.split(1)
@@ -53,29 +61,51 @@ def generate(
             sentences
             for row, share in zip(rows, shares, strict=True)
             for sentences in generate(
-                decoder, row, decoding, length_penalty=length_penalty, excluded=share
+                decoder,
+                row,
+                decoding,
+                length_penalty=length_penalty,
+                prefix=prefix,
+                excluded=share,
             )
         ]
     state, memory = decoder.start(features)
+    *read, last = START, *prefix
+    for word in read:
+        words = torch.full((len(features), 1), word, device=state.hidden.device)
+        _, state, _ = decoder.step(words, state, memory)
     step = log_prob_step(decoder)
     if decoding.sample:
-        return _sampled(step, state, memory, decoding, excluded)
+        return _sampled(step, state, memory, decoding, last, len(prefix), excluded)
     hypotheses = beam_search(
         step,
         state,
         memory,
-        start=START,
+        start=last,
         end=END,
         forbidden=FORBIDDEN,
         beam_size=max(decoding.beam_size, decoding.num_captions),
-        max_length=decoding.max_length,
+        max_length=decoding.max_length - len(prefix),
         length_penalty=length_penalty,
+        min_length=max(0, decoding.min_length - len(prefix)),
         once=once,
-        excluded=excluded,
+        excluded=_without_prefix(excluded, once, prefix, len(features)),
     )
     if not all(hypotheses):
         raise NoSentenceError
     return [group[: decoding.num_captions] for group in hypotheses]
+
+
+def _without_prefix(
+    excluded: Tensor | None, once: Tensor | None, prefix: Sequence[int], images: int
+) -> Tensor | None:
+    """The excluded words (B, vocabulary), with those of the prefix that may be used only once."""
+    if once is None or not prefix:
+        return excluded
+    used = torch.zeros_like(once)
+    used[list(prefix)] = True
+    used = (used & once).expand(images, -1)  # (B, V)
+    return used if excluded is None else excluded | used
 
 
 def _sampled(
@@ -83,9 +113,16 @@ def _sampled(
     state: State,
     memory: Memory,
     decoding: Decoding,
+    start: int,
+    given: int,
     excluded: Tensor | None,
 ) -> list[list[Hypothesis]]:
-    """Sampled sentences of each image, best first by their log-probability for each word."""
+    """Sampled sentences of each image, best first by their log-probability for each word.
+
+    Args:
+        start: the word that they follow.
+        given: words that come before them.
+    """
     generator = torch.Generator(state.hidden.device)
     if decoding.seed is None:
         generator.seed()
@@ -96,11 +133,12 @@ def _sampled(
             step,
             state,
             memory,
-            start=START,
+            start=start,
             end=END,
             forbidden=FORBIDDEN,
             num_samples=decoding.num_captions,
-            max_length=decoding.max_length,
+            max_length=decoding.max_length - given,
+            min_length=max(0, decoding.min_length - given),
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             generator=generator,

@@ -18,6 +18,7 @@ def sample(
     forbidden: tuple[int, ...] = (),
     num_samples: int = 1,
     max_length: int = 20,
+    min_length: int = 1,
     temperature: float = 1.0,
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
@@ -26,7 +27,8 @@ def sample(
     """Sentences drawn word by word.
 
     Args:
-        step, state, memory, start, end, forbidden, max_length, excluded: as in `beam_search`.
+        step, state, memory, start, end, forbidden, max_length, min_length, excluded: as in
+            `beam_search`.
         num_samples: K, sentences drawn for each image.
         temperature: logits are divided by it; below 1 makes likely words likelier. Must be above 0.
         top_p: only the likeliest words whose probabilities sum to at least this are drawn from
@@ -53,7 +55,8 @@ def sample(
     drawn, reached = [], []
     for position in range(max_length):
         log_probs, state = step(words, state, memory)  # (B, K, V)
-        log_probs[..., [*forbidden, end] if position == 0 else list(forbidden)] = -torch.inf
+        ruled_out = forbidden if position >= min_length else (*forbidden, end)
+        log_probs[..., list(ruled_out)] = -torch.inf
         log_probs = log_probs.float()
         if excluded is not None:
             log_probs.masked_fill_(excluded.unsqueeze(1), -torch.inf)

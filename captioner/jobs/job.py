@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from captioner.types import CaptionResult, Decoding
 from rnnkit.errors import UserError
 
 RUNNERS = ("local", "ray")
+LATER_SETTINGS = ("min_length", "prefix")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +177,21 @@ def _choose_output(job: CaptionJob, photos: PathList, summary: Summary) -> Outpu
         photos,
         if_exists=job.if_exists,
         num_captions=job.decoding.num_captions,
-        made_by=f"{model} {job.decoding}{_at_least(job.min_confidence)}",
+        made_by=f"{model} {_settings(job.decoding)}{_at_least(job.min_confidence)}",
         csv_safe=job.csv_safe,
     )
+
+
+def _settings(decoding: Decoding) -> str:
+    """What makes the sentences. Settings that came later are named only where they are used, so
+    that a run which an earlier version began can be continued.
+    """
+    values = {
+        field.name: getattr(decoding, field.name)
+        for field in fields(decoding)
+        if field.name not in LATER_SETTINGS or getattr(decoding, field.name) != field.default
+    }
+    return f"Decoding({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 def _at_least(confidence: float | None) -> str:

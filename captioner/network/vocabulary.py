@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rnnkit.metrics.tokenizer import BRACKETS
+from rnnkit.errors import UserError
+from rnnkit.metrics.tokenizer import BRACKETS, tokenize
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
@@ -70,6 +71,22 @@ class Vocabulary:
         """Ids between <start> and <end>; words that are not in the vocabulary become <unk>."""
         return [START, *(self._ids.get(token, UNKNOWN) for token in tokens), END]
 
+    def encode_prefix(self, text: str) -> tuple[int, ...]:
+        """Ids of the words that a caption is to begin with; none for an empty text.
+
+        Raises: UserError naming the words that are not in the vocabulary.
+        """
+        tokens = tokenize(text)
+        if not tokens and text.strip():
+            raise UserError(f"the prefix '{text}' has no words")
+        if unknown := [f"'{token}'" for token in dict.fromkeys(tokens) if token not in self._ids]:
+            raise UserError(
+                f"the captioner does not know {_listed(unknown)} of the prefix '{text}', so it"
+                " cannot go on from there",
+                hint="use other words, or --prepend, which puts any text before its captions",
+            )
+        return tuple(self._ids[token] for token in tokens)
+
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """The words before the first <end>, without special tokens."""
         words = []
@@ -92,6 +109,11 @@ class Vocabulary:
             previous = _BRACKETS.get(word, word)
             sentence += previous if joined else f" {previous}"
         return sentence
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _can_be_written(word: str) -> bool:

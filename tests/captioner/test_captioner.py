@@ -18,7 +18,7 @@ from PIL import Image
 from captioner import Caption, Captioner, ImageError
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.vocabulary import SPECIAL, Vocabulary
+from captioner.network.vocabulary import END, SPECIAL, Vocabulary
 from rnnkit.errors import UserError
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "on", "grass", "'s", "red", "two")
@@ -119,6 +119,63 @@ def test_what_a_seed_draws_for_a_photo_does_not_depend_on_the_rest_of_the_batch(
     assert [
         caption.text for caption in captioner.caption(photos, sample=True, seed=3, batch_size=3)
     ] == alone
+
+
+def test_captions_go_on_from_a_prefix_and_score_what_follows_it(photos: list[Path]) -> None:
+    captioner = untrained()
+    ids = captioner.vocabulary.encode_prefix("Two red dog")
+    features = captioner.encode(captioner.prepare(photos[0])[None])
+    plans: tuple[dict[str, Any], ...] = ({}, {"beam_size": 1}, {"sample": True, "seed": 1})
+    for options in plans:
+        found = captioner.candidates(
+            photos[0], 3, prefix="Two red dog", max_length=8, attention=True, **options
+        )
+        assert len({caption.text for caption in found}) == 3
+        for caption in found:
+            assert caption.text.startswith("two red dog") and len(caption.words) <= 8
+            assert caption.attention is not None and len(caption.attention) == len(caption.words)
+            whole = captioner.vocabulary.encode(caption.words)
+            with torch.no_grad():
+                logits, _ = captioner.decoder(torch.tensor([[whole[:-1]]]), features)
+            each = logits.log_softmax(-1)[0, 0].gather(1, torch.tensor(whole[1:])[:, None])
+            after = each[len(ids) : len(caption.words) + (len(caption.words) < 8)]
+            assert caption.log_prob == pytest.approx(float(after.sum()), abs=1e-3)
+
+
+def test_words_of_a_prefix_that_the_captioner_does_not_know_are_named(photos: list[Path]) -> None:
+    captioner = untrained()
+    with pytest.raises(UserError, match="does not know 'zorb' and 'sks' of the prefix"):
+        captioner.caption(photos[0], prefix="a Zorb, sks dog")
+    with pytest.raises(UserError, match="has no words"):
+        captioner.caption(photos[0], prefix="...")
+    with pytest.raises(UserError, match="the prefix has 3 words, and a caption may have 3"):
+        captioner.caption(photos[0], prefix="a red dog", max_length=3)
+    assert captioner.caption(photos[0], prefix=" ") == captioner.caption(photos[0])
+
+
+def test_a_word_of_the_prefix_is_not_used_again_unless_people_repeat_it(
+    photos: list[Path],
+) -> None:
+    captioner = untrained()
+    captioner.info["decoding"]["repeatable"] = ["a"]
+    with torch.no_grad():
+        captioner.decoder.output_bias[captioner.vocabulary.encode(["dog"])[1]] += 20
+    assert captioner.caption(photos[0]).words[0] == "dog"
+    assert captioner.caption(photos[0], prefix="red dog").words.count("dog") == 1
+
+
+def test_captions_have_the_least_number_of_words(photos: list[Path]) -> None:
+    captioner = untrained()
+    with torch.no_grad():
+        captioner.decoder.output_bias[END] += 20
+    plans: tuple[dict[str, Any], ...] = ({}, {"sample": True, "seed": 1}, {"prefix": "a red"})
+    for options in plans:
+        short, long = (
+            captioner.caption(photos[0], min_length=least, **options) for least in (1, 6)
+        )
+        assert len(long.words) == 6 and len(short.words) == (2 if "prefix" in options else 1)
+    with pytest.raises(UserError, match="at least 6 and at most 5 words"):
+        captioner.caption(photos[0], min_length=6, max_length=5)
 
 
 def test_attention_has_a_grid_for_every_word_that_sums_to_one(photos: list[Path]) -> None:

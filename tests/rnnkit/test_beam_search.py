@@ -245,17 +245,16 @@ def test_a_sentence_that_ends_comes_before_one_that_does_not() -> None:
 
 
 @settings(max_examples=30)
-@given(seed=st.integers(0, 10**6), beam=st.integers(1, 3), max_length=st.integers(1, 3))
-def test_no_sentence_is_empty_however_likely_the_end_is_at_once(
-    seed: int, beam: int, max_length: int
+@given(seed=st.integers(0, 10**6), beam=st.integers(1, 3), least=st.integers(0, 3))
+def test_the_end_comes_after_the_least_number_of_words_however_likely_it_is_before(
+    seed: int, beam: int, least: int
 ) -> None:
     logits = table(seed, images=2)
-    logits[:, START, END] += 20
-    assert all(
-        hypothesis.ids
-        for found in search(logits, beam_size=beam, max_length=max_length)
-        for hypothesis in found
-    )
+    logits[..., END] += 20
+    for found in search(logits, beam_size=beam, max_length=3, min_length=least):
+        lengths = [len(hypothesis.ids) for hypothesis in found]
+        assert min(lengths) == lengths[0] == least
+    assert all(found[0].ids for found in search(logits, beam_size=beam, max_length=3))
 
 
 def test_a_finished_sentence_takes_no_place_in_the_beam() -> None:

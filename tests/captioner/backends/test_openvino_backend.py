@@ -23,6 +23,7 @@ from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig, Memory, State
 from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
+from captioner.types import Decoding
 from rnnkit.trees import map_tree
 
 KINDS: list[dict[str, Any]] = [{}, {"adaptive": True}, {"tied": False}]
@@ -232,7 +233,9 @@ def test_a_cache_that_may_not_be_looked_into_costs_the_cache_only(
     assert state.hidden.shape[0] == 1 and caplog.text.count("could not be kept") == 2
 
 
-def test_two_captioners_of_one_encoder_do_not_share_a_decoder(encoder: Encoder) -> None:
+def test_captions_are_pytorchs_with_a_prefix_too_and_captioners_do_not_share_a_decoder(
+    encoder: Encoder,
+) -> None:
     words = (*SPECIAL, *(f"word{number}" for number in range(40)))
     pixels = np.random.default_rng(0).integers(0, 255, (2, 224, 224, 3), dtype=np.uint8)
     captions: dict[tuple[int, str], list[str]] = {}
@@ -245,7 +248,11 @@ def test_two_captioners_of_one_encoder_do_not_share_a_decoder(encoder: Encoder) 
                     parameter.mul_(3)
                 decoder.output_bias[END] = -9
             captioner = Captioner(encoder, decoder, Vocabulary(words), backend=backend)
-            captions[seed, backend] = [group[0].text for group in captioner.caption_pixels(pixels)]
+            captions[seed, backend] = [
+                group[0].text
+                for prefix in ("", "word7 word3")
+                for group in captioner.caption_pixels(pixels, Decoding(prefix=prefix))
+            ]
     assert (
         captions[0, "openvino"]
         == captions[0, "torch"]
