@@ -1,9 +1,8 @@
 // What Gradio's components lack for those who cannot see them: names that say what is shown, and
 // no button around a button.
 const mend = (root) => {
-  for (const area of root.querySelectorAll('button[aria-dropeffect]')) {
-    const shown = area.innerText.replace(/\s+/g, ' ').trim();
-    if (shown) area.ariaLabel = shown;
+  for (const area of root.querySelectorAll('button[aria-dropeffect][aria-label]')) {
+    if (area.innerText.trim()) area.removeAttribute('aria-label');  // another name than it shows
   }
   for (const picture of root.querySelectorAll('#photo img[alt=""]')) picture.alt = 'Your photo';
   for (const header of root.querySelectorAll('.toast-header[role=button]')) {
