@@ -89,13 +89,14 @@ def build(models: Models) -> None:
                     False,
                     label="Compare with other settings",
                     info="Caption the photo twice, side by side.",
+                    elem_id="comparing",
                 )
-                with gr.Column(visible=False, elem_id="other-options") as others:
-                    gr.HTML("<h2>The other settings</h2>", container=False)
+                with gr.Column(elem_id="other-options"):  # style.css shows it with the checkbox
+                    gr.HTML("<h2>The other settings</h2>", container=False, apply_default_css=False)
                     compared = options()
                 again = gr.Button("Caption again", size="md")
 
-    def draw_captions(photo: Any, decoding: Decoding, title: str) -> str:
+    def draw_captions(photo: Any, decoding: Decoding, title: str = "") -> str:
         started = time.perf_counter()
         worker = models.captioner.get()
         if decoding.sample and decoding.seed is None:
@@ -112,7 +113,7 @@ def build(models: Models) -> None:
         half = len(settings) // 2
         first = chosen_decoding(*settings[:half])
         if not comparing:
-            return draw_captions(photo, first, "")
+            return draw_captions(photo, first)
         second = chosen_decoding(*settings[half:])
         pair = draw_captions(photo, first, "These settings")
         pair += draw_captions(photo, second, "The other settings")
@@ -140,10 +141,8 @@ def build(models: Models) -> None:
             show_progress="minimal",
             trigger_mode="always_last" if event == photo.change else "once",
         )
-    private: dict[str, Any] = {"api_visibility": "private", "queue": False}
-    examples.select(take_example, None, photo, show_progress="hidden", **private)
-    comparing.change(
-        lambda on: gr.update(visible=on), comparing, others, show_progress="hidden", **private
+    examples.select(
+        take_example, None, photo, api_visibility="private", queue=False, show_progress="hidden"
     )
     remember("caption", [*chosen.components, comparing, *compared.components])
 
@@ -186,7 +185,7 @@ def _result(captions: list[Caption], line: str, title: str = "") -> str:
     Args:
         title: what tells it from another one beside it.
     """
-    best, own = captions[0], f"caption-{'second' if title.startswith('The') else 'first'}"
+    best, own = captions[0], "-".join(["caption", *title.lower().split()])
     play = ""
     if best.attention is not None:
         name = "Play where it looked"

@@ -24,7 +24,8 @@ PRESETS = ("ROMEO:", "First Citizen:\nBefore we", "To be, or not to be", "KING R
 MAX_STOP = 100  # characters of the stop text
 TEXTS = """
 <div class="heading"><h2>Text</h2><span class="legend"><mark>prompt</mark> and what was
-written</span><button type="button" class="small-button" data-copies="written-texts" disabled>Copy</button>
+written</span>
+<button type="button" class="small-button" data-copies="written-texts" disabled>Copy</button>
 <button type="button" class="small-button download" disabled>Download</button></div>
 <div class="texts" id="written-texts"></div>
 """
