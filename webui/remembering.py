@@ -5,8 +5,16 @@ loses none of it. The server keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import gradio as gr
+
+QUIET: dict[str, Any] = {
+    "api_visibility": "private",
+    "queue": False,
+    "show_progress": "hidden",
+    "trigger_mode": "multiple",
+}
 
 
 def remember(name: str, components: Sequence[gr.Component]) -> None:
@@ -15,22 +23,16 @@ def remember(name: str, components: Sequence[gr.Component]) -> None:
     Args:
         name: that they are kept under; each list of components has its own.
     """
-    # A component that is being drawn writes its first value, which must not replace what was kept.
-    keep = f"""(...values) => {{
-      if (window.restored?.has('{name}')) sessionStorage.setItem('{name}', JSON.stringify(values));
-    }}"""
     restore = f"""(...values) => {{
-      (window.restored ??= new Set()).add('{name}');
-      const kept = JSON.parse(sessionStorage.getItem('{name}') ?? '[]');
-      return kept.length === values.length ? kept : values;
+      const kept = JSON.parse(sessionStorage.getItem('{name}') ?? '{{}}');
+      return values.map((value, index) => kept[index] ?? value);
     }}"""
-    values = list(components)
-    gr.on(None, None, values, values, js=restore, api_visibility="private")  # when the page opens
-    gr.on(
-        [component.change for component in values],
-        None,
-        values,
-        None,
-        js=keep,
-        api_visibility="private",
-    )
+    gr.on(None, None, list(components), list(components), js=restore, **QUIET)
+    # An event of its own for each: one that reads them all makes Gradio put back what was typed.
+    for index, component in enumerate(components):
+        keep = f"""(value) => {{
+          const kept = JSON.parse(sessionStorage.getItem('{name}') ?? '{{}}');
+          sessionStorage.setItem('{name}', JSON.stringify({{...kept, [{index}]: value}}));
+          return [];
+        }}"""
+        component.change(None, component, None, js=keep, **QUIET)
