@@ -1,6 +1,13 @@
-// What Gradio's components lack for those who cannot see them: names that say what is shown, and
-// no button around a button.
+// What Gradio's components lack: words that say what can be done, names for those who cannot see
+// them, and no button around a button.
+const WORDS = {'Drop File Here': 'Drop a file here', '- or -': 'or', 'Click to Upload': 'choose or paste one'};
 const mend = (root) => {
+  for (const area of root.querySelectorAll('.takes-a-file [data-testid=upload-text]')) {
+    for (const part of [...area.childNodes, ...(area.querySelector('.or')?.childNodes ?? [])]) {
+      const words = WORDS[part.nodeValue?.trim()];
+      if (words) part.nodeValue = ` ${words} `;
+    }
+  }
   for (const area of root.querySelectorAll('button[aria-dropeffect][aria-label]')) {
     if (area.innerText.trim()) area.removeAttribute('aria-label');  // another name than it shows
   }

@@ -35,7 +35,7 @@ EMPTY = """
     Karpathy's JSON, Flickr8k's token file, a CSV or plain text.</li>
     <li><strong>Predictions</strong> are captions by a network, one for each photo: a COCO results
     file, or JSONL, CSV or TSV as this page and the command line write them.</li>
-    <li><strong>Photos</strong> are only shown beside their scores.</li>
+    <li><strong>Photos</strong>, under Options, are only shown beside their scores.</li>
   </ul>
   <h2>What comes out</h2>
   <p>BLEU counts words and runs of words that both have, ROUGE-L the longest common sequence.
