@@ -139,7 +139,7 @@ def build(models: Models) -> None:
             concurrency_id="captioner",
             concurrency_limit=32,
             show_progress="minimal",
-            trigger_mode="always_last" if event == photo.change else "once",
+            trigger_mode="always_last",
         )
     examples.select(
         take_example, None, photo, api_visibility="private", queue=False, show_progress="hidden"
