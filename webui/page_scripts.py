@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("browser")
-EVERYWHERE = ("tabs", "appearance", "names", "messages", "pasting", "camera", "copying", "jumps")
+EVERYWHERE = (
+    "tabs",
+    "appearance",
+    "names",
+    "memory",
+    "messages",
+    "pasting",
+    "camera",
+    "copying",
+    "jumps",
+)
 
 
 def script(name: str) -> str:

@@ -24,7 +24,6 @@ from webui.errors import shown_by
 from webui.example_photos import EXAMPLES, ExamplePhoto
 from webui.html import notice, percent, shaded_words, small_png, thumbnail_url
 from webui.page_scripts import script
-from webui.remembering import remember
 from webui.services.captioning import caption_photo
 from webui.workers import Models
 
@@ -83,7 +82,9 @@ def build(models: Models) -> None:
                 container=False,
                 apply_default_css=False,
             )
-            with gr.Accordion("Options", open=False, elem_id="caption-options"):
+            with gr.Accordion(
+                "Options", open=False, elem_id="caption-options", elem_classes="remembered"
+            ):
                 chosen = options()
                 comparing = gr.Checkbox(
                     False,
@@ -144,7 +145,6 @@ def build(models: Models) -> None:
     examples.select(
         take_example, None, photo, api_visibility="private", queue=False, show_progress="hidden"
     )
-    remember("caption", [*chosen.components, comparing, *compared.components])
 
 
 def _examples(photos: tuple[ExamplePhoto, ...]) -> str:

@@ -18,7 +18,6 @@ from rnnkit.errors import UserError
 from webui.client_values import whole_number
 from webui.errors import sentence, shown_by
 from webui.html import coloured_text, heat_map, log_panels, notice, visible
-from webui.remembering import remember
 from webui.services.inspection import (
     MAX_TEXT,
     STEPS_BACK,
@@ -84,7 +83,7 @@ CONTENTS = "".join(
 def build(models: Models, tab: gr.Tab) -> None:
     """Draw the tab, which reads its example text as soon as it is opened."""
     missing = gr.HTML(visible=False, container=False, apply_default_css=False)
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="inside-tab", elem_classes="remembered"):
         text = gr.Textbox(
             TEXT,
             label="Your text",
@@ -214,7 +213,6 @@ def build(models: Models, tab: gr.Tab) -> None:
     # When the page opens. Not through the queue: a page must say what is missing even when it is
     # full.
     gr.on(None, check, None, missing, queue=False, **private)
-    remember("inside", [text, clip, clip_norm])
 
 
 def _index(event: gr.EventData) -> int:

@@ -14,7 +14,6 @@ from rnnkit.errors import UserError
 from webui.errors import sentence, shown_by
 from webui.html import bars, notice, visible
 from webui.page_scripts import script
-from webui.remembering import remember
 from webui.services import writing
 from webui.services.writing import MAX_SEED, MAX_TEXTS, Draft, Turn, random_seed
 from webui.workers import Models, TextWorker
@@ -48,7 +47,7 @@ class WritingDesk:
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="write-tab", elem_classes="remembered"):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
             prompt = gr.Textbox(
@@ -239,7 +238,6 @@ def build(models: Models) -> None:
     for button, preset in zip(presets, PRESETS, strict=True):
         button.click(None, None, prompt, js=f"() => {json.dumps(preset)}", **private)
     gr.on(None, check, None, missing, **private)  # when the page opens
-    remember("write", [prompt, count, seed, *settings])
 
 
 def _short(stop: Any) -> Any:
@@ -273,7 +271,9 @@ def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
         ended = f"{draft.stopped} of {texts} " if texts > 1 else ""
         parts.append(f"{ended}ended at the stop text")
     if draft.left_out:
+        plural = "" if draft.left_out == 1 else "s"
         parts.append(
-            f"skipped {draft.left_out:,} characters of the prompt that the network has never seen"
+            f"skipped {draft.left_out:,} character{plural} of the prompt that the network has never"
+            " seen"
         )
     return f'<p class="fine line" role="status">{escape(" · ".join(parts))}</p>'
