@@ -37,6 +37,7 @@ def build(models: Models) -> None:
         top_p: float = 1.0,
         seed: int | None = None,
         careful: bool = False,
+        prefix: str = "",
     ) -> str:
         """Write a sentence about a photo.
 
@@ -51,6 +52,7 @@ def build(models: Models) -> None:
                 sample.
             seed: The same seed draws the same sentence; with sample.
             careful: Search again without colours, numbers and gendered words that are unsure.
+            prefix: The caption begins with these words and goes on from them.
         """
         decoding = decoding_of(
             beam_size=beam_size,
@@ -60,6 +62,7 @@ def build(models: Models) -> None:
             top_p=top_p,
             seed=seed,
             careful=careful,
+            prefix=prefix,
         )
         return caption_photo(models.captioner.get(), photo, decoding)[0].text
 
@@ -135,7 +138,7 @@ def build(models: Models) -> None:
         """
         worker = models.charlm.get()
         draft = writing.begin(worker, prompt, writing.random_seed() if seed is None else seed)
-        yield from writing.write(
+        growing = writing.write(
             worker,
             draft,
             length=length,
@@ -144,6 +147,8 @@ def build(models: Models) -> None:
             top_p=top_p,
             stop=stop,
         )
+        for (written,) in growing:
+            yield draft.prompt + written
 
     def score(
         references: FileData,

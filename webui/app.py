@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import gradio as gr
 from starlette.middleware import Middleware
 
-from webui import api
+from webui import api, page_scripts
 from webui.errors import misfit, page_error
 from webui.gradio_compat import (
     answer_misfits,
@@ -27,14 +27,28 @@ from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
 
 TITLE = "Show and Spell"
+# Says, to the page's own scripts and to programs that drive it, that Gradio has attached its own.
+READY = """() => {
+  document.documentElement.dataset.ready = '';
+  document.dispatchEvent(new Event('page-ready'));
+}"""
 PLACES = 128  # events under way for one model; later visitors are asked to try again
 SESSIONS = 1000  # visitors' tabs that the page remembers
 FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
 HEAD = """
 <header class="masthead">
-  <h1>Show and Spell</h1>
-  <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a character
-  at a time. Both run on this machine; nothing leaves it.</p>
+  <div>
+    <h1>Show and Spell</h1>
+    <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a
+    character at a time. Both run on this machine; nothing leaves it.</p>
+  </div>
+  <label class="appearance">Appearance
+    <select id="appearance">
+      <option value="system">As the system</option>
+      <option value="light">Light</option>
+      <option value="dark">Dark</option>
+    </select>
+  </label>
 </header>
 """
 
@@ -56,10 +70,11 @@ def build(models: Models) -> gr.Blocks:
                 many_photos.build(models)
             with gr.Tab("Write", id="write"):
                 write.build(models)
-            with gr.Tab("Inside", id="inside"):
-                inside.build(models)
+            with gr.Tab("Inside", id="inside") as inside_tab:
+                inside.build(models, inside_tab)
             with gr.Tab("Score", id="score"):
-                score.build()
+                score.build(models)
+        gr.on(None, None, js=READY, api_visibility="private")  # when the page opens
     fill_in_defaults(page)
     answer_misfits(page, lambda error: page_error(misfit(error)))
     use_fair_queue(page, places=PLACES, concurrency=16)
@@ -104,7 +119,7 @@ def launch(
         enable_monitoring=False,
         ssr_mode=False,
         run_history=False,
-        footer_links=["api", "settings"],
+        footer_links=["api"],  # not Gradio's settings, which offer what this page does not have
         app_kwargs={
             "middleware": [Middleware(RequestFilter)],
             "docs_url": None,
@@ -113,6 +128,7 @@ def launch(
         },
         theme=theme(),
         css_paths=[STYLE],
+        head=page_scripts.head(),
         state_session_capacity=SESSIONS,
     )
     if page.share_url:

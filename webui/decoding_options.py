@@ -25,6 +25,7 @@ class Options:
     top_p: gr.Slider
     seed: gr.Textbox
     careful: gr.Checkbox
+    prefix: gr.Textbox
 
     @property
     def components(self) -> list[gr.Component]:
@@ -38,6 +39,7 @@ class Options:
             self.top_p,
             self.seed,
             self.careful,
+            self.prefix,
         ]
 
 
@@ -50,6 +52,7 @@ def chosen_decoding(
     top_p: Any,
     seed: Any,
     careful: Any = False,
+    prefix: Any = "",
 ) -> Decoding:
     """The decoding that the components' values ask for.
 
@@ -65,6 +68,7 @@ def chosen_decoding(
         top_p=top_p if sampling else 1,
         seed=seed if sampling else None,
         careful=careful,
+        prefix=prefix,
     )
 
 
@@ -101,7 +105,7 @@ def options(*, candidates: bool = True) -> Options:
     temperature = gr.Slider(
         0.1,
         2,
-        1,
+        0.7,
         step=0.05,
         label="Temperature",
         info="Below 1, likely words become likelier; above 1, less so.",
@@ -110,7 +114,7 @@ def options(*, candidates: bool = True) -> Options:
     top_p = gr.Slider(
         0.05,
         1,
-        1,
+        0.9,
         step=0.05,
         label="Top-p",
         info="Draw only from the likeliest words whose probabilities add up to this.",
@@ -123,11 +127,17 @@ def options(*, candidates: bool = True) -> Options:
         max_length=18,
         visible=False,
     )
-
     careful = gr.Checkbox(
         False,
         label="Careful wording",
         info="Search again without the colours, numbers, men and women that it is unsure of.",
+    )
+
+    prefix = gr.Textbox(
+        "",
+        label="Begin with",
+        info="The caption begins with these words and goes on from them.",
+        placeholder="a photo of",
     )
 
     def visibility(chosen: str) -> list[Any]:
@@ -142,4 +152,6 @@ def options(*, candidates: bool = True) -> Options:
         queue=False,
         show_progress="hidden",
     )
-    return Options(method, beam_size, num_captions, max_length, temperature, top_p, seed, careful)
+    return Options(
+        method, beam_size, num_captions, max_length, temperature, top_p, seed, careful, prefix
+    )

@@ -1,7 +1,8 @@
 """Whatever goes wrong becomes one sentence on the page.
 
 Two wrappers share the work. `in_words` goes around each of our handlers: a UserError is shown as
-it is, and anything else is a bug of ours, which is logged. `gradio_compat.answer_misfits` goes
+it is, in the page's corner or where the handler would have shown its result, and anything else is
+a bug of ours, which is logged. `gradio_compat.answer_misfits` goes
 around Gradio's own processing of a request, which fails before a handler is called if the request
 does not fit it; `misfit` then says so. `RequestFilter` uses the same words where Gradio fails
 before it has even found the endpoint.
@@ -63,6 +64,37 @@ def _in_words() -> Iterator[None]:
         raise page_error(
             f"Something unexpected went wrong ({kind}); the page still works."
         ) from None
+
+
+def shown_by(draw: Callable[[str], Any]) -> Callable[[Handler], Handler]:
+    """Makes of a handler one whose UserErrors stand where its result would.
+
+    Args:
+        draw: what to send to the page for a sentence.
+    """
+
+    def wrap(handler: Handler) -> Handler:
+        if inspect.isgeneratorfunction(handler):
+
+            @functools.wraps(handler)
+            def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                try:
+                    yield from handler(*args, **kwargs)
+                except UserError as error:
+                    yield draw(sentence(error))
+
+            return in_words(stream)  # type: ignore[return-value]
+
+        @functools.wraps(handler)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return handler(*args, **kwargs)
+            except UserError as error:
+                return draw(sentence(error))
+
+        return in_words(call)  # type: ignore[return-value]
+
+    return wrap
 
 
 def misfit(error: Exception) -> str:

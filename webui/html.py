@@ -12,7 +12,7 @@ from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 Array = NDArray[np.float64]
 SURE = 0.9  # a word that is as sure as this has no shade
@@ -30,11 +30,10 @@ def notice(text: str, *, kind: str = "hint") -> str:
 
 
 def bars(rows: Sequence[tuple[str, float]], *, label: str) -> str:
-    """Labelled bars of probabilities, the largest over the whole width."""
-    most = max((value for _, value in rows), default=0) or 1
+    """Labelled bars of probabilities; the whole width is 100%."""
     cells = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td><span class="bar"'
-        f' style="width:{100 * value / most:.1f}%"></span></td><td>{percent(value)}</td></tr>'
+        f'<tr><th scope="row">{escape(name)}</th><td><div class="track"><span class="bar"'
+        f' style="width:{100 * value:.1f}%"></span></div></td><td>{percent(value)}</td></tr>'
         for name, value in rows
     )
     return f'<table class="bars"><caption>{escape(label)}</caption><tbody>{cells}</tbody></table>'
@@ -53,26 +52,38 @@ def percent(value: float) -> str:
 
 
 def shaded_words(
-    text: str, words: Sequence[str], sure: Sequence[float | None], *, unsure_below: float
+    text: str,
+    words: Sequence[str],
+    sure: Sequence[float | None],
+    *,
+    unsure_below: float,
+    masks: Sequence[str] = (),
 ) -> str:
     """A sentence whose words are the darker the less sure they are, with those marked that are
     unsure.
 
     Args:
         words: in the order of the text; one that it writes otherwise stays plain.
-        sure: of each word from 0 to 1; None leaves it plain.
+        sure: of each word from 0 to 1; None leaves it without shade.
+        masks: for each word, a picture that it shows when it is chosen; each word is then a button.
     """
     shaded, end = "", 0
-    for word, own in zip(words, sure, strict=True):
+    for index, (word, own) in enumerate(zip(words, sure, strict=True)):
         start = text.find(word, end)
-        if own is None or start < 0:
+        if start < 0 or (own is None and not masks):
             continue
-        share = 100 * min(1.0, max(0.0, (SURE - own) / SURE))
-        kind = "word unsure" if own < unsure_below else "word"
-        shaded += (
-            f'{escape(text[end:start])}<span class="{kind}" style="--share:{share:.0f}%"'
-            f' title="{percent(own)} sure">{escape(word)}</span>'
-        )
+        kind, shade = "word", ""
+        if own is not None:
+            share = 100 * min(1.0, max(0.0, (SURE - own) / SURE))
+            kind = "word unsure" if own < unsure_below else "word"
+            shade = f' style="--share:{share:.0f}%" title="{percent(own)} sure"'
+        drawn = f'<span class="{kind}"{shade}>{escape(word)}</span>'
+        if masks:
+            drawn = (
+                f'<button type="button" class="{kind}"{shade} aria-pressed="false"'
+                f' data-mask="{masks[index]}">{escape(word)}</button>'
+            )
+        shaded += escape(text[end:start]) + drawn
         end = start + len(word)
     return shaded + escape(text[end:])
 
@@ -198,6 +209,13 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
         '<th scope="col">Score</th><th scope="col">95% interval</th></tr></thead>'
     )
     return f'<table class="bars scores">{head}<tbody>{"".join(drawn)}</tbody></table>'
+
+
+def thumbnail_url(picture: Image.Image, size: int) -> str:
+    """The data URL of a square from a picture's middle, `size` pixels wide."""
+    file = io.BytesIO()
+    ImageOps.fit(picture.convert("RGB"), (size, size)).save(file, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def small_png(values: NDArray[np.uint8]) -> str:

@@ -89,7 +89,7 @@ def text(repeats: int = 20, charlm: Charlm = None) -> None:
         for _ in range(repeats + 2):
             page.locator("#seed input").fill(str(time.time_ns() % 2**31))  # another text each time
             page.wait_for_timeout(300)
-            times.append(page.evaluate(CHANGED, ["#text textarea", "#write"]))
+            times.append(page.evaluate(CHANGED, ["#text .text", "#write"]))
             page.locator("#write").wait_for(timeout=60_000)
             page.wait_for_timeout(200)
         report("click to first character", times[2:])

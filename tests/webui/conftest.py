@@ -43,6 +43,13 @@ sys.addaudithook(watch)
 """
 
 
+# True once Gradio has attached the page's scripts, and nothing has been added to the page for five
+# frames: a tab loads its components when it is first opened.
+READY = """() => {
+  const count = document.querySelectorAll('*').length;
+  [window.calm, window.count] = [count === window.count ? (window.calm ?? 0) + 1 : 0, count];
+  return 'ready' in document.documentElement.dataset && window.calm >= 5;
+}"""
 # What `prepare_gradio` sets.
 GRADIO_SETTINGS = (
     "GRADIO_TEMP_DIR",
@@ -175,8 +182,8 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens the page at a width, light or dark. A request to another machine or an error in the
-    console fails the test.
+    """Opens the page at a width, light or dark, and waits until it is ready. A request to another
+    machine or an error in the console fails the test.
     """
     opened: list[Any] = []
     requested: list[str] = []
@@ -194,9 +201,11 @@ def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
         page.on("request", lambda request: requested.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(address or request.getfixturevalue("server").address)
-        page.get_by_role("tab", name="Caption").wait_for()
+        page.wait_for_function(READY)
         if tab:
             page.get_by_role("tab", name=tab, exact=True).click()
+            page.locator(f"[role=tab][aria-selected=true]:text-is('{tab}')").wait_for()
+            page.wait_for_function(READY)
         return page
 
     yield open_page

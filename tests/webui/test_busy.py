@@ -178,8 +178,8 @@ class SlowReader:
     begun: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
 
-    def begin(self, worker: TextWorker, prompt: Any, seed: int) -> writing.Draft:
-        draft = begin(worker, prompt, seed)
+    def begin(self, worker: TextWorker, prompt: Any, seed: int, count: int) -> writing.Draft:
+        draft = begin(worker, prompt, seed, count)
         if not self.begun.is_set():
             self.begun.set()
             self.let_go.wait(600)
@@ -189,9 +189,9 @@ class SlowReader:
 begin = writing.begin
 SEEN = """() => {
   window.seen = [];
-  const box = document.querySelector('#text textarea');
+  const box = document.querySelector('#text .text');
   setInterval(() => {
-    const start = box.value.slice(0, 8);
+    const start = box.textContent.slice(0, 8);
     if (start && !window.seen.includes(start)) window.seen.push(start);
   }, 2);
 }"""
@@ -228,7 +228,7 @@ def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
     page.get_by_role("button", name="Continue").click()
     page.get_by_text("40 characters").wait_for()  # whatever the first had to say came before
     assert page.evaluate("window.seen") == ["And who "]
-    assert len(page.locator("#text textarea").input_value()) == len("And who will") + 140
+    assert len(page.locator("#text .text").text_content()) == len("And who will") + 140
 
 
 def test_a_text_can_be_stopped_while_its_prompt_is_read(
@@ -241,7 +241,7 @@ def test_a_text_can_be_stopped_while_its_prompt_is_read(
         page.get_by_role("button", name="Stop", exact=True).click()
     reader.let_go.set()
     page.get_by_text("Stopped. Continue picks up from here.").wait_for()
-    assert page.locator("#text textarea").input_value() == "The rain"
+    assert page.locator("#text .text").text_content() == "The rain"
 
 
 def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_traceback(
@@ -261,7 +261,7 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
             return 200, error.partial.decode()
 
     event = json.loads(answer("call/caption", {"data": []})[1])["event_id"]
-    assert "needed: 8, got: 0" in answer(f"call/caption/{event}")[1]
+    assert "needed: 9, got: 0" in answer(f"call/caption/{event}")[1]
     for path, body in (
         ("call/nowhere", {"data": []}),
         ("call/v2/nowhere", {"photo": 1}),

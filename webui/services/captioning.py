@@ -21,11 +21,14 @@ def decoding_of(
     top_p: Any,
     seed: Any,
     careful: Any = False,
+    prefix: Any = "",
 ) -> Decoding:
     """Settings as a client sent them; an empty seed or None draws another sentence each time.
 
     Raises: UserError naming a setting that is not a number or out of its range.
     """
+    if not isinstance(prefix, str):
+        raise UserError("the words to begin with must be text")
     return Decoding(
         beam_size=whole_number(beam_size, "the beam size"),
         num_captions=whole_number(num_captions, "the number of captions"),
@@ -36,6 +39,7 @@ def decoding_of(
         # Any whole number will do, a negative one too.
         seed=None if seed is None or seed == "" else whole_number(seed, "the seed") % 2**63,
         careful=bool(careful),
+        prefix=" ".join(prefix.split()),
     )
 
 

@@ -54,7 +54,9 @@ def read_text(worker: TextWorker, text: Any) -> Reading:
     if not isinstance(text, str):
         raise UserError("the text must be text")
     if len(text) > MAX_TEXT:
-        raise UserError(f"the text has {len(text)} characters, more than the limit of {MAX_TEXT}")
+        raise UserError(
+            f"the text has {len(text):,} characters, more than the limit of {MAX_TEXT}: shorten it"
+        )
     vocabulary = worker.lm.vocabulary
     known = vocabulary.decode(vocabulary.encode(text, unknown="skip"))
     if len(known) < 2:

@@ -1,20 +1,27 @@
-"""Scores captions against references, for the Score tab and for /score."""
+"""Scores captions against references, for the Score tab and for /score; and a sample of both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from captioner import Decoding, ImageError
 from captioner.data.annotations import Example
+from captioner.data.images import open_image
 from captioner.evaluation.predictions import read_predictions
 from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Report, judge
 from rnnkit.errors import UserError
-from webui.uploads import MAX_FILE, receive
+from webui.example_photos import EXAMPLES
+from webui.html import thumbnail_url
+from webui.uploads import MAX_FILE, Upload, new_folder, receive
+from webui.workers import CaptionWorker, decoding_turn
 
 SPLITS = ("automatic", "test", "val", "train", "all")
+THUMBNAIL = 144  # pixels; drawn half as wide
 
 
 @dataclass(frozen=True)
@@ -63,3 +70,54 @@ def score_files(
         java=False,
     )
     return Scored(report, captioned, captions)
+
+
+def photos_by_name(photos: Any) -> dict[str, Upload]:
+    """Uploaded photos by their file's name and by its stem."""
+    uploads = [receive(photo) for photo in photos or ()]
+    stems = {Path(upload.name).stem: upload for upload in uploads}
+    return stems | {upload.name: upload for upload in uploads}
+
+
+def thumbnail_of(photos: Mapping[str, Upload], example: Example) -> str | None:
+    """The data URL of an example's photo, if there is one that can be read."""
+    names = (example.path.name, str(example.image_id), example.path.stem)
+    upload = next((photos[name] for name in names if name in photos), None)
+    if upload is None:
+        return None
+    try:
+        with decoding_turn(upload.source):
+            picture = open_image(upload.source, size=(THUMBNAIL, THUMBNAIL))
+    except ImageError:
+        return None
+    return thumbnail_url(picture, THUMBNAIL)
+
+
+def sample_files(worker: CaptionWorker) -> tuple[str, str, list[str]]:
+    """References and predictions of the example photos, and the photos: what people said, and what
+    the captioner says now.
+    """
+    photos = [example.lend() for example in EXAMPLES]
+    run = object()
+    captions = [worker.caption(photo, Decoding(), run=run)[0].text for photo in photos]
+    numbers = range(1, len(EXAMPLES) + 1)
+    references = {
+        "images": [
+            {"id": number, "file_name": photo.name}
+            for number, photo in zip(numbers, photos, strict=True)
+        ],
+        "annotations": [
+            {"image_id": number, "caption": reference}
+            for number, example in zip(numbers, EXAMPLES, strict=True)
+            for reference in example.references
+        ],
+    }
+    predictions = [
+        {"image_id": number, "caption": caption}
+        for number, caption in zip(numbers, captions, strict=True)
+    ]
+    folder = new_folder()
+    paths = folder / "references.json", folder / "predictions.json"
+    for path, content in zip(paths, (references, predictions), strict=True):
+        path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    return str(paths[0]), str(paths[1]), [str(photo) for photo in photos]

@@ -1,4 +1,4 @@
-"""Writes text from a prompt as it is sampled, for the Write tab and for /generate."""
+"""Writes texts from a prompt as they are sampled, for the Write tab and for /generate."""
 
 from __future__ import annotations
 
@@ -15,38 +15,43 @@ from webui.workers import TextWorker
 
 SECONDS_BETWEEN_YIELDS = 0.05
 SECONDS_A_TURN = 0.04  # of the model, before another visitor's text may have it
-MAX_PROMPT, MAX_LENGTH, MAX_SEED = 5000, 20_000, 2**31
+MAX_PROMPT, MAX_LENGTH, MAX_SEED, MAX_TEXTS = 5000, 20_000, 2**31, 6
 
 
 @dataclass
 class Draft:
-    """A text being written."""
+    """Texts being written, all from one prompt."""
 
     session: TextSession
     left_out: int = 0  # characters of the prompt that the model has never seen
 
     @property
-    def text(self) -> str:
-        """The prompt and what was written."""
-        return self.session.texts[0]
+    def prompt(self) -> str:
+        """The prompt, without the characters that were left out."""
+        return self.session.prompts[0]
 
     @property
-    def written(self) -> int:
-        """How many characters were written."""
-        return len(self.session.written[0])
+    def written(self) -> list[str]:
+        """What was written after the prompt, of each text."""
+        return self.session.written
 
     @property
-    def stopped(self) -> bool:
-        """Whether the stop text ended what was written last."""
-        return self.session.stopped[0]
+    def characters(self) -> int:
+        """How many characters were written in all."""
+        return sum(map(len, self.written))
+
+    @property
+    def stopped(self) -> int:
+        """How many texts the stop text ended in the last go."""
+        return sum(self.session.stopped)
 
     @property
     def seed(self) -> int | None:
-        """The seed of its random numbers."""
+        """The seed of their random numbers."""
         return self.session.seed
 
     def likeliest(self, k: int) -> list[tuple[str, float]]:
-        """The k likeliest next characters and their probabilities."""
+        """The k likeliest next characters of the first text and their probabilities."""
         return self.session.likeliest(k)
 
 
@@ -65,20 +70,26 @@ def random_seed() -> int:
     return random.randrange(10**6)
 
 
-def begin(worker: TextWorker, prompt: Any, seed: Any) -> Draft:
+def begin(worker: TextWorker, prompt: Any, seed: Any, count: Any = 1) -> Draft:
     """Read a prompt; characters that the model has never seen are left out.
 
-    Raises: UserError if the prompt is not text or too long, or the seed is not a number.
+    Args:
+        count: how many texts to write from it.
+
+    Raises: UserError if the prompt is not text or too long, or a number is not one or out of its
+        range.
     """
     number = whole_number(seed, "the seed", 0, MAX_SEED)
+    texts = whole_number(count, "the number of texts", 1, MAX_TEXTS)
     if not isinstance(prompt, str):
         raise UserError("the prompt must be text")
     if len(prompt) > MAX_PROMPT:
         raise UserError(
-            f"the prompt has {len(prompt):,} characters, more than the limit of {MAX_PROMPT:,}"
+            f"the prompt has {len(prompt):,} characters, more than the limit of {MAX_PROMPT:,}:"
+            " shorten it"
         )
     with worker.lock:
-        session = worker.lm.session([prompt], seed=number, unknown="skip")
+        session = worker.lm.session([prompt] * texts, seed=number, unknown="skip")
     return Draft(session, len(prompt) - len(session.prompts[0]))
 
 
@@ -92,9 +103,9 @@ def write(
     top_p: Any = 1.0,
     stop: Any = "",
     turn: Turn | None = None,
-) -> Iterator[str]:
-    """The text as it grows, prompt included: at most twenty times a second, whatever the model's
-    speed, and once at its end.
+) -> Iterator[list[str]]:
+    """What follows the prompt as it grows, in each text: at most twenty times a second, whatever
+    the model's speed, and once at its end.
 
     Args:
         length, temperature, top_k, top_p, stop: as a client sent them.
@@ -110,7 +121,7 @@ def write(
     turn = turn or Turn()
     stops = stop if isinstance(stop, str) and stop else ()
     steps = draft.session.write(characters, params, stops)
-    text, last_yield, ended = draft.text, 0.0, False
+    texts, last_yield, ended = draft.written, 0.0, False
     while not ended:
         with worker.lock:
             until = time.monotonic() + SECONDS_A_TURN
@@ -121,7 +132,7 @@ def write(
                 if pieces is None:
                     ended = True
                     break
-                text += pieces[0]
+                texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
                 if not last_yield:
                     break  # the first character is shown at once
         wait = last_yield + SECONDS_BETWEEN_YIELDS - time.monotonic()
@@ -130,4 +141,4 @@ def write(
         last_yield = time.monotonic()
         if turn.over:
             return
-        yield text
+        yield texts

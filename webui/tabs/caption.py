@@ -13,32 +13,44 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from captioner import Caption, Captioner, Decoding
 from captioner.confidence import UNSURE
 from rnnkit.errors import UserError
+from webui.client_values import whole_number
 from webui.decoding_options import chosen_decoding, options
-from webui.errors import in_words, sentence
-from webui.html import notice, percent, shaded_words, small_png
+from webui.errors import shown_by
+from webui.example_photos import EXAMPLES, ExamplePhoto
+from webui.html import notice, percent, shaded_words, small_png, thumbnail_url
+from webui.page_scripts import script
 from webui.services.captioning import caption_photo
 from webui.workers import Models
 
-EXAMPLES = {"a tower": "tower.jpg", "a lion": "lion.jpg", "a cheetah": "cheetah1.jpg"}
 PLACEHOLDER = "Drop a photo here\nor choose, paste or take one"
-EMPTY = notice("Drop, choose, paste or take a photo, or pick an example: its caption appears here.")
-# Gradio's example pictures have no names for those who cannot see them.
-NAME_EXAMPLES = f"""() => document.querySelectorAll('#examples button').forEach(
-  (button, index) => button.setAttribute(
-    'aria-label', 'Example photo: ' + ({list(EXAMPLES)})[index]))"""
-# Choosing a word lays its picture of attention over the photo.
-SHOW_ATTENTION = """
-const photo = () => document.querySelector('#photo');
-const show = (mask) => {
-  photo()?.style.setProperty('--look', mask ? `url("${mask}")` : 'none');
-  photo()?.classList.toggle('looking', Boolean(mask));
-};
-element.addEventListener('change', (event) => show(event.target.dataset.mask));
-watch('value', () => show(''));
+EXAMPLE_SIZE = 192  # pixels; drawn half as wide
+# Full attention leaves the photo as it is, none darkens it by this much of 255.
+DARKEST = 140
+EMPTY = """
+<section class="sentence">
+  <p class="lead">Drop, choose, paste or take a photo, or pick an example: its caption appears
+  here.</p>
+  <h2>How it works</h2>
+  <ol class="steps">
+    <li><strong>See.</strong> A convolutional network turns the photo into a grid of regions.</li>
+    <li><strong>Look.</strong> For each word, an attention layer decides which regions matter.</li>
+    <li><strong>Write.</strong> An LSTM chooses the next word from what it sees and what it has
+    written. Beam search follows several sentences at a time and keeps the likeliest.</li>
+  </ol>
+  <p class="fine">Afterwards, point at a word of the caption to see where the network looked for
+  it.</p>
+</section>
+"""
+CHOOSE_EXAMPLE = """
+element.addEventListener('click', ({target}) => {
+  const example = target.closest('[data-index]');
+  if (example) trigger('select', {index: Number(example.dataset.index)});
+});
 """
 
 
@@ -51,58 +63,105 @@ def build(models: Models) -> None:
                 type="filepath",
                 sources=["upload", "clipboard", "webcam"],
                 elem_id="photo",
+                elem_classes="takes-a-photo",
                 buttons=[],
                 placeholder=PLACEHOLDER,
             )
-            gr.Examples(
-                [gr.get_image(file) for file in EXAMPLES.values()],
-                photo,
-                label="Example photos",
+            examples = gr.HTML(
+                _examples(EXAMPLES),
                 elem_id="examples",
-                api_visibility="private",
+                js_on_load=CHOOSE_EXAMPLE,
+                container=False,
+                apply_default_css=False,
             )
         with gr.Column(scale=5, min_width=300):
             result = gr.HTML(
                 EMPTY,
                 elem_id="caption-result",
-                js_on_load=SHOW_ATTENTION,
+                js_on_load=script("attention"),
                 container=False,
                 apply_default_css=False,
             )
-            with gr.Accordion("Options", open=False, elem_id="caption-options"):
+            with gr.Accordion(
+                "Options", open=False, elem_id="caption-options", elem_classes="remembered"
+            ):
                 chosen = options()
+                comparing = gr.Checkbox(
+                    False,
+                    label="Compare with other settings",
+                    info="Caption the photo twice, side by side.",
+                    elem_id="comparing",
+                )
+                with gr.Column(elem_id="other-options"):  # style.css shows it with the checkbox
+                    gr.HTML("<h2>The other settings</h2>", container=False, apply_default_css=False)
+                    compared = options()
                 again = gr.Button("Caption again", size="md")
 
-    gr.on(None, None, js=NAME_EXAMPLES, api_visibility="private")  # when the page opens
-
-    @in_words
-    def describe(photo: Any, *settings: Any) -> str:
-        try:
-            return draw_captions(photo, *settings) if photo is not None else EMPTY
-        except UserError as error:  # in place of the caption, which is another photo's
-            return notice(sentence(error), kind="problem")
-
-    def draw_captions(photo: Any, *settings: Any) -> str:
+    def draw_captions(photo: Any, decoding: Decoding, title: str = "") -> str:
         started = time.perf_counter()
-        worker, decoding = models.captioner.get(), chosen_decoding(*settings)
+        worker = models.captioner.get()
         if decoding.sample and decoding.seed is None:
             decoding = replace(decoding, seed=random.randrange(10**6))
         attends = worker.captioner.decoder.attends
         captions = caption_photo(worker, photo, decoding, attention=attends)
-        return _result(captions, _line(worker.captioner, decoding, time.perf_counter() - started))
+        line = _line(worker.captioner, decoding, time.perf_counter() - started)
+        return _result(captions, line, title)
 
-    for event in (photo.change, again.click):
+    @shown_by(lambda why: notice(why, kind="problem"))  # the old caption is another photo's
+    def describe(photo: Any, comparing: Any, *settings: Any) -> str:
+        if photo is None:
+            return EMPTY
+        half = len(settings) // 2
+        first = chosen_decoding(*settings[:half])
+        if not comparing:
+            return draw_captions(photo, first)
+        second = chosen_decoding(*settings[half:])
+        pair = draw_captions(photo, first, "These settings")
+        pair += draw_captions(photo, second, "The other settings")
+        return f'<div class="side-by-side">{pair}</div>'
+
+    @shown_by(lambda why: notice(why, kind="problem"))
+    def recaption(photo: Any, *settings: Any) -> str:
+        if photo is None:
+            raise UserError("there is no photo yet: drop one, or pick an example")
+        return describe(photo, *settings)
+
+    def take_example(event: gr.EventData) -> str:
+        index = whole_number(getattr(event, "index", None), "the example", 0, len(EXAMPLES) - 1)
+        return str(EXAMPLES[index].lend())
+
+    for event, handler in ((photo.change, describe), (again.click, recaption)):
         event(
-            describe,
-            [photo, *chosen.components],
+            handler,
+            [photo, comparing, *chosen.components, *compared.components],
             result,
             preprocess=False,
             api_visibility="private",
             concurrency_id="captioner",
             concurrency_limit=32,
             show_progress="minimal",
-            trigger_mode="always_last" if event == photo.change else "once",
+            trigger_mode="always_last",
         )
+    examples.select(
+        take_example, None, photo, api_visibility="private", queue=False, show_progress="hidden"
+    )
+
+
+def _examples(photos: tuple[ExamplePhoto, ...]) -> str:
+    items = "".join(_example(index, photo) for index, photo in enumerate(photos))
+    return f'<section><h2>Example photos</h2><ul class="examples">{items}</ul></section>'
+
+
+def _example(index: int, photo: ExamplePhoto) -> str:
+    with Image.open(photo.path) as picture:
+        picture.draft("RGB", (2 * EXAMPLE_SIZE, 2 * EXAMPLE_SIZE))
+        thumbnail = thumbnail_url(picture, EXAMPLE_SIZE)
+    failure = '<span class="failure">An honest failure</span>' if photo.fails else ""
+    return (
+        f'<li><button type="button" data-index="{index}">'
+        f'<img src="{thumbnail}" alt="Example photo: {escape(photo.name, quote=True)}"></button>'
+        f'{failure}<span class="credit">{escape(photo.credit)}</span></li>'
+    )
 
 
 def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
@@ -120,21 +179,34 @@ def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
     )
 
 
-def _result(captions: list[Caption], line: str) -> str:
-    best = captions[0]
+def _result(captions: list[Caption], line: str, title: str = "") -> str:
+    """The best caption with all that belongs to it.
+
+    Args:
+        title: what tells it from another one beside it.
+    """
+    best, own = captions[0], "-".join(["caption", *title.lower().split()])
+    play = ""
+    if best.attention is not None:
+        name = "Play where it looked"
+        play = f'<button type="button" class="small-button play" data-name="{name}">{name}</button>'
+    heading = f"<h2>{escape(title)}</h2>" if title else ""
+    hint = "Point at a word, or choose it, to see where the network looked for it." if play else ""
     return (
-        '<section class="sentence">'
-        f'<p class="caption" aria-live="polite">{_shaded(best)}</p>'
-        f'<p class="fine">{_how_sure(best)}</p>'
-        f"{_chips(best)}{_candidates(captions[1:])}"
-        f'<p class="fine line">{escape(line)}</p></section>'
+        f'<section class="sentence">{heading}'
+        f'<div class="caption" id="{own}" role="group" aria-label="Caption">{_shaded(best)}</div>'
+        f'<div class="actions"><button type="button" class="small-button" data-copies="{own}">Copy'
+        f"</button>{play}</div>"
+        f'<p class="fine">{hint} {_how_sure(best)}</p>'
+        f"{_candidates(captions[1:])}"
+        f'<p class="fine line" role="status">{escape(line)}</p></section>'
     )
 
 
 def _shaded(caption: Caption) -> str:
-    if caption.word_confidence is None:
-        return escape(caption.text)
-    return shaded_words(caption.text, caption.words, caption.word_confidence, unsure_below=UNSURE)
+    masks = () if caption.attention is None else [_mask(weights) for weights in caption.attention]
+    sure = caption.word_confidence or (None,) * len(caption.words)
+    return shaded_words(caption.text, caption.words, sure, unsure_below=UNSURE, masks=masks)
 
 
 def _how_sure(caption: Caption) -> str:
@@ -151,8 +223,7 @@ def _how_sure(caption: Caption) -> str:
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
         " photo. The stronger a word's shading, the less sure it is; words below"
-        f" {percent(UNSURE)} are unsure and have a dotted line."
-        f"{listed}"
+        f" {percent(UNSURE)} are unsure and have a dotted line.{listed}"
     )
 
 
@@ -166,7 +237,7 @@ def _candidates(captions: list[Caption]) -> str:
     )
     known = captions[0].confidence is not None
     heading = "Other candidates, and how sure they are" if known else "Other candidates"
-    return f"<h3>{heading}</h3><ol>{items}</ol>"
+    return f'<h2>{heading}</h2><ol class="candidates">{items}</ol>'
 
 
 def _percentage(caption: Caption) -> str:
@@ -175,28 +246,9 @@ def _percentage(caption: Caption) -> str:
     return percent(math.exp(caption.log_prob) if sure is None else sure)
 
 
-def _chips(caption: Caption) -> str:
-    """The words to choose from, each with its attention as a small picture that darkens what was
-    not looked at.
-    """
-    if caption.attention is None:
-        return ""
-    chips = [_chip("whole photo", "", checked=True)]
-    for word, weights in zip(caption.words, caption.attention, strict=True):
-        chips.append(_chip(word, _mask(weights)))
-    legend = "<legend>Where the network looked, word by word</legend>"
-    return f'<fieldset class="chips">{legend}{"".join(chips)}</fieldset>'
-
-
-def _chip(label: str, mask: str, *, checked: bool = False) -> str:
-    state = " checked" if checked else ""
-    radio = f'<input type="radio" name="word" data-mask="{mask}"{state}>'
-    return f'<label class="chip">{radio}<span>{escape(label)}</span></label>'
-
-
 def _mask(weights: np.ndarray) -> str:
     """Attention (rows, columns) as a picture that is clear where it is highest."""
     dark = 1 - weights / max(float(weights.max()), 1e-9)
     layer = np.zeros((*weights.shape, 4), np.uint8)
-    layer[..., 3] = np.rint(205 * dark)
+    layer[..., 3] = np.rint(DARKEST * dark)
     return small_png(layer)

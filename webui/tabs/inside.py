@@ -16,7 +16,7 @@ from charlm import CharLM
 from charlm.analysis.insight import Surprise, matching_units
 from rnnkit.errors import UserError
 from webui.client_values import whole_number
-from webui.errors import in_words, sentence
+from webui.errors import sentence, shown_by
 from webui.html import coloured_text, heat_map, log_panels, notice, visible
 from webui.services.inspection import (
     MAX_TEXT,
@@ -47,60 +47,66 @@ element.addEventListener('click', (event) => {
 WORDS = {
     "surprise": (
         "Surprise",
-        "The stronger a character's colour, the less the network expected it: -ln p of what came,"
-        " given everything before it.\nA word's beginning is often a surprise, its end hardly ever."
-        " Point at a character, or choose it below, to see what the network thought likeliest.",
+        "The network guesses each character from those before it. The stronger the colour, the less"
+        " it expected what came.\nThe first letter of a word is often a surprise, the last hardly"
+        " ever. Point at a character to read the network's best guesses. Surprise is measured in"
+        " nats: -ln p, where p is the probability that it gave to what came.",
     ),
     "connectivity": (
-        "What a prediction depends on",
-        "Click a character or move the slider. The stronger the colour of an earlier character,"
-        " the more it moved the prediction of the framed one.\nMostly the last few characters"
-        " decide; after the end of a line or a name, the network looks further back.",
+        "What a guess depends on",
+        "Choose a character by a click or with the slider. The stronger the colour of an earlier"
+        " character, the more it changed the network's guess of the framed one.\nUsually the last"
+        " few characters decide. After a line break or a name, the network looks further back.",
     ),
     "units": (
         "Hidden units",
-        "Each row is one unit of the network's memory while it reads from left to right: green is"
-        " near 1, plum is near -1.\nThe rows on top follow something that has a name, and show"
-        " their correlation with it; most of the others mean nothing that we can name.",
+        "The network's memory is a list of numbers, its hidden units. Each row shows one of them"
+        " while the network reads from left to right: green is near 1, plum near -1.\nThe units"
+        " with a name follow something that we can see in the text; the number is their correlation"
+        " with it. Most of the others mean nothing that we can name.",
     ),
     "gradient": (
         "Gradient flow in RNN, GRU and LSTM",
-        "How much of the last character's error reaches the memory of each earlier step (h; in the"
-        " LSTM h and c together), on a logarithmic axis. Where the curve falls, learning fades."
-        "\nThe plain RNN forgets the fastest. Gates keep a path open, and trained ones often shut"
-        " it at the end of a line. Clipping only lowers a curve as a whole, where the gradient is"
-        " large.",
+        "A network learns by sending its error back through time, step by step. The curve shows how"
+        " much of the last character's error reaches each earlier step (in the LSTM, h and c"
+        " together). Where it falls, the network cannot learn from what stood there.\nThe plain RNN"
+        " forgets fastest; the gates of GRU and LSTM keep a path open. Trained gates often close at"
+        " the end of a line. Clipping scales down a gradient that is too large, and so lowers the"
+        " whole curve.",
     ),
 }
+CONTENTS = "".join(
+    f'<li><a href="#view-{view}">{title}</a></li>' for view, (title, _) in WORDS.items()
+)
 
 
-def build(models: Models) -> None:
-    """Draw the tab."""
+def build(models: Models, tab: gr.Tab) -> None:
+    """Draw the tab, which reads its example text as soon as it is opened."""
     missing = gr.HTML(visible=False, container=False, apply_default_css=False)
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="inside-tab", elem_classes="remembered"):
         text = gr.Textbox(
             TEXT,
             label="Your text",
             lines=6,
             max_lines=12,
-            max_length=MAX_TEXT,
             info=f"At most {MAX_TEXT} characters.",
             scale=6,
             elem_id="inside-text",
         )
         with gr.Column(scale=2, min_width=200):
             look = gr.Button("Look inside", variant="primary")
-            clip = gr.Checkbox(
-                True, label="Clip the gradient", info="Scale it down to the norm below."
+            summary = gr.HTML(
+                notice("Press “Look inside”: the network reads the text, and four views appear."),
+                elem_id="inside-summary",
+                container=False,
+                apply_default_css=False,
             )
-            clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm")
-    summary = gr.HTML(
-        notice("Press “Look inside”: the network reads the text, and four views of it appear."),
-        elem_id="inside-summary",
-        container=False,
-        apply_default_css=False,
-    )
     with gr.Column(visible=False, elem_id="views") as views:
+        gr.HTML(
+            f'<nav class="contents" aria-label="Views"><ul>{CONTENTS}</ul></nav>',
+            container=False,
+            apply_default_css=False,
+        )
         with gr.Column(elem_classes="view"):
             _words("surprise")
             surprised = gr.HTML(elem_id="surprise", container=False, apply_default_css=False)
@@ -115,10 +121,21 @@ def build(models: Models) -> None:
             units = gr.HTML(elem_id="units", container=False, apply_default_css=False)
         with gr.Column(elem_classes="view"):
             _words("gradient")
+            with gr.Row(equal_height=True):
+                clip = gr.Checkbox(
+                    True, label="Clip the gradient", info="Scale it down to this norm."
+                )
+                clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm", scale=3)
             gradient = gr.HTML(elem_id="gradient", container=False, apply_default_css=False)
     read, guesses = gr.State(""), gr.State([])
 
-    @in_words
+    def problem(why: str) -> dict[Any, Any]:  # without the views, which are of another text
+        return {summary: notice(why, kind="problem"), views: gr.update(visible=False), read: ""}
+
+    def problem_here(why: str) -> str:
+        return notice(why, kind="problem")
+
+    @shown_by(problem)
     def inspect(text: Any, clip: Any, clip_norm: Any) -> dict[Any, Any]:
         worker = models.charlm.get()
         reading = read_text(worker, text)
@@ -139,23 +156,26 @@ def build(models: Models) -> None:
             gradient: _gradient(models, known, clip_norm_of(clip, clip_norm)),
         }
 
-    @in_words
+    @shown_by(problem_here)
     def connect(known: Any, guesses: Any, position: Any) -> str:
         if not isinstance(known, str) or len(known) < 2:
             raise UserError("press Look inside first")
         where = max(1, min(len(known) - 1, whole_number(position or 1, "the character")))
         return _connected(models.charlm.get(), known, where, guesses)
 
-    @in_words
+    @shown_by(lambda why: (gr.skip(), problem_here(why)))
     def choose(known: Any, guesses: Any, event: gr.EventData) -> tuple[Any, str]:
         where = max(1, _index(event))  # nothing was read before the first character
         return gr.update(value=where), connect(known, guesses, where)
 
-    @in_words
+    @shown_by(problem_here)
     def redraw_gradient(known: Any, clip: Any, clip_norm: Any) -> Any:
         if not isinstance(known, str) or len(known) < 2:
             return gr.skip()
         return _gradient(models, known, clip_norm_of(clip, clip_norm))
+
+    def inspect_first(known: Any, *values: Any) -> Any:
+        return {summary: gr.skip()} if known else inspect(*values)
 
     def check() -> Any:
         try:
@@ -174,6 +194,7 @@ def build(models: Models) -> None:
         outputs,
         **limited | {"show_progress": "minimal", "show_progress_on": summary},
     )
+    tab.select(inspect_first, [read, text, clip, clip_norm], outputs, **limited)
     position.input(
         connect, [read, guesses, position], connected, trigger_mode="always_last", **limited
     )
@@ -204,11 +225,16 @@ def _index(event: gr.EventData) -> int:
 
 def _words(view: str) -> None:
     title, words = WORDS[view]
-    gr.Markdown(f"### {title}\n" + "<br>".join(words.split("\n")))
+    paragraphs = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in words.split("\n"))
+    gr.HTML(
+        f'<div class="words"><h2 id="view-{view}">{title}</h2>{paragraphs}</div>',
+        container=False,
+        apply_default_css=False,
+    )
 
 
 def _summary(nats: float, characters: int, left_out: int) -> str:
-    skipped = f"; skipped {left_out} that the model never saw" if left_out else ""
+    skipped = f"; skipped {left_out} that the network has never seen" if left_out else ""
     return (
         f"{nats:.3f} nats a character on average ({nats / math.log(2):.3f} bits),"
         f" {characters} characters{skipped}."

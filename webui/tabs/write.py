@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from rnnkit.errors import UserError
-from webui.errors import in_words, sentence
+from webui.errors import sentence, shown_by
 from webui.html import bars, notice, visible
+from webui.page_scripts import script
 from webui.services import writing
-from webui.services.writing import MAX_PROMPT, MAX_SEED, Draft, Turn, random_seed
+from webui.services.writing import MAX_SEED, MAX_TEXTS, Draft, Turn, random_seed
 from webui.workers import Models, TextWorker
 
 PROMPT = "ROMEO:"
-EMPTY = notice("After each stop, the ten likeliest next characters appear here.")
+PRESETS = ("ROMEO:", "First Citizen:\nBefore we", "To be, or not to be", "KING RICHARD III:\n")
+MAX_STOP = 100  # characters of the stop text
+TEXTS = """
+<div class="heading"><h2>Text</h2><span class="legend"><mark>prompt</mark> and what was
+written</span>
+<button type="button" class="small-button" data-copies="written-texts" disabled>Copy</button>
+<button type="button" class="small-button download" disabled>Download</button></div>
+<div class="texts" id="written-texts"></div>
+"""
+EMPTY = notice("When the text ends, the ten likeliest next characters appear here.")
 
 
 @dataclass
@@ -27,7 +39,7 @@ class WritingDesk:
     draft: Draft | None = None  # that Continue continues
 
     def take(self) -> Turn:
-        """Give the text box to an event that begins; what wrote there until now stops."""
+        """Give the text to an event that begins; what wrote there until now stops."""
         turn = Turn()
         self.turn.over, self.turn = True, turn
         return turn
@@ -35,7 +47,7 @@ class WritingDesk:
 
 def build(models: Models) -> None:
     """Draw the tab."""
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, elem_id="write-tab", elem_classes="remembered"):
         with gr.Column(scale=7, min_width=300):
             missing = gr.HTML(visible=False, container=False, apply_default_css=False)
             prompt = gr.Textbox(
@@ -43,22 +55,26 @@ def build(models: Models) -> None:
                 label="Prompt",
                 lines=2,
                 max_lines=8,
-                max_length=MAX_PROMPT,
-                info="The text continues from here.",
+                info="The network continues this text. To begin, press Write or Shift+Enter.",
                 elem_id="prompt",
             )
-            with gr.Row():
+            with gr.Row(elem_classes="presets"):
+                presets = [
+                    gr.Button(" ".join(preset.split()), size="sm", min_width=60)
+                    for preset in PRESETS
+                ]
+            with gr.Row(elem_classes="buttons"):
                 write = gr.Button("Write", variant="primary", elem_id="write")
                 stop = gr.Button("Stop", variant="primary", visible=False, elem_id="stop-writing")
-                go_on = gr.Button("Continue", interactive=False)
-                again = gr.Button("Again", interactive=False)
-            text = gr.Textbox(
-                label="Text",
-                lines=14,
-                max_lines=24,
-                interactive=False,
+                go_on = gr.Button("Continue", interactive=False, elem_id="go-on")
+                again = gr.Button("Try again", interactive=False, elem_id="try-again")
+            text = gr.HTML(
+                {"prompt": "", "texts": [""]},
+                html_template=TEXTS,
+                js_on_load=script("writing"),
                 elem_id="text",
-                buttons=["copy"],
+                container=False,
+                apply_default_css=False,
             )
             line = gr.HTML(elem_id="write-line", container=False, apply_default_css=False)
             likeliest = gr.HTML(
@@ -75,6 +91,9 @@ def build(models: Models) -> None:
             )
             length = gr.Slider(
                 20, 5000, 600, step=20, label="Length", info="How many characters to write."
+            )
+            count = gr.Slider(
+                1, MAX_TEXTS, 1, step=1, label="Texts", info="How many to write at the same time."
             )
             top_k = gr.Slider(
                 0,
@@ -98,18 +117,16 @@ def build(models: Models) -> None:
                 info="Writing stops where this text appears. Line breaks count.",
                 lines=2,
                 max_lines=4,
-                max_length=100,
             )
             seed = gr.Number(
                 1,
                 label="Seed",
-                info="The same seed writes the same text.",
+                info="The same seed writes the same text. Try again takes a new one.",
                 precision=0,
                 minimum=0,
                 maximum=MAX_SEED,
                 elem_id="seed",
             )
-            new_seed = gr.Button("New seed", size="md")
     desk = gr.State(WritingDesk())
     # When an event ends, the page receives its last update once more.
     nothing = {text: gr.skip()}
@@ -124,11 +141,14 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
+    def problem(why: str) -> dict[Any, Any]:
+        return {line: notice(why, kind="problem")}
+
     def stream(
         turn: Turn, draft: Draft, worker: TextWorker, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
         length, temperature, top_k, top_p, stop = settings
-        before = draft.written
+        before = draft.characters
         growing = writing.write(
             worker,
             draft,
@@ -136,41 +156,49 @@ def build(models: Models) -> None:
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            stop=stop,
+            stop=_short(stop),
             turn=turn,
         )
-        yield working(True)
-        for shown in growing:
-            yield {text: shown}
+        yield working(True) | {line: ""}
+        for written in growing:
+            yield {text: {"prompt": draft.prompt, "texts": written}}
         if turn.over:
             yield nothing
             return
+        end: dict[Any, Any] = {line: _line(worker, draft.characters - before, draft)}
         if turn.stopped:
-            end = {text: draft.text, line: notice("Stopped. Continue picks up from here.")}
-        else:
-            end = {line: _line(worker, draft.written - before, draft)}
+            whole = {"prompt": draft.prompt, "texts": draft.written}
+            end = {text: whole, line: notice("Stopped. Continue picks up from here.")}
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
-    @in_words
+    @shown_by(problem)
     def start(
-        desk: WritingDesk, prompt: Any, seed: Any, *settings: Any
+        desk: WritingDesk, prompt: Any, seed: Any, count: Any, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
         turn = desk.take()
         yield working(True)
-        worker = models.charlm.get()
-        draft = writing.begin(worker, prompt, seed)
-        if turn.over:  # Shift+Enter in the prompt asked for another text while this one was read
-            yield nothing
-            return
-        desk.draft = draft
-        yield from stream(turn, draft, worker, *settings)
+        try:
+            worker = models.charlm.get()
+            draft = writing.begin(worker, prompt, seed, count)
+            if turn.over:  # Shift+Enter in the prompt asked for another text meanwhile
+                yield nothing
+                return
+            desk.draft = draft
+            yield from stream(turn, draft, worker, *settings)
+        except UserError:
+            yield failed(desk)
+            raise
 
-    @in_words
+    @shown_by(problem)
     def resume(desk: WritingDesk, *settings: Any) -> Iterator[dict[Any, Any]]:
         turn = desk.take()
         if desk.draft is None:
             raise UserError("there is no text to continue: press Write first")
-        yield from stream(turn, desk.draft, models.charlm.get(), *settings)
+        try:
+            yield from stream(turn, desk.draft, models.charlm.get(), *settings)
+        except UserError:
+            yield failed(desk)
+            raise
 
     def failed(desk: WritingDesk) -> dict[Any, Any]:
         return working(False) | ({} if desk.draft else {go_on: gr.update(interactive=False)})
@@ -195,41 +223,57 @@ def build(models: Models) -> None:
         "preprocess": False,
         **private,
     }
-    draw_seed: dict[str, Any] = {
-        "fn": random_seed,
-        "inputs": None,
-        "outputs": seed,
-        "queue": False,
-        **private,
-    }
-    begin = [desk, prompt, seed, *settings]
+    begin = [desk, prompt, seed, count, *settings]
     runs = [
         write.click(start, begin, outputs, **limited),
         prompt.submit(start, begin, outputs, **limited),
         go_on.click(resume, [desk, *settings], outputs, **limited),
-        again.click(**draw_seed).then(start, begin, outputs, **limited),
+        again.click(random_seed, None, seed, queue=False, **private).then(
+            start, begin, outputs, **limited
+        ),
     ]
     for run in runs:
         run.failure(failed, desk, buttons, queue=False, **private)
     stop.click(halt, desk, None, queue=False, **private)
-    new_seed.click(**draw_seed)
+    for button, preset in zip(presets, PRESETS, strict=True):
+        button.click(None, None, prompt, js=f"() => {json.dumps(preset)}", **private)
     gr.on(None, check, None, missing, **private)  # when the page opens
+
+
+def _short(stop: Any) -> Any:
+    """The stop text, unless it is so long that nobody can have meant it."""
+    if isinstance(stop, str) and len(stop) > MAX_STOP:
+        raise UserError(
+            f"the stop text has {len(stop):,} characters, more than the limit of {MAX_STOP}:"
+            " shorten it"
+        )
+    return stop
 
 
 def _likeliest(draft: Draft) -> str:
     rows = [(visible(character), probability) for character, probability in draft.likeliest(10)]
-    return bars(rows, label="Likeliest next characters")
+    which = " of the first text" if len(draft.written) > 1 else ""
+    note = "The network's own probabilities: temperature, top-k and top-p do not change them."
+    drawn = bars(rows, label=f"Likeliest next characters{which}")
+    return f'{drawn}<p class="fine">{note} A full bar is 100%.</p>'
 
 
 def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
-    """What wrote the text, and how much of it."""
-    model = worker.lm.network.architecture
+    """What wrote the texts, and how much of them."""
+    model, texts = worker.lm.network.architecture, len(draft.written)
     parts = [
         f"{model.cell.upper()}, {model.num_layers} x {model.hidden_size} units",
         worker.lm.device.type.upper(),
         f"seed {draft.seed}",
-        f"{characters} characters" + (", ended at the stop text" if draft.stopped else ""),
+        f"{characters:,} characters" + (f" in {texts} texts" if texts > 1 else ""),
     ]
+    if draft.stopped:
+        ended = f"{draft.stopped} of {texts} " if texts > 1 else ""
+        parts.append(f"{ended}ended at the stop text")
     if draft.left_out:
-        parts.append(f"skipped {draft.left_out} characters of the prompt that the model never saw")
-    return f'<p class="fine line">{" · ".join(parts)}</p>'
+        plural = "" if draft.left_out == 1 else "s"
+        parts.append(
+            f"skipped {draft.left_out:,} character{plural} of the prompt that the network has never"
+            " seen"
+        )
+    return f'<p class="fine line" role="status">{escape(" · ".join(parts))}</p>'

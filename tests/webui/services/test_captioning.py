@@ -31,10 +31,10 @@ def test_numbers_of_any_kind_and_an_empty_seed_are_understood() -> None:
 
 
 def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
-    hidden = (3, 1, 20, 0.5, 0.9, "7")
-    assert chosen_decoding(BEAM, *hidden) == Decoding()
+    hidden = (3, 1, 20, 0.5, 0.9, "7", False, "  a photo  of ")
+    assert chosen_decoding(BEAM, *hidden) == Decoding(prefix="a photo of")
     assert chosen_decoding(SAMPLING, *hidden) == Decoding(
-        sample=True, temperature=0.5, top_p=0.9, seed=7
+        sample=True, temperature=0.5, top_p=0.9, seed=7, prefix="a photo of"
     )
 
 
@@ -50,6 +50,7 @@ def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
         ({"temperature": float("nan")}, "temperature must be from 0.01 to 100, not nan"),
         ({"top_p": {}}, "top-p must be a number"),
         ({"seed": "abc"}, "the seed must be a whole number"),
+        ({"prefix": 3}, "the words to begin with must be text"),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_named(setting: dict[str, Any], message: str) -> None:

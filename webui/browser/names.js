@@ -1,0 +1,32 @@
+// What Gradio's components lack: words that say what can be done, names for those who cannot see
+// them, and no button around a button.
+const WORDS = {'Drop File Here': 'Drop a file here', '- or -': 'or', 'Click to Upload': 'choose or paste one'};
+const mend = (root) => {
+  for (const area of root.querySelectorAll('.takes-a-file [data-testid=upload-text]')) {
+    for (const part of [...area.childNodes, ...(area.querySelector('.or')?.childNodes ?? [])]) {
+      const words = WORDS[part.nodeValue?.trim()];
+      if (words) part.nodeValue = ` ${words} `;
+    }
+  }
+  for (const area of root.querySelectorAll('button[aria-dropeffect][aria-label]')) {
+    if (area.innerText.trim()) area.removeAttribute('aria-label');  // another name than it shows
+  }
+  for (const picture of root.querySelectorAll('#photo img[alt=""]')) picture.alt = 'Your photo';
+  for (const header of root.querySelectorAll('.toast-header[role=button]')) {
+    header.removeAttribute('role');
+    header.removeAttribute('tabindex');
+  }
+  // Where Gradio shows the key of a word that it has no translation of.
+  for (const named of root.querySelectorAll('[aria-label^="common."]')) {
+    const word = named.ariaLabel.slice('common.'.length);
+    named.ariaLabel = word[0].toUpperCase() + word.slice(1);
+  }
+};
+
+document.addEventListener('page-ready', () => {
+  mend(document);
+  new MutationObserver((changes) => {
+    const added = changes.some(({addedNodes}) => [...addedNodes].some((node) => node.children));
+    if (added) mend(document);
+  }).observe(document.body, {childList: true, subtree: true});
+});
