@@ -130,7 +130,7 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
         "stop": _stop,
     }
     routes: list[BaseRoute] = [
-        Mount("/script", StaticFiles(directory=SCRIPTS)),
+        Mount("/script", _Scripts(directory=SCRIPTS)),
         Route("/new", new, methods=["POST"]),
         Route("/{token}/forget", forget, methods=["POST"]),
         Route("/{token}/{size}/{row:int}", show),
@@ -138,6 +138,15 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
         *(Route(f"/{{token}}/{name}", act(do), methods=["POST"]) for name, do in actions.items()),
     ]
     return [Mount(PHOTOS, routes=routes)]
+
+
+class _Scripts(StaticFiles):
+    """Files that a browser asks for anew, so that it never runs scripts of two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def _edit(visit: Visit, body: Body) -> None:

@@ -10,7 +10,8 @@ export class Album extends EventTarget {
   rows = new Map(); // by id, in no order
   order = []; // ids
   run = null;
-  undoable = redoable = false;
+  undoable = false;
+  redoable = false;
   saving = 'saved'; // saved, waiting, offline
   token = null;
   #version = 0;

@@ -45,7 +45,7 @@ export class Bar {
     this.chosen = make('span', {});
     this.again = button('Caption again', actions.again, {className: 'secondary'});
     this.remove = button('Remove', actions.remove, {className: 'secondary'});
-    this.element = make('div', {className: 'bar', role: 'region', 'aria-label': 'All photos'},
+    this.element = make('div', {className: 'photo-bar', role: 'region', 'aria-label': 'All photos'},
       make('div', {className: 'tools'}, this.sum, this.start, this.settings, this.change,
         this.undo, this.redo, ...this.downloads, ...this.more),
       this.running,

@@ -206,7 +206,7 @@ function drawDropPlace(add) {
     make('div', {className: 'answers'},
       button('Choose photos', () => choose(), {className: 'primary'}),
       button('Choose a folder', () => choose({folder: true}), {className: 'secondary'})),
-    make('p', {className: 'help'}, 'Up to 500 photos of 20 MB each. Captions that you have come along:'
+    make('p', {className: 'help'}, 'Up to 500 photos of 20 MB each. If you have captions already, add them too:'
       + ' photo.txt beside photo.jpg.'),
     files, folder);
   const whole = document.querySelector('#photos');

@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -138,7 +137,6 @@ class Album:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="album-", dir=temporary_folder()))
         self.version = 0
-        self.last_asked = time.monotonic()
         self._rows: dict[int, PhotoRow] = {}
         self._next_id = 1
         self._order_changed = 0  # the version at which a row came or went
@@ -251,7 +249,7 @@ class Album:
                     worded = start or row.own  # as if nothing had been typed
                 if worded != row.wording:
                     change.before[number], change.after[number] = row.wording, worded
-                    self._word(row, worded)
+                self._word(row, worded)  # in any case, so that the page hears of it
             self._record(change)
 
     def undo(self) -> None:
