@@ -62,6 +62,7 @@ export class Album extends EventTarget {
 
   /** Upload files, [{file, name}], and add them; gives sentences about what has no row. */
   async add(files, progress) {
+    if (!this.token && this.order.length) throw new Problem('Decide first what becomes of the captions.');
     if (!this.token) await this.begin();
     const paths = await upload(files, progress);
     const sent = paths.map((path, index) => ({path, orig_name: files[index].name}));
@@ -164,7 +165,10 @@ export class Album extends EventTarget {
 
   /** Note whether the server could be reached, and whether it still has the photos. */
   async #guarded(request) {
-    if (!this.token) throw new Problem('The photos are no longer on the server.');
+    if (!this.token) {
+      this.#saves('offline');
+      throw new Problem('The photos are no longer on the server.');
+    }
     try {
       const answer = await request();
       if (this.saving === 'offline') this.#saves(this.#unsent.size ? 'waiting' : 'saved');

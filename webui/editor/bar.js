@@ -14,15 +14,13 @@ const NAMES = {all: 'All', edited: 'Edited', unsure: 'Unsure', empty: 'Empty', f
 const SAVING = {saved: 'Saved', waiting: 'Saving…', offline: 'Not saved: no connection'};
 
 export class Bar {
-  /** `actions`: caption, again, stop, settings, add, change, remove, clear, undo, redo, download. */
+  /** `actions`: caption, stop, settings, add, change, remove, clear, undo, redo, download. */
   constructor(album, list, actions) {
     this.album = album;
     this.list = list;
     this.sum = make('p', {className: 'sum'});
     this.saving = make('p', {className: 'saving', role: 'status'});
-    this.start = button('', () => (this.waiting.length ? actions.caption() : actions.again()), {
-      className: 'primary',
-    });
+    this.start = button('', () => actions.caption(this.waiting), {className: 'primary'});
     this.stop = button('Stop', actions.stop, {className: 'primary'});
     this.undo = button('Undo', actions.undo, {className: 'secondary', title: 'Ctrl+Z'});
     this.redo = button('Redo', actions.redo, {className: 'secondary', title: 'Ctrl+Shift+Z'});
@@ -43,14 +41,13 @@ export class Bar {
     this.all = make('input', {type: 'checkbox', 'aria-label': 'Select all photos shown'});
     this.all.addEventListener('change', () => list.chooseAll(this.all.checked));
     this.chosen = make('span', {});
-    this.again = button('Caption again', actions.again, {className: 'secondary'});
     this.remove = button('Remove', actions.remove, {className: 'secondary'});
     this.element = make('div', {className: 'photo-bar', role: 'region', 'aria-label': 'All photos'},
       make('div', {className: 'tools'}, this.sum, this.start, this.settings, this.change,
         this.undo, this.redo, ...this.downloads, ...this.more),
       this.running,
       make('div', {className: 'tools'},
-        make('label', {className: 'pick-all'}, this.all, this.chosen), this.again, this.remove,
+        make('label', {className: 'pick-all'}, this.all, this.chosen), this.remove,
         make('div', {className: 'filters', role: 'group', 'aria-label': 'Show'},
           ...Object.values(this.filters)),
         this.saving));
@@ -69,10 +66,11 @@ export class Bar {
     const size = rows.reduce((sum, row) => sum + row.size, 0);
     this.element.hidden = !rows.length;
     this.sum.textContent = count(rows.length, 'photo') + (size ? `, ${megabytes(size)}` : '');
-    const done = waiting.length < rows.length;
+    const done = rows.some((row) => !['waiting', 'failed'].includes(row.status));
     this.start.hidden = album.running;
-    this.start.textContent = !waiting.length ? 'Caption again'
-      : `Caption ${done ? 'the other ' : ''}${count(waiting.length, 'photo')}`;
+    this.start.textContent = list.chosen.size ? `Caption ${list.chosen.size} selected`
+      : !waiting.length ? 'Caption all again'
+        : `Caption ${done ? 'the other ' : ''}${count(waiting.length, 'photo')}`;
     this.start.className = waiting.length ? 'primary' : 'secondary';
     this.start.disabled = !rows.some((row) => row.photo) || !album.token;
     this.running.hidden = !album.running;
@@ -89,8 +87,7 @@ export class Bar {
     this.all.checked = chosen > 0 && chosen === list.shown.length;
     this.all.indeterminate = chosen > 0 && !this.all.checked;
     this.chosen.textContent = chosen ? `${chosen} selected` : 'Select all';
-    this.again.hidden = this.remove.hidden = !chosen;
-    this.again.disabled = album.running || !album.token;
+    this.remove.hidden = !chosen;
     this.saving.textContent = SAVING[album.saving];
     this.saving.dataset.state = album.saving;
   }
@@ -115,13 +112,8 @@ function menu(text, items) {
       popup.hidePopover();
       act();
     })));
-  const opener = button(text, () => popup.togglePopover(), {
-    className: 'secondary', 'aria-haspopup': 'true', 'aria-expanded': 'false',
-  });
-  opener.popoverTargetElement = popup; // so that a click on it does not close and open again
-  opener.onclick = null;
-  popup.addEventListener('beforetoggle', ({newState}) => {
-    opener.ariaExpanded = String(newState === 'open');
+  const opener = button(text, null, {className: 'secondary', popoverTargetElement: popup});
+  popup.addEventListener('beforetoggle', () => {
     const box = opener.getBoundingClientRect();
     popup.style.top = `${box.bottom + 6}px`;
     popup.style.left = `${Math.max(8, Math.min(box.left, innerWidth - 328))}px`;

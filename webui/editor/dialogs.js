@@ -23,13 +23,13 @@ export function ask(root, title, text, answers) {
 /** The dialog for finding and replacing, and for words around every caption. */
 export function changeMany(root, album, ids, {selected}) {
   const rows = ids.map((id) => album.rows.get(id))
-    .filter((row) => !['waiting', 'failed'].includes(row.status));
-  const field = (label, placeholder) => make('input', {type: 'text', placeholder, autocomplete: 'off'});
+    .filter((row) => !['waiting', 'failed', 'empty'].includes(row.status));
+  const field = (placeholder = '') => make('input', {type: 'text', placeholder, autocomplete: 'off'});
   const fields = {
-    find: field('Find'),
-    replace: field('Replace with'),
-    before: field('Put before', 'a trigger word, for example'),
-    after: field('Put after'),
+    find: field(),
+    replace: field(),
+    before: field('such as a trigger word'),
+    after: field(),
   };
   const matchCase = make('input', {type: 'checkbox'}), wholeWords = make('input', {type: 'checkbox'});
   const labelled = (text, input) => make('label', {}, make('span', {}, text), input);

@@ -30,8 +30,8 @@ export async function start(element) {
   };
   const place = drawDropPlace(trying(addFiles));
   const bar = new Bar(album, list, {
-    caption: trying(() => album.caption(bar.waiting, false)),
-    again: trying(captionAgain),
+    caption: trying((waiting) =>
+      (waiting.length && !list.chosen.size ? album.caption(waiting, false) : captionAgain())),
     stop: trying(album.stop),
     settings: openSettings,
     add: place.choose,
@@ -113,11 +113,12 @@ export async function start(element) {
   }
 
   /** Say what a restart of the server has cost, and let the visitor decide. */
-  async function mourn(rows) {
+  function mourn() {
+    const rows = album.list;
     const edited = rows.filter((row) => row.author === 'person').length;
     const captions = rows.filter((row) => row.caption).length;
     const bring = button('Bring the captions back', trying(async () => {
-      await album.begin(rows);
+      await album.begin(album.list);
       loss.remove();
     }), {className: 'primary'});
     const drop = button('Throw them away', trying(async () => {
@@ -145,7 +146,7 @@ export async function start(element) {
   });
   album.addEventListener('gone', () => {
     backup.save();
-    mourn(album.list);
+    mourn();
   });
   addEventListener('pagehide', () => {
     backup.save();
@@ -163,7 +164,7 @@ export async function start(element) {
     } catch (error) {
       album.token = null;
       album.show(kept.rows);
-      if (error instanceof Gone) mourn(kept.rows);
+      if (error instanceof Gone) mourn();
       else tell(error.message);
     }
   }

@@ -25,6 +25,7 @@ export function state(row) {
 export class RowView {
   #album;
   #shown = {};
+  #token;
 
   constructor(album, id, actions) {
     this.#album = album;
@@ -32,8 +33,10 @@ export class RowView {
     this.pick.addEventListener('click', (event) =>
       actions.choose(id, this.pick.checked, event.shiftKey));
     this.image = make('img', {alt: '', loading: 'lazy', decoding: 'async'});
-    this.image.addEventListener('error', () => this.image.remove());
     this.enlarge = button(this.image, () => actions.enlarge(id), {className: 'thumbnail'});
+    for (const event of ['load', 'error']) {
+      this.image.addEventListener(event, () => this.#lacksPhoto(event === 'error'));
+    }
     this.field = captionField(album, () => id, (by) => actions.move(id, by));
     this.name = make('p', {className: 'name'});
     this.reason = make('p', {className: 'reason'});
@@ -57,11 +60,11 @@ export class RowView {
       this.field.ariaLabel = `Caption of ${row.name}`;
       this.name.textContent = row.name;
     }
-    if (row.photo !== this.#shown.photo || this.#album.token !== this.token) {
-      this.token = this.#album.token;
-      if (row.photo && this.token) this.image.src = this.#album.picture(row.id, 'small');
-      else this.image.removeAttribute('src');
-      this.enlarge.classList.toggle('without', !row.photo);
+    const {token} = this.#album;
+    if (row.photo !== this.#shown.photo || token !== this.#token) {
+      this.#token = token;
+      if (row.photo && token) this.image.src = this.#album.picture(row.id, 'small');
+      this.#lacksPhoto(!row.photo || !token);
     }
     setField(this.field, row.caption);
     this.field.hidden = row.status === 'failed';
@@ -73,5 +76,9 @@ export class RowView {
       this.state.replaceChildren(...state(row));
     }
     this.#shown = row;
+  }
+
+  #lacksPhoto(lacking) {
+    this.enlarge.classList.toggle('without', lacking);
   }
 }
