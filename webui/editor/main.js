@@ -42,7 +42,8 @@ export async function start(element) {
     redo: trying(album.redo),
     download: trying(download),
   });
-  root.append(place.element, bar.element, message, list.element);
+  const nothing = make('p', {className: 'message', hidden: true}, 'No photo is of this kind.');
+  root.append(place.element, bar.element, message, nothing, list.element);
   const large = new LargePhoto(root, album, list);
 
   async function addFiles(files) {
@@ -68,9 +69,10 @@ export async function start(element) {
     const others = rows.length - yours;
     const answers = [[`Replace all ${rows.length}`, 'all']];
     if (others) answers.unshift([`Keep mine, caption the other ${others}`, 'others', 'primary']);
-    const answer = await ask(root, yours === 1 ? 'One caption is yours' : `${yours} captions are yours`,
-      `Of ${count(rows.length, 'caption')}, ${yours} ${yours === 1 ? 'was' : 'were'} written by you or`
-      + ' came with the photos. If they are replaced, Undo brings them back.', answers);
+    const title = yours === 1 ? 'One caption is yours' : `${yours} captions are yours`;
+    const text = `Of ${count(rows.length, 'caption')}, ${yours} ${yours === 1 ? 'was' : 'were'} written by`
+      + ' you or came with the photo. Undo brings back what is replaced.';
+    const answer = await ask(root, title, text, answers);
     if (answer) await album.caption(ids, answer === 'all');
   }
 
@@ -139,6 +141,9 @@ export async function start(element) {
 
   album.addEventListener('change', () => {
     root.classList.toggle('filled', album.order.length > 0);
+  });
+  list.addEventListener('choice', () => {
+    nothing.hidden = !album.order.length || list.shown.length > 0;
   });
   album.addEventListener('trouble', ({detail}) => tell(detail));
   album.addEventListener('saved', () => {
