@@ -12,7 +12,7 @@ export class Album extends EventTarget {
   run = null;
   undoable = false;
   redoable = false;
-  saving = 'saved'; // saved, waiting, offline
+  saving = 'saved'; // saved, waiting, offline, lost
   token = null;
   #version = 0;
   #unsent = new Map(); // id -> {text, step}
@@ -46,6 +46,7 @@ export class Album extends EventTarget {
     this.token = state.token;
     this.#version = 0;
     this.#unsent.clear();
+    this.#saves('saved');
     this.#take(state);
     this.#watch();
   }
@@ -166,7 +167,7 @@ export class Album extends EventTarget {
   /** Note whether the server could be reached, and whether it still has the photos. */
   async #guarded(request) {
     if (!this.token) {
-      this.#saves('offline');
+      this.#saves('lost');
       throw new Problem('The photos are no longer on the server.');
     }
     try {
@@ -180,6 +181,7 @@ export class Album extends EventTarget {
       } else if (error instanceof Gone) {
         this.token = null;
         clearTimeout(this.#watching);
+        this.#saves('lost');
         this.dispatchEvent(new Event('gone'));
       }
       throw error;

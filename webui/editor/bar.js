@@ -11,7 +11,7 @@ const DOWNLOADS = [
   ['coco', 'COCO results', 'to score captions'],
 ];
 const NAMES = {all: 'All', edited: 'Edited', unsure: 'Unsure', empty: 'Empty', failed: 'Failed'};
-const SAVING = {saved: 'Saved', waiting: 'Saving…', offline: 'Not saved: no connection'};
+const SAVING = {saved: 'Saved', waiting: 'Saving…', offline: 'Not saved: no connection', lost: 'Not on the server'};
 
 export class Bar {
   /** `actions`: caption, stop, settings, add, change, remove, clear, undo, redo, download. */
@@ -36,21 +36,20 @@ export class Bar {
     ]);
     this.progress = make('progress', {'aria-label': 'Photos done'});
     this.pace = make('p', {className: 'pace', role: 'status'});
-    this.running = make('div', {className: 'running'}, this.progress, this.pace, this.stop);
+    this.running = make('div', {className: 'running'}, this.progress, this.pace);
     this.filters = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, filter(name, list)]));
     this.all = make('input', {type: 'checkbox', 'aria-label': 'Select all photos shown'});
     this.all.addEventListener('change', () => list.chooseAll(this.all.checked));
     this.chosen = make('span', {});
     this.remove = button('Remove', actions.remove, {className: 'secondary'});
     this.element = make('div', {className: 'photo-bar', role: 'region', 'aria-label': 'All photos'},
-      make('div', {className: 'tools'}, this.sum, this.start, this.settings, this.change,
-        this.undo, this.redo, ...this.downloads, ...this.more),
+      make('div', {className: 'tools'}, this.start, this.stop, this.change, this.undo, this.redo,
+        ...this.downloads, this.settings, ...this.more, this.saving),
       this.running,
-      make('div', {className: 'tools'},
-        make('label', {className: 'pick-all'}, this.all, this.chosen), this.remove,
+      make('div', {className: 'which'},
+        make('label', {className: 'pick-all'}, this.all, this.chosen), this.remove, this.sum,
         make('div', {className: 'filters', role: 'group', 'aria-label': 'Show'},
-          ...Object.values(this.filters)),
-        this.saving));
+          ...Object.values(this.filters))));
     for (const event of ['change', 'saved']) album.addEventListener(event, () => this.draw());
     list.addEventListener('choice', () => this.draw());
     this.draw();
@@ -68,6 +67,7 @@ export class Bar {
     this.sum.textContent = count(rows.length, 'photo') + (size ? `, ${megabytes(size)}` : '');
     const done = rows.some((row) => !['waiting', 'failed'].includes(row.status));
     this.start.hidden = album.running;
+    this.stop.hidden = !album.running;
     this.start.textContent = list.chosen.size ? `Caption ${list.chosen.size} selected`
       : !waiting.length ? 'Caption all again'
         : `Caption ${done ? 'the other ' : ''}${count(waiting.length, 'photo')}`;

@@ -117,8 +117,8 @@ export async function start(element) {
   /** Say what a restart of the server has cost, and let the visitor decide. */
   function mourn() {
     const rows = album.list;
-    const edited = rows.filter((row) => row.author === 'person').length;
-    const captions = rows.filter((row) => row.caption).length;
+    const captions = rows.filter((row) => row.caption);
+    const edited = captions.filter((row) => row.author === 'person').length;
     const bring = button('Bring the captions back', trying(async () => {
       await album.begin(album.list);
       loss.remove();
@@ -132,7 +132,7 @@ export async function start(element) {
     const loss = make('div', {className: 'loss', role: 'alert'},
       make('h2', {}, 'The server no longer has your photos'),
       make('p', {}, `It was started anew, or the page was closed for hours. ${count(rows.length, 'photo')}`
-        + ` ${rows.length === 1 ? 'is' : 'are'} lost. ${count(captions, 'caption')}, ${edited} of them`
+        + ` ${rows.length === 1 ? 'is' : 'are'} lost. ${count(captions.length, 'caption')}, ${edited} of them`
         + ' edited, are still here. Bring them back to edit and download them; add the photos again,'
         + ' under the same names, to see and caption them.'),
       make('div', {className: 'answers'}, bring, drop));

@@ -13,6 +13,8 @@ const BADGES = {
   ok: 'Captioned',
 };
 
+const CARDS = matchMedia('(max-width: 640px)'); // as in editor.css
+
 /** What became of a row, as elements: a badge, and how sure the model is of its own caption. */
 export function state(row) {
   const badge = make('span', {className: `badge ${row.status}`}, BADGES[row.status]);
@@ -63,7 +65,9 @@ export class RowView {
     const {token} = this.#album;
     if (row.photo !== this.#shown.photo || token !== this.#token) {
       this.#token = token;
-      if (row.photo && token) this.image.src = this.#album.picture(row.id, 'small');
+      const size = CARDS.matches ? 'card' : 'small';
+      if (row.photo && token) this.image.src = this.#album.picture(row.id, size);
+      else this.image.removeAttribute('src');
       this.#lacksPhoto(!row.photo || !token);
     }
     setField(this.field, row.caption);
