@@ -43,8 +43,8 @@ export class Bar {
     this.chosen = make('span', {});
     this.remove = button('Remove', actions.remove, {className: 'secondary'});
     this.element = make('div', {className: 'photo-bar', role: 'region', 'aria-label': 'All photos'},
-      make('div', {className: 'tools'}, this.start, this.stop, this.change, this.undo, this.redo,
-        ...this.downloads, this.settings, ...this.more, this.saving),
+      make('div', {className: 'tools'}, this.start, this.stop, ...this.downloads, this.change,
+        this.undo, this.redo, this.settings, ...this.more, this.saving),
       this.running,
       make('div', {className: 'which'},
         make('label', {className: 'pick-all'}, this.all, this.chosen), this.remove, this.sum,
