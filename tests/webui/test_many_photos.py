@@ -81,7 +81,7 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     own = tmp_path / "own.jpg"
     own.write_bytes(tower.read_bytes())
     page = open_list(visit, make_zip(tmp_path, tower), own, note)
-    row(page, "own.jpg").get_by_text("Came with it").wait_for()
+    row(page, "own.jpg").get_by_text("From file").wait_for()
     assert caption(page, "own.jpg").input_value() == "a caption of my own"
     assert page.locator(".sum").inner_text().startswith("5 photos, 0.")
     assert "Failed" in row(page, "broken.jpg").inner_text()

@@ -2,7 +2,7 @@
 
 import {get, Gone, Offline, post, Problem, upload} from './server.js';
 
-const TYPING = 150; // ms without a key, after which what was typed is sent
+const TYPING = 50; // ms without a key, after which what was typed is sent
 const WATCH_RUN = 400, WATCH_IDLE = 45_000, RETRY = 2_000; // ms
 
 /** Events: "change" (detail: {changed, order}), "trouble" (detail: message), "saved", "gone". */

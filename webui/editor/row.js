@@ -8,7 +8,7 @@ const BADGES = {
   failed: 'Failed',
   empty: 'Empty',
   edited: 'Edited',
-  given: 'Came with it',
+  given: 'From file',
   unsure: 'Unsure',
   ok: 'Captioned',
 };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from captioner.data.images import open_image
@@ -26,7 +27,7 @@ def picture(album: Album, row: PhotoRow, size: str) -> Path | None:
         with decoding_turn(row.path):
             image = open_image(row.path, size=(side, side))
         image.thumbnail((side, side))
-        part = target.with_suffix(".part")
+        part = target.with_suffix(f".{threading.get_ident()}")  # two may draw it at once
         image.save(part, "JPEG", quality=82)
         part.replace(target)
     return target
