@@ -51,14 +51,11 @@ export class Album extends EventTarget {
     this.#watch();
   }
 
-  /** Forget everything, here and on the server. */
-  async clear() {
-    clearTimeout(this.#watching);
-    const token = this.token;
-    this.token = null;
+  /** Forget rows that the server no longer has. */
+  forget() {
     this.#unsent.clear();
+    this.#saves('saved');
     this.show([]);
-    if (token) await post(`photos/${token}/forget`, {}).catch(() => {});
   }
 
   /** Upload files, [{file, name}], and add them; gives sentences about what has no row. */

@@ -28,16 +28,11 @@ export class Backup {
   save() {
     clearTimeout(this.#later);
     const {list, token} = this.album;
-    if (!list.length && !token) return sessionStorage.removeItem(KEY);
+    if (!list.length) return sessionStorage.removeItem(KEY);
     try {
       sessionStorage.setItem(KEY, JSON.stringify({token: token ?? 'gone', rows: list}));
     } catch {
       // There is no room: the server still has the rows.
     }
-  }
-
-  clear() {
-    clearTimeout(this.#later);
-    sessionStorage.removeItem(KEY);
   }
 }

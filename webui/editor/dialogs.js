@@ -12,12 +12,7 @@ export function ask(root, title, text, answers) {
   buttons.push(button('Cancel', () => dialog.close(''), {className: 'secondary'}));
   dialog.append(
     make('h2', {}, title), make('p', {}, text), make('div', {className: 'answers'}, ...buttons));
-  root.append(dialog);
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener('close', () => {
-    dialog.remove();
-    resolve(dialog.returnValue || null);
-  }));
+  return answered(root, dialog);
 }
 
 /** The dialog for finding and replacing, and for words around every caption. */
@@ -75,12 +70,17 @@ export function changeMany(root, album, ids, {selected}) {
   });
   form.addEventListener('input', look);
   dialog.append(form);
-  root.append(dialog);
   look();
+  return answered(root, dialog).then((answer) => answer && texts);
+}
+
+/** Show a dialog; gives what it was closed with, or null. */
+function answered(root, dialog) {
+  root.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => dialog.addEventListener('close', () => {
     dialog.remove();
-    resolve(dialog.returnValue === 'apply' ? texts : null);
+    resolve(dialog.returnValue || null);
   }));
 }
 

@@ -36,8 +36,8 @@ export async function start(element) {
     settings: openSettings,
     add: place.choose,
     change: trying(change),
-    remove: trying(remove),
-    clear: trying(clear),
+    remove: trying(() => remove(list.meant)),
+    clear: trying(() => remove(album.order)),
     undo: trying(album.undo),
     redo: trying(album.redo),
     download: trying(download),
@@ -81,25 +81,12 @@ export async function start(element) {
     if (texts) await album.editMany(texts);
   }
 
-  async function remove() {
-    const ids = list.meant, photos = count(ids.length, 'photo');
-    const text = `Their captions go too, ${editedAmong(ids)}. This cannot be undone.`;
-    if (await ask(root, `Remove ${photos}?`, text, [[`Remove ${photos}`, 'yes', 'primary']])) {
-      await album.remove(ids);
-    }
-  }
-
-  async function clear() {
-    const photos = count(album.order.length, 'photo');
-    const text = `Their captions go too, ${editedAmong(album.order)}. This cannot be undone.`;
-    if (!await ask(root, `Remove all ${photos}?`, text, [['Remove all', 'yes', 'primary']])) return;
-    await album.clear();
-    backup.clear();
-  }
-
-  function editedAmong(ids) {
+  async function remove(ids) {
+    const photos = count(ids.length, 'photo');
     const edited = ids.filter((id) => album.rows.get(id).author === 'person').length;
-    return edited ? `${edited} of them edited` : 'none of them edited';
+    const text = `Their captions go too, ${edited || 'none'} of them edited. This cannot be undone.`;
+    const answer = await ask(root, `Remove ${photos}?`, text, [[`Remove ${photos}`, 'yes', 'primary']]);
+    if (answer) await album.remove(ids);
   }
 
   async function download(kind) {
@@ -124,8 +111,8 @@ export async function start(element) {
       loss.remove();
     }), {className: 'primary'});
     const drop = button('Throw them away', trying(async () => {
-      await album.clear();
-      backup.clear();
+      album.forget();
+      backup.save();
       loss.remove();
     }), {className: 'secondary'});
     root.querySelector('.loss')?.remove();
