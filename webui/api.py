@@ -17,9 +17,9 @@ from rnnkit.errors import UserError
 from webui.errors import in_words
 from webui.gradio_compat import describe_parameters, listener
 from webui.services import writing
-from webui.services.caption_files import write_rows
+from webui.services.caption_files import CaptionRow, csv_file
 from webui.services.captioning import caption_photo, decoding_of
-from webui.services.many_photos import HEADERS, caption_entries, gather, scores_of
+from webui.services.many_photos import HEADERS, caption_entries, gather
 from webui.services.scoring import score_files
 from webui.uploads import new_folder, temporary_folder
 from webui.workers import Models
@@ -110,9 +110,14 @@ def build(models: Models) -> None:
             for _ in caption_entries(models.captioner.get(), entries, decoding):
                 if not wanted():
                     raise UserError("nobody waits for the captions any more")
-        rows = [entry.cells for entry in entries]
-        file = write_rows(rows, scores_of(entries), "csv", new_folder())
-        return {"headers": HEADERS, "data": rows}, FileData(path=file)
+        rows = [
+            CaptionRow(entry.name, entry.caption or "", entry.score, error=entry.error)
+            for entry in entries
+        ]
+        file = new_folder() / "captions.csv"
+        file.write_bytes(csv_file(rows))
+        cells = [entry.cells for entry in entries]
+        return {"headers": HEADERS, "data": cells}, FileData(path=str(file))
 
     def generate(
         prompt: str,

@@ -10,6 +10,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from webui import api, page_scripts
+from webui.album_routes import album_routes
 from webui.errors import misfit, page_error
 from webui.gradio_compat import (
     answer_misfits,
@@ -20,9 +21,10 @@ from webui.gradio_compat import (
     use_fair_queue,
 )
 from webui.middleware import RequestFilter
+from webui.services.albums import Albums
 from webui.sites import Names, SiteGuard
 from webui.tabs import caption, inside, many_photos, score, write
-from webui.theme import STYLE, theme
+from webui.theme import STYLES, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
 
@@ -67,7 +69,7 @@ def build(models: Models) -> gr.Blocks:
             with gr.Tab("Caption", id="caption"):
                 caption.build(models)
             with gr.Tab("Many photos", id="many"):
-                many_photos.build(models)
+                many_photos.build()
             with gr.Tab("Write", id="write"):
                 write.build(models)
             with gr.Tab("Inside", id="inside") as inside_tab:
@@ -103,7 +105,7 @@ def launch(
     close_fetching()
     names = Names(host.strip("[]"), allow_hosts)
     guard_sites(lambda app: SiteGuard(app, names))
-    page = build(models)
+    page, albums = build(models), Albums()
     page.launch(
         server_name=host,
         server_port=port,
@@ -122,19 +124,20 @@ def launch(
         footer_links=["api"],  # not Gradio's settings, which offer what this page does not have
         app_kwargs={
             "middleware": [Middleware(RequestFilter)],
+            "routes": album_routes(albums, models),
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
         },
         theme=theme(),
-        css_paths=[STYLE],
+        css_paths=STYLES,
         head=page_scripts.head(),
         state_session_capacity=SESSIONS,
     )
     if page.share_url:
         names.add(page.share_url)
     models.start()  # not sooner, because it would hold up the page
-    threading.Thread(target=_sweep, args=(page,), daemon=True, name="sweep").start()
+    threading.Thread(target=_sweep, args=(page, albums), daemon=True, name="sweep").start()
     return page
 
 
@@ -145,7 +148,8 @@ def close(page: gr.Blocks) -> None:
         page.close(verbose=False)
 
 
-def _sweep(page: gr.Blocks) -> None:
+def _sweep(page: gr.Blocks, albums: Albums) -> None:
     while page.is_running:
         time.sleep(SWEEP_EVERY)
         remove_old_folders(FILES_LIVE)
+        albums.expire()

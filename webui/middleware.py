@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rnnkit.errors import UserError
+from webui.album_routes import PHOTOS
 from webui.errors import misfit, sentence
 from webui.gradio_compat import logged_in
 from webui.logins import Logins
@@ -34,8 +35,9 @@ CLOSED = (
 )
 MAX_BODY = MAX_PHOTO * 4 // 3 + MEGABYTE  # a photo in base64, and the settings
 MAX_UPLOAD = 5 * MAX_FILE  # one request with several files
-# Gradio answers these to everybody, also to those who have not logged in.
-WITH_LOGIN = (f"{API}/heartbeat", f"{API}/cancel", f"{API}/reset")
+MAX_ROWS = 8 * MEGABYTE  # the captions of as many photos as there may be
+# Gradio answers the first three to everybody, also to those who have not logged in.
+WITH_LOGIN = (f"{API}/heartbeat", f"{API}/cancel", f"{API}/reset", f"{PHOTOS}/")
 
 
 class RequestFilter:
@@ -118,6 +120,8 @@ def _refusal(scope: Scope) -> JSONResponse | None:
 
 
 def _limit(path: str) -> int:
+    if path.startswith(f"{PHOTOS}/"):
+        return MAX_ROWS
     return MAX_UPLOAD if path.startswith(f"{API}/upload") else MAX_BODY
 
 

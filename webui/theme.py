@@ -35,7 +35,7 @@ GREY = gr.themes.Color(
     c900="#1a1a19",
     c950="#111110",
 )
-STYLE = Path(__file__).with_name("style.css")
+STYLES = [Path(__file__).with_name("style.css"), Path(__file__).with_name("editor") / "editor.css"]
 
 
 def theme() -> gr.themes.Base:

@@ -32,6 +32,7 @@ MAX_RATIO = 200  # unpacked to packed, for one member; photos hardly shrink, bom
 FREE_DISK = 2048 * MEGABYTE  # what uploads and unpacked files must leave free
 DISK_FULL = "the server's disk is nearly full: try again later"
 JOB = "job-"  # the start of the name of a job's folder
+CAPTION_ENDINGS = (".txt", ".caption")  # of files that hold the caption of the photo beside them
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Budget:
 
     photos: int = field(default_factory=lambda: MAX_PHOTOS)
     size: int = field(default_factory=lambda: MAX_UNPACKED)  # in bytes, unpacked
+    caption_files: int = 0  # text files that count as no photo
 
     def take(self, name: str, members: list[zipfile.ZipInfo]) -> None:
         """Set aside room for the members of a ZIP.
@@ -60,9 +62,12 @@ class Budget:
         Raises: UserError naming the ZIP if there is not enough left.
         """
         size = sum(member.file_size for member in members)
-        if len(members) > self.photos:
+        texts = sum(is_caption_file(member.filename) for member in members)
+        texts = min(texts, self.caption_files)
+        photos = len(members) - texts
+        if photos > self.photos:
             raise UserError(
-                f"{name} holds {len(members)} files, more than the {self.photos} left of"
+                f"{name} holds {photos} files, more than the {self.photos} left of"
                 f" {MAX_PHOTOS} at a time: split it"
             )
         if size > self.size:
@@ -71,7 +76,8 @@ class Budget:
                 f"{name} has {size / MEGABYTE:.0f} MB when unpacked, more than the {left} MB left"
                 f" of {limit} MB at a time: split it"
             )
-        self.photos -= len(members)
+        self.photos -= photos
+        self.caption_files -= texts
         self.size -= size
 
 
@@ -177,6 +183,11 @@ def unpack(upload: Upload, folder: Path, budget: Budget) -> Iterator[tuple[str, 
                 yield name, _refusal(member) or _extract(archive, member, target)
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise UserError(f"{upload.name} cannot be read as a ZIP ({error})") from None
+
+
+def is_caption_file(name: str) -> bool:
+    """Whether a file, by its name, holds the caption of a photo."""
+    return name.lower().endswith(CAPTION_ENDINGS)
 
 
 def is_zip(upload: Upload) -> bool:

@@ -2,12 +2,14 @@
 
     python scripts/benchmarks/page.py photo PHOTOS      from a dropped photo to its caption
     python scripts/benchmarks/page.py text              from the click on Write to the first letter
+    python scripts/benchmarks/page.py editor PHOTOS     scrolling 500 photos, and saving an edit
     python scripts/benchmarks/page.py clients PHOTOS    20 clients on /caption, and no page at all
     python scripts/benchmarks/page.py start             from the command to the first answer
     python scripts/benchmarks/page.py memory            resident memory over 5,000 calls (Linux)
     python scripts/benchmarks/page.py crowd PHOTOS      a caption while a client asks for 200 texts
 
-PHOTOS is a folder of photos. `photo` and `text` need Chromium and Playwright (the test extra).
+PHOTOS is a folder of photos. `photo`, `text` and `editor` need Chromium and Playwright (the test
+extra).
 """
 
 from __future__ import annotations
@@ -57,6 +59,34 @@ CHANGED = """([selector, button]) => new Promise((done) => {
   };
   look();
 })"""
+# Scrolls to the end and resolves with the milliseconds that each frame took.
+SCROLLED = """() => new Promise((done) => {
+  const frames = [];
+  let last = performance.now();
+  const step = (now) => {
+    frames.push(now - last);
+    last = now;
+    scrollBy(0, 60);
+    const left = document.documentElement.scrollHeight - innerHeight - scrollY;
+    if (left > 1) requestAnimationFrame(step);
+    else done(frames.slice(1));
+  };
+  requestAnimationFrame(step);
+})"""
+# Types into a caption and resolves with the milliseconds until the server has it.
+EDITED = """(number) => new Promise((done) => {
+  const field = document.querySelectorAll('.caption-field')[number];
+  field.focus();
+  field.value = `an edit of photo ${number}`;
+  const started = performance.now();
+  field.dispatchEvent(new InputEvent('input', {bubbles: true}));
+  const look = () => {
+    const saved = document.querySelector('.saving').textContent === 'Saved';
+    if (saved) done(performance.now() - started);
+    else setTimeout(look, 1);
+  };
+  look();
+})"""
 
 
 @app.command()
@@ -93,6 +123,32 @@ def text(repeats: int = 20, charlm: Charlm = None) -> None:
             page.locator("#write").wait_for(timeout=60_000)
             page.wait_for_timeout(200)
         report("click to first character", times[2:])
+
+
+@app.command()
+def editor(photos: Photos, count: int = 500, edits: int = 40) -> None:
+    """Milliseconds a frame while a list of photos scrolls, and from a letter typed to an edit
+    saved.
+    """
+    paths = list(itertools.islice(find_photos([str(photos)]), count))
+    with served() as address, browser(address) as page:
+        page.get_by_role("tab", name="Many photos").click()
+        page.locator(".photo-editor[data-ready]").wait_for(timeout=60_000)
+        page.locator(".drop-place input").first.set_input_files(paths)
+        page.wait_for_function(
+            "(count) => document.querySelectorAll('.photo-row').length === count",
+            arg=len(paths),
+            timeout=600_000,
+        )
+        report("an edit saved", [page.evaluate(EDITED, number) for number in range(edits)])
+        page.evaluate("scrollTo(0, 0)")
+        processor = page.context.new_cdp_session(page)
+        processor.send("Performance.enable", {"timeDomain": "threadTicks"})
+        before = task_seconds(processor)
+        frames = page.evaluate(SCROLLED)
+        busy = 1000 * (task_seconds(processor) - before) / len(frames)
+        report(f"a frame of {len(paths)} photos", frames)
+        print(f"the page's thread computed for {busy:.1f} ms of each frame")
 
 
 @app.command()
@@ -222,6 +278,12 @@ def resident(pid: int) -> float:
     except OSError:
         raise UserError("memory can be measured on Linux only") from None
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def task_seconds(session: Any) -> float:
+    """Seconds of processor time that the page's main thread has taken."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(float(each["value"]) for each in metrics if each["name"] == "TaskDuration")
 
 
 def report(what: str, milliseconds: list[float]) -> None:

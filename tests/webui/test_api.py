@@ -24,7 +24,8 @@ from PIL import Image, ImageOps
 from captioner import Captioner
 from charlm import CharLM
 from tests.webui.conftest import Server, connect
-from tests.webui.test_page import make_zip, write_score_files
+from tests.webui.test_many_photos import make_zip
+from tests.webui.test_page import write_score_files
 
 CAPTION: list[Any] = [3, 20, False, 1.0, 1.0, None]
 

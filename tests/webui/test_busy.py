@@ -27,7 +27,6 @@ from charlm.vocabulary import CharacterVocabulary
 from tests.webui.conftest import GRADIO_SETTINGS, connect
 from webui import app, uploads
 from webui.services import writing
-from webui.services.caption_files import write_all
 from webui.workers import CaptionWorker, LazyModel, Models, TextWorker
 
 
@@ -159,9 +158,7 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
     _, file = client.predict([handle_file(tower)], api_name="/caption_many")
     assert "a sentence" in Path(file).read_text(encoding="utf-8")
     sent = {path for path in uploads.temporary_folder().rglob("*") if path.is_file()} - before
-    # What an edit of the table writes:
-    sent |= {Path(path) for path in write_all([["dog.jpg", "a dog", ""]], {})}
-    assert {".csv", ".jsonl", ".zip"} <= {path.suffix for path in sent}
+    assert ".csv" in {path.suffix for path in sent}
     for _ in range(1200):
         if not any(path.exists() for path in sent):
             break

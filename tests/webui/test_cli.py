@@ -98,7 +98,7 @@ def test_shown_to_the_network_without_a_password_it_warns_and_with_one_it_asks_f
     _end(open_)
     closed = serve("--charlm", str(small_charlm), "--host", "0.0.0.0", "--auth", "me:secret")
     assert "warning" not in (closed.connections.parent / "log").read_text()
-    for route in ("config", "gradio_api/info", "gradio_api/heartbeat/x"):
+    for route in ("config", "gradio_api/info", "gradio_api/heartbeat/x", "photos/x/small/1"):
         assert _answer(f"{closed.address}/{route}") == 401, route
     for route in ("call/caption", "upload", "cancel", "reset"):
         assert _answer(f"{closed.address}/gradio_api/{route}", b"{}") in (401, 403, 422), route

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio
 import pytest
 
 from tests.webui.conftest import Server
@@ -40,11 +38,6 @@ SUBMIT_MEANWHILE = """() => {
     setTimeout(() => prompt.dispatchEvent(enter), 50);
   }, 2);
 }"""
-# Which files the three buttons give.
-DOWNLOADS = (
-    "() => [...document.querySelectorAll('a[download]')].map((link) => link.href).filter((file) =>"
-    " file.includes('captions.'))"
-)
 # True when the text has been the same in twenty frames.
 STANDS_STILL = """() => {
   const text = document.querySelector('#text .text').textContent;
@@ -204,82 +197,6 @@ def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_
     assert "Traceback" not in page.content() and str(tmp_path) not in page.content()
     page.reload()
     assert drop(page, tower)
-
-
-def make_zip(folder: Path, tower: Path) -> Path:
-    path = folder / "holiday.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.write(tower, "paris/tower.jpg")
-        archive.write(gradio.get_image("lion.jpg"), "zoo/lion.jpg")
-        archive.writestr("zoo/broken.jpg", b"\xff\xd8\xff\xe0 not much of a photo")
-        archive.writestr("../../escape.jpg", tower.read_bytes())
-    return path
-
-
-def test_a_zip_with_bad_files_captions_the_others_and_the_table_can_be_edited_and_downloaded(
-    visit: Visit, tower: Path, tmp_path: Path
-) -> None:
-    page = visit(tab="Many photos")
-    page.locator("#files input[type=file]").first.set_input_files(make_zip(tmp_path, tower))
-    shown(page, "holiday.zip")
-    page.get_by_role("button", name="Caption them").click()
-    shown(page, "4 of 4 photos")
-    shown(page, "2 could not be used")
-    # The parts of the page are drawn one after another.
-    page.locator("#gallery img").nth(1).wait_for()
-    assert page.locator("#gallery img").count() == 2
-    rows = page.locator("#table .virtual-row")
-    rows.filter(has_text="broken.jpg").wait_for()
-    texts = "\n".join(rows.all_inner_texts())
-    assert "paris/tower.jpg" in texts and "outside of the ZIP" in texts and "broken.jpg" in texts
-    cell = rows.filter(has_text="lion.jpg").get_by_role("gridcell").nth(1)
-    cell.dblclick()
-    page.keyboard.press("Control+A")
-    page.keyboard.type("the king of the zoo")
-    files = page.evaluate(DOWNLOADS)
-    page.keyboard.press("Enter")
-    page.wait_for_function(
-        f"(before) => ({DOWNLOADS})().every((file, index) => file !== before[index])", arg=files
-    )
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download JSONL").click()
-    records = {
-        record["path"]: record
-        for record in map(json.loads, Path(download.value.path()).read_text().splitlines())
-    }
-    assert records["zoo/lion.jpg"]["caption"] == "the king of the zoo"
-    assert records["zoo/broken.jpg"]["status"] == "error"
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download ZIP of text files").click()
-    with zipfile.ZipFile(download.value.path()) as archive:
-        assert sorted(archive.namelist()) == ["paris/tower.txt", "zoo/lion.txt"]
-
-
-def test_many_photos_can_be_stopped_and_what_is_done_stays(
-    visit: Visit, tower: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "many.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(150):
-            archive.write(tower, f"{number:03}.jpg")
-    page = visit(tab="Many photos")
-    page.locator("#files input[type=file]").first.set_input_files(path)
-    shown(page, "many.zip")
-    page.get_by_role("button", name="Caption them").click()
-    page.locator("#table .virtual-row").filter(has_text="003.jpg").wait_for()
-    # There is no file yet, or one of an earlier run.
-    assert page.get_by_role("button", name="Download CSV").is_disabled()
-    page.get_by_role("button", name="Stop", exact=True).click()
-    shown(page, "Stopped.")
-    page.locator("button:enabled", has_text="Download CSV").wait_for()
-    done = int(
-        re.findall(r"(\d+) of 150 photos are done", page.locator("#progress").inner_text())[0]
-    )
-    assert 0 < done < 150
-    page.get_by_role("button", name="Caption them").wait_for()
-    page.wait_for_timeout(1500)
-    # It has stopped.
-    assert f"{done} of 150 photos are done" in page.locator("#progress").inner_text()
 
 
 def test_a_text_follows_what_is_written_unless_its_reader_has_scrolled_up(

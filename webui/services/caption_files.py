@@ -2,54 +2,110 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from captioner import Caption
-from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV
+from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV, json_row
 from captioner.types import CaptionResult
-from webui.uploads import new_folder
 
-Row = Sequence[str]  # name, caption, and why there is none
+EMPTY = "The caption is empty."
 
 
-def write_all(rows: Sequence[Row], scores: Mapping[str, float]) -> list[str]:
-    """Write captions.csv, captions.jsonl and captions.zip, and return their paths.
+@dataclass(frozen=True)
+class CaptionRow:
+    """A photo and its caption, as files show them.
 
-    Args:
-        scores: by name; captions without one are written without a score.
+    Attributes:
+        score, confidence: the model's, of a caption that nobody changed.
+        error: why there is no caption.
+        edited: a person changed the caption.
     """
-    folder = new_folder()
-    return [
-        write_rows(rows, scores, "csv", folder),
-        write_rows(rows, scores, "jsonl", folder),
-        write_sidecars(rows, folder),
-    ]
+
+    name: str
+    caption: str
+    score: float = math.nan
+    confidence: float | None = None
+    error: str = ""
+    edited: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a caption to train on."""
+        return not self.error and bool(self.caption.strip())
+
+    def result(self) -> CaptionResult:
+        """The row for the captioner's own formats; an empty caption is an error there."""
+        if not self.usable:
+            return CaptionResult(Path(self.name), error=self.error or EMPTY)
+        caption = Caption(self.caption, self.score, (), confidence=self.confidence)
+        return CaptionResult(Path(self.name), (caption,))
 
 
-def write_rows(
-    rows: Sequence[Row], scores: Mapping[str, float], format_name: str, folder: Path
-) -> str:
-    """Write a file in one of the captioner's formats, csv or jsonl, and return its path."""
-    # Visitors name the files, and the table is for spreadsheets.
-    row_format = SAFE_CSV if format_name == "csv" else ROW_FORMATS[format_name]
-    path = folder / f"captions.{format_name}"
-    results = (_result(row, scores) for row in rows)
-    path.write_bytes(row_format.header + b"".join(map(row_format.encode, results)))
-    return str(path)
+Rows = Sequence[CaptionRow]
 
 
-def write_sidecars(rows: Sequence[Row], folder: Path) -> str:
-    """Write captions.zip, which holds a .txt for each caption, and return its path."""
-    path = folder / "captions.zip"
-    taken: dict[str, int] = {}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, caption, error in rows:
-            if not error:
-                archive.writestr(_sidecar(name, taken), caption + "\n")
-    return str(path)
+def csv_file(rows: Rows) -> bytes:
+    """CSV without formulas, because visitors name the files and the table is for spreadsheets."""
+    return SAFE_CSV.header + b"".join(SAFE_CSV.encode(row.result()) for row in rows)
+
+
+def edited_csv_file(rows: Rows) -> bytes:
+    """The same with a further column, which says what a person changed."""
+    lines = [SAFE_CSV.header[:-1] + b",edited\n"]
+    for row in rows:
+        line = SAFE_CSV.encode(row.result())
+        lines.append(line[:-1] + (b",true\n" if row.edited else b",\n"))
+    return b"".join(lines)
+
+
+def jsonl_file(rows: Rows) -> bytes:
+    """A JSON object for each photo; `edited` stands where a person changed the caption."""
+    return _lines(json_row(row.result()) | ({"edited": True} if row.edited else {}) for row in rows)
+
+
+def metadata_file(rows: Rows) -> bytes:
+    """`metadata.jsonl` as Hugging Face's imagefolder reads it, for the folder of the photos."""
+    return _lines({"file_name": row.name, "text": row.caption} for row in rows if row.usable)
+
+
+def coco_file(rows: Rows) -> bytes:
+    """COCO results: an array of image_id and caption."""
+    coco = ROW_FORMATS["coco"]
+    body = coco.separator.join(coco.encode(row.result()) for row in rows if row.usable)
+    return coco.header + body + coco.footer
+
+
+def sidecar_zip(rows: Rows) -> bytes:
+    """A ZIP that holds a .txt for each caption; none for one that is empty."""
+    file, taken = io.BytesIO(), dict[str, int]()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for row in rows:
+            if row.usable:
+                archive.writestr(_sidecar(row.name, taken), row.caption + "\n")
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Download:
+    """A kind of file, its name and what makes it."""
+
+    file_name: str
+    make: Callable[[Rows], bytes]
+
+
+DOWNLOADS = {
+    "csv": Download("captions.csv", edited_csv_file),
+    "jsonl": Download("captions.jsonl", jsonl_file),
+    "sidecars": Download("captions.zip", sidecar_zip),
+    "metadata": Download("metadata.jsonl", metadata_file),
+    "coco": Download("captions.json", coco_file),
+}
 
 
 def numbered(name: str, taken: dict[str, int]) -> str:
@@ -68,11 +124,8 @@ def numbered(name: str, taken: dict[str, int]) -> str:
     return free
 
 
-def _result(row: Row, scores: Mapping[str, float]) -> CaptionResult:
-    name, caption, error = row
-    if error:
-        return CaptionResult(Path(name), error=error)
-    return CaptionResult(Path(name), (Caption(caption, scores.get(name, math.nan), ()),))
+def _lines(records: Iterable[dict[str, object]]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
 
 
 def _sidecar(name: str, taken: dict[str, int]) -> str:

@@ -1,17 +1,16 @@
-"""Captions many photos at once, files or ZIPs, for the Many photos tab and for /caption_many."""
+"""Takes in many photos at once, files or ZIPs, and captions them: for /caption_many and albums."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from captioner import Caption, Decoding, ImageError
-from captioner.data.images import open_image
 from rnnkit.errors import UserError
 from webui.errors import sentence
 from webui.services.caption_files import numbered
@@ -21,17 +20,16 @@ from webui.uploads import (
     MAX_PHOTOS,
     Budget,
     Upload,
+    is_caption_file,
     is_zip,
     name_of,
     receive,
     unpack,
 )
-from webui.workers import CaptionWorker, decoding_turn
+from webui.workers import CaptionWorker
 
 HEADERS = ["File", "Caption", "Note"]
-THUMBNAIL = 360  # pixels on the longer side
 PHOTOS_IN_HAND = 16  # decoded or waiting for their captions
-MAX_CELL = 2000  # characters in a cell of the table
 
 
 @dataclass
@@ -43,7 +41,6 @@ class Entry:
     caption: str | None = None  # None: not captioned; an empty caption is a caption too
     score: float = math.nan
     error: str = ""
-    thumbnail: str | None = None
 
     @property
     def done(self) -> bool:
@@ -56,18 +53,22 @@ class Entry:
         return [self.name, self.caption or "", self.error]
 
 
-def gather(files: Any, folder: Path) -> list[Entry]:
+def gather(files: Any, folder: Path, budget: Budget | None = None) -> list[Entry]:
     """The photos in what a client sent, with ZIPs unpacked into the folder. What cannot be used
     becomes an entry with its reason.
 
     No two entries have one name: a second "a.jpg" becomes "a (2).jpg".
 
+    Args:
+        budget: what may still come; by default the limits of one request.
+
     Raises: UserError if there are no photos, or too many.
     """
     values = files if isinstance(files, list) else [files]
-    _check_number(len(values))
+    budget = budget or Budget()
+    most = MAX_PHOTOS + budget.caption_files
+    _check_number(len(values), most)
     entries: list[Entry] = []
-    budget = Budget()
     for value in values:
         try:
             entries += _entries_of(value, folder, budget)
@@ -75,84 +76,54 @@ def gather(files: Any, folder: Path) -> list[Entry]:
             entries.append(Entry(name_of(value), error=sentence(error)))
     if not entries:
         raise UserError("there are no photos in what was sent")
-    _check_number(len(entries))
+    _check_number(len(entries), most)
     _tell_apart(entries)
     return entries
+
+
+def captions_of(
+    worker: CaptionWorker, paths: Sequence[Path], decoding: Decoding
+) -> Generator[Caption | ImageError, None, None]:
+    """The caption of each photo in turn, or why there is none.
+
+    Each photo is a job of its own: the worker puts those that wait into one batch, and other
+    visitors' photos with them.
+    """
+    run = object()
+
+    def caption(path: Path) -> Caption | ImageError:
+        try:
+            return worker.caption(path, decoding, run=run)[0]
+        except ImageError as error:
+            return error
+
+    pool = ThreadPoolExecutor(PHOTOS_IN_HAND, "photos")
+    try:
+        yield from pool.map(caption, paths)
+    finally:  # also where the caller stops early
+        pool.shutdown(cancel_futures=True)
 
 
 def caption_entries(
     worker: CaptionWorker, entries: list[Entry], decoding: Decoding
 ) -> Iterator[None]:
-    """Fill in the entries in their order, and yield after each.
-
-    Each photo is a job of its own: the worker puts those that wait into one batch, and other
-    visitors' photos with them.
-    """
-
-    def caption(path: Path) -> Caption | ImageError:
-        try:
-            return worker.caption(path, decoding, run=entries)[0]
-        except ImageError as error:
-            return error
-
+    """Fill in the entries in their order, and yield after each."""
     usable = [(entry, entry.path) for entry in entries if entry.path is not None]
-    pool = ThreadPoolExecutor(PHOTOS_IN_HAND, "photos")
+    answers = captions_of(worker, [path for _, path in usable], decoding)
     try:
-        answers = pool.map(caption, [path for _, path in usable])
         for (entry, _), answer in zip(usable, answers, strict=True):
             if isinstance(answer, ImageError):
-                entry.error = _note(answer.reason)
+                entry.error = reason_as_note(answer.reason)
             else:
                 entry.caption, entry.score = answer.text, answer.score
             yield
-    finally:  # also where the caller stops early
-        pool.shutdown(cancel_futures=True)
+    finally:
+        answers.close()
 
 
-def scores_of(entries: list[Entry]) -> dict[str, float]:
-    """The scores of the captioned entries, by name."""
-    return {entry.name: entry.score for entry in entries if entry.caption is not None}
-
-
-def edited(table: Any) -> list[list[str]]:
-    """The rows of a table that a visitor has edited, under HEADERS.
-
-    Args:
-        table: as a client sent it, {"data": [[name, caption, note], ...], ...}.
-
-    Raises: UserError if the table is larger than any that this page could have drawn, or holds
-        what cannot be written to a file.
-    """
-    data = table.get("data") if isinstance(table, dict) else None
-    rows = [row for row in data or () if isinstance(row, list) and any(row)]
-    _check_number(len(rows))
-    cells = [[str(cell or "") for cell in [*row, "", "", ""][:3]] for row in rows]
-    for cell in (cell for row in cells for cell in row):
-        if len(cell) > MAX_CELL:
-            raise UserError(
-                f"a cell of the table has {len(cell):,} characters, more than the limit of"
-                f" {MAX_CELL:,}"
-            )
-        if any("\ud800" <= character <= "\udfff" for character in cell):
-            raise UserError("the table holds half of a character, which no file can hold")
-    return cells
-
-
-def thumbnail(entry: Entry, folder: Path) -> str | None:
-    """The path of a captioned photo's thumbnail, which is drawn into the folder once; None if
-    there is none.
-    """
-    if entry.thumbnail is None and entry.caption is not None and entry.path is not None:
-        try:
-            with decoding_turn(entry.path):
-                image = open_image(entry.path, size=(THUMBNAIL, THUMBNAIL))
-        except ImageError:
-            return None
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        target = folder / f"{len(list(folder.iterdir()))}.jpg"
-        image.save(target, quality=85)
-        entry.thumbnail = str(target)
-    return entry.thumbnail
+def reason_as_note(reason: str) -> str:
+    """Why a photo cannot be used, as a sentence."""
+    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _entries_of(value: Any, folder: Path, budget: Budget) -> list[Entry]:
@@ -160,11 +131,16 @@ def _entries_of(value: Any, folder: Path, budget: Budget) -> list[Entry]:
     if is_zip(upload):
         members = unpack(upload, Path(tempfile.mkdtemp(dir=folder)), budget)
         return [
-            Entry(name, where) if isinstance(where, Path) else Entry(name, error=_note(where))
+            Entry(name, where)
+            if isinstance(where, Path)
+            else Entry(name, error=reason_as_note(where))
             for name, where in members
         ]
     receive(value, limit=MAX_PHOTO)
-    budget.photos -= 1
+    if is_caption_file(upload.name) and budget.caption_files:
+        budget.caption_files -= 1
+    else:
+        budget.photos -= 1
     return [Entry(upload.name, _on_disk(upload, folder))]
 
 
@@ -176,16 +152,12 @@ def _on_disk(upload: Upload, folder: Path) -> Path:
     return path
 
 
-def _check_number(photos: int) -> None:
-    if photos > MAX_PHOTOS:
+def _check_number(photos: int, most: int) -> None:
+    if photos > most:
         raise UserError(
             f"{photos} photos are more than the limit of {MAX_PHOTOS} at a time; the command"
             " `captioner caption` takes folders of any size"
         )
-
-
-def _note(reason: str) -> str:
-    return f"{reason[:1].upper()}{reason[1:]}."
 
 
 def _tell_apart(entries: list[Entry]) -> None:

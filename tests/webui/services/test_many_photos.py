@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import io
 import stat
 import zipfile
 from pathlib import Path
@@ -14,8 +14,8 @@ from captioner import Caption, Decoding
 from captioner.data.images import ImageError
 from rnnkit.errors import UserError
 from webui import uploads
-from webui.services.caption_files import write_all, write_sidecars
-from webui.services.many_photos import caption_entries, gather, scores_of
+from webui.services.caption_files import CaptionRow, sidecar_zip
+from webui.services.many_photos import caption_entries, gather
 from webui.uploads import temporary_folder
 from webui.workers import CaptionWorker
 
@@ -117,17 +117,10 @@ def test_five_hundred_photos_of_one_name_have_sidecars_that_a_file_system_takes(
 ) -> None:
     names = {entry.name for entry in gather(data_urls([name] * 500), tmp_path)}
     assert len(names) == 500
-    with zipfile.ZipFile(
-        write_sidecars([[name, "a dog", ""] for name in names], tmp_path)
-    ) as archive:
+    content = sidecar_zip([CaptionRow(name, "a dog") for name in names])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         sidecars = archive.namelist()
     assert len(set(sidecars)) == 500 and max(len(name.encode()) for name in sidecars) <= 255
-
-
-def test_photos_that_differ_in_their_ending_only_have_a_sidecar_each(tmp_path: Path) -> None:
-    rows = [[f"dog.{ending}", "a dog", ""] for ending in ("jpg", "png", "gif")]
-    with zipfile.ZipFile(write_sidecars(rows, tmp_path)) as archive:
-        assert archive.namelist() == ["dog.txt", "dog (2).txt", "dog (3).txt"]
 
 
 class Wordless:
@@ -144,7 +137,7 @@ def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path
     assert not any(entry.done for entry in entries)
     list(caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()))
     assert all(entry.done and entry.cells[1:] == ["", ""] for entry in entries)
-    assert scores_of(entries) == {"a.jpg": -1.5, "b.jpg": -1.5}
+    assert [entry.score for entry in entries] == [-1.5, -1.5]
 
 
 def test_why_a_photo_could_not_be_used_is_a_sentence_wherever_it_was_found_out(
@@ -170,29 +163,3 @@ def test_a_run_that_is_stopped_leaves_the_other_photos_alone(tmp_path: Path) -> 
     for _ in caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()):
         break
     assert [entry.done for entry in entries] == [True] + [False] * 399
-
-
-def test_the_files_hold_what_the_captioners_own_formats_would() -> None:
-    rows = [["a/dog.jpg", 'a "dog", running', ""], ["b.jpg", "", "Damaged."], ["c.jpg", "new", ""]]
-    table, lines, _ = (Path(path) for path in write_all(rows, {"a/dog.jpg": -0.41234}))
-    assert table.read_text(encoding="utf-8") == (
-        "path,caption,score,status,error,confidence\n"
-        'a/dog.jpg,"a ""dog"", running",-0.4123,ok,,\n'
-        "b.jpg,,,error,Damaged.,\n"
-        "c.jpg,new,,ok,,\n"
-    )
-    assert [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] == [
-        {"path": "a/dog.jpg", "caption": 'a "dog", running', "score": -0.4123, "status": "ok"},
-        {"path": "b.jpg", "status": "error", "error": "Damaged."},
-        {"path": "c.jpg", "caption": "new", "status": "ok"},
-    ]
-
-
-def test_the_table_to_download_has_no_formulas() -> None:
-    rows = [("=1.jpg", "+a dog", ""), ("a.jpg", "a cat", ""), ("@b.jpg", "", "-damaged")]
-    table = Path(write_all(rows, {"a.jpg": -0.5})[0]).read_text(encoding="utf-8")
-    assert table.splitlines()[1:] == [
-        "'=1.jpg,'+a dog,,ok,,",
-        "a.jpg,a cat,-0.5000,ok,,",
-        "'@b.jpg,,,error,'-damaged,",
-    ]
