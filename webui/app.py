@@ -21,7 +21,7 @@ from webui.gradio_compat import (
 )
 from webui.middleware import RequestFilter
 from webui.sites import Names, SiteGuard
-from webui.tabs import caption, inside, many_photos, score, write
+from webui.tabs import caption, inside, many_photos, read, score, write
 from webui.theme import STYLE, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
@@ -33,8 +33,8 @@ FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
 HEAD = """
 <header class="masthead">
   <h1>Show and Spell</h1>
-  <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a character
-  at a time. Both run on this machine; nothing leaves it.</p>
+  <p>Recurrent networks: one writes a sentence about a photo, one writes text a character at a time,
+  and others read sentences. All run on this machine; nothing leaves it.</p>
 </header>
 """
 
@@ -56,6 +56,8 @@ def build(models: Models) -> gr.Blocks:
                 many_photos.build(models)
             with gr.Tab("Write", id="write"):
                 write.build(models)
+            with gr.Tab("Read", id="read") as reading:
+                read.build(models, reading)
             with gr.Tab("Inside", id="inside"):
                 inside.build(models)
             with gr.Tab("Score", id="score"):
