@@ -1,4 +1,4 @@
-"""What the models say as JSON values: the fields of `--format jsonl` and of the page's endpoints."""
+"""What the models say as JSON values: fields of `--format jsonl` and of the page's endpoints."""
 
 from __future__ import annotations
 

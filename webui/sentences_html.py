@@ -10,10 +10,12 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from webui.html import percent
+from webui.html import notice, percent
 
 MAX_CURVES = 4
 LOW_ENOUGH = 85  # percent; the number of a higher point is below it, so as not to be cut off
+COLUMN, SLANT = 28, 5.8  # pixels of a word at least, and of the height of a slanted letter
+LONGEST = 20  # letters of a word that are shown, about
 UNSURE = 0.5  # a tag that is less probable has a dotted line
 
 
@@ -58,34 +60,32 @@ def tagged_words(
 
 
 def marked_names(
-    words: Sequence[str],
+    text: str,
     names: Sequence[tuple[int, int, str, float]],
     meanings: Mapping[str, tuple[str, int | None]],
 ) -> str:
     """A sentence with its names in the colours of their kinds, and a legend.
 
     Args:
-        names: the first and the last word of each, its kind, and how sure it is.
+        names: where in the text each begins and ends, its kind, and how sure it is; in order.
         meanings: as in `tagged_words`.
     """
     if not names:
-        found = f'<p class="fine">No names are found in “{escape(" ".join(words))}”.</p>'
-        return f'<section class="sentence">{found}</section>'
-    parts: list[str] = []
-    place = 0
-    for first, last, kind, probability in names:
-        parts.extend(escape(word) for word in words[place:first])
-        parts.append(
-            f'<mark class="{_kind(probability)}"{_hue(meanings[kind][1])}'
-            f' title="{percent(probability)} sure">{escape(" ".join(words[first : last + 1]))}'
-            f" <small>{escape(kind)}</small></mark>"
+        return notice("No names are found in this sentence.")
+    marked, place = "", 0
+    for start, end, kind, probability in names:
+        marked += (
+            f'{escape(text[place:start])}<mark class="{_kind(probability)}"'
+            f'{_hue(meanings[kind][1])} title="{percent(probability)} sure">'
+            f"{escape(text[start:end])} <small>{escape(kind)}</small></mark>"
         )
-        place = last + 1
-    parts.extend(escape(word) for word in words[place:])
+        place = end
     used = {kind: meanings[kind] for kind in meanings if any(kind == name[2] for name in names)}
     doubt = any(probability < UNSURE for *_, probability in names)
-    text = f'<p class="marked-names">{" ".join(parts)}</p>'
-    return f'<section class="sentence">{text}{_legend(used, doubt)}</section>'
+    return (
+        f'<section class="sentence"><p class="marked-names">{marked}{escape(text[place:])}</p>'
+        f"{_legend(used, doubt)}</section>"
+    )
 
 
 def translation_grid(
@@ -136,6 +136,7 @@ def _curves(read: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
 def _chart(read: Sequence[tuple[str, Mapping[str, float]]], curves: Sequence[str]) -> str:
     """Curves over the words, which stand below them; the numbers are those of the first curve."""
     labels, count = list(read[0][1]), len(read)
+    grid = "".join(f'<line x2="{count}" y1="{y}" y2="{y}"/>' for y in (0, 0.5, 1))
     lines = "".join(
         f'<polyline class="curve-{number}" points="'
         + " ".join(f"{place + 0.5},{1 - row[name]:.4f}" for place, (_, row) in enumerate(read))
@@ -154,22 +155,25 @@ def _chart(read: Sequence[tuple[str, Mapping[str, float]]], curves: Sequence[str
     axis = "".join(f"<span>{escape(end)}</span>" for end in (top, "50%", bottom))
     plot = (
         f'<div class="plot" aria-hidden="true"><svg viewBox="0 0 {count} 1"'
-        f' preserveAspectRatio="none"><line x1="0" x2="{count}" y1="0" y2="0"/><line x1="0" x2="{count}"'
-        f' y1="0.5" y2="0.5"/><line x1="0" x2="{count}" y1="1" y2="1"/>{lines}</svg>'
+        f' preserveAspectRatio="none">{grid}{lines}</svg>'
         f"{dots}</div>"
     )
     name = f"Probability of {curves[0] if len(curves) == 1 else 'each label'} after every word"
-    # The words are slanted, so that a character takes some five pixels of height.
-    tall = 14 + 5.5 * min(21, max(len(word) for word, _ in read))
-    drawn = (
-        f'<div style="--words:{count};--tall:{tall:.0f}px">{plot}<ol role="list">{words}</ol></div>'
-    )
+    room = _room([word for word, _ in read])
+    drawn = f'<div style="--words:{count};{room}">{plot}<ol role="list">{words}</ol></div>'
     key = "" if len(curves) == 1 else _key(curves)
     return (
         f'<figure class="reading"><figcaption>{escape(name)}, in percent</figcaption>'
         f'<div class="axis" aria-hidden="true">{axis}</div>'
         f"{_scrolled('curve', name, drawn)}</figure>{key}"
     )
+
+
+def _room(words: Sequence[str]) -> str:
+    """The room that slanted words need below a chart and, the first ones, on its left."""
+    sizes = [SLANT * min(len(word), LONGEST) for word in words]
+    left = max(size - COLUMN * (place + 0.5) for place, size in enumerate(sizes))
+    return f"--below:{14 + max(sizes):.0f}px;--left:{max(0.0, left):.0f}px"
 
 
 def _dot(left: float, value: float) -> str:

@@ -51,7 +51,7 @@ STANDS_STILL = """() => {
   [window.same, window.last] = [text === window.last ? (window.same ?? 0) + 1 : 0, text];
   return window.same >= 20;
 }"""
-TABS = ("Caption", "Many photos", "Write", "Inside", "Score")
+TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
 
@@ -423,6 +423,8 @@ def test_every_text_has_enough_contrast_and_every_control_a_name(
         if tab == "Write":
             page.get_by_role("button", name="Write", exact=True).click()
             page.locator("#likeliest table").wait_for()
+        if tab == "Read":
+            page.locator("#translate-result table").wait_for()
         if tab == "Inside":
             page.get_by_role("button", name="Look inside").click()
             page.locator("#gradient svg").first.wait_for()
@@ -480,7 +482,7 @@ def test_the_page_of_the_api_and_the_settings_ask_nobody_elsewhere(
 ) -> None:
     page = visit()
     page.get_by_role("button", name="Use via API").click()
-    for name in ("/caption", "/caption_many", "/generate", "/score"):
+    for name in ("/caption", "/generate", "/classify", "/score"):
         page.get_by_text(name, exact=True).first.wait_for()
     page.goto(f"{server.address}/?view=settings")
     page.get_by_role("tab", name="Caption").wait_for()

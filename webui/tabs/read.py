@@ -16,8 +16,15 @@ from webui.sentences_html import marked_names, reading_curve, tagged_words, tran
 from webui.services import reading
 from webui.workers import Models
 
-ENGLISH, INDONESIAN = "not a good film , but never dull", "Dia membaca buku."
+ENGLISH, INDONESIAN = "slow and strange, yet I could not look away", "Saya suka kopi."
 EMPTY = notice("Type a sentence above, or choose an example.")
+# While somebody types, a curve that is wider than the page shows its end.
+FOLLOW = """
+watch('value', () => requestAnimationFrame(() => {
+  const curve = element.querySelector('.curve');
+  if (curve && document.activeElement?.closest('#sentence')) curve.scrollLeft = curve.scrollWidth;
+}));
+"""
 # Of each tag that the bundled models give: what it means, and a hue, or None for grey.
 PARTS: dict[str, tuple[str, int | None]] = {
     "NOUN": ("noun", 172),
@@ -67,17 +74,17 @@ LABEL = View(
     "classify",
     "A label for the sentence",
     "What the network would say if the sentence ended after each word. One word can turn it round.",
-    (ENGLISH, "a moving story , badly told", "It starts slowly, but the ending is a joy."),
+    (ENGLISH, "The actors are superb and the story is dull.", "funny at first, then tiresome"),
 )
 TAGS = View(
     "tag",
     "A tag for each word",
-    "The part of speech of each word, which depends on its neighbours: compare “book a flight” and"
-    " “read a book”.",
+    "The part of speech of each word, which depends on its neighbours: a word may be both a"
+    " noun and a verb.",
     (
-        "I saw her duck under the table.",
         "They will book a table and read a book.",
-        "Time flies like an arrow.",
+        "Please record a new record.",
+        "She will watch the birds with her new watch.",
     ),
 )
 ENTITIES = View(
@@ -88,7 +95,7 @@ ENTITIES = View(
     (
         "Anna met Barack Obama in New York.",
         "Just landed in London with Emma!",
-        "Watching Star Wars on my new iPhone",
+        "Paul McCartney lives in England.",
     ),
 )
 TRANSLATION = View(
@@ -96,7 +103,7 @@ TRANSLATION = View(
     "A translation",
     "English for an Indonesian sentence. Each row of the grid is a word that the network wrote: the"
     " stronger the colour, the more it looked at the Indonesian word above.",
-    (INDONESIAN, "Saya tidak tahu.", "Di mana kamu tinggal?"),
+    (INDONESIAN, "Rumah ini sangat besar.", "Apakah kamu lapar?"),
 )
 
 
@@ -137,7 +144,7 @@ def _sentence(label: str, example: str, name: str) -> gr.Textbox:
 def _part(view: View, text: gr.Textbox, models: Models) -> gr.HTML:
     """A view's title, its examples, and the place for what it draws."""
     with gr.Column(elem_classes="view"):
-        gr.Markdown(f"### {view.title}\n{view.words}")
+        gr.Markdown(f"## {view.title}\n{view.words}")
         if view.task not in models.readers.own:
             gr.Examples(
                 list(view.examples),
@@ -147,7 +154,11 @@ def _part(view: View, text: gr.Textbox, models: Models) -> gr.HTML:
                 api_visibility="private",
             )
         return gr.HTML(
-            EMPTY, elem_id=f"{view.task}-result", container=False, apply_default_css=False
+            EMPTY,
+            elem_id=f"{view.task}-result",
+            js_on_load=FOLLOW,
+            container=False,
+            apply_default_css=False,
         )
 
 
@@ -203,16 +214,22 @@ def _tags(model: LazyModel[Any]) -> Callable[[str], str]:
 def _names(model: LazyModel[Any]) -> Callable[[str], str]:
     def draw(text: str) -> str:
         from sequences.evaluation.entities import entities
+        from sequences.words import word_spans
 
-        reader = model.get()
+        reader, spans = model.get(), word_spans(text)
         found = reading.tag(reader, text)
         names = [
             # A name is as sure as its least sure word.
-            (first, last, kind, min(word.probability for word in found[first : last + 1]))
+            (
+                spans[first][0],
+                spans[last][1],
+                kind,
+                min(w.probability for w in found[first : last + 1]),
+            )
             for first, last, kind in entities([word.tag for word in found])
         ]
         kinds = sorted({tag[2:] for tag in reader.model.tags if tag != "O"})
-        return marked_names([word.word for word in found], names, _meanings(kinds, NAMES))
+        return marked_names(text, names, _meanings(kinds, NAMES))
 
     return draw
 
