@@ -94,8 +94,8 @@ ENTITIES = View(
     " whole.",
     (
         "Anna met Barack Obama in New York.",
-        "Just landed in London with Emma!",
-        "Paul McCartney lives in England.",
+        "Twitter is down again in Canada",
+        "Lady Gaga sings at Wembley on Friday",
     ),
 )
 TRANSLATION = View(
