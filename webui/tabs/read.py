@@ -16,7 +16,10 @@ from webui.sentences_html import marked_names, reading_curve, tagged_words, tran
 from webui.services import reading
 from webui.workers import Models
 
-ENGLISH, INDONESIAN = "slow and strange, yet I could not look away", "Saya suka kopi."
+ENGLISH, INDONESIAN = (
+    "slow and strange, yet I could not look away",
+    "Besok saya akan membeli mobil baru.",
+)
 EMPTY = notice("Type a sentence above, or choose an example.")
 # While somebody types, a curve that is wider than the page shows its end.
 FOLLOW = """
