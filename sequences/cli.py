@@ -82,6 +82,7 @@ def classify(
     device: DeviceOption = "cpu",
 ) -> None:
     """Say which label each text has: text, label and probability, a line a text."""
+    from sequences.answers import label_fields
     from sequences.classifier import Classifier
 
     check_format(format)
@@ -91,11 +92,7 @@ def classify(
         return [
             (
                 f"{one_line(text)}\t{found.label}\t{found.probability:.4f}",
-                {
-                    "label": found.label,
-                    "probability": round(found.probability, 6),
-                    "probabilities": {k: round(v, 6) for k, v in found.probabilities.items()},
-                },
+                label_fields(found),
             )
             for text, found in zip(chunk, classifier.classify_batch(chunk), strict=True)
         ]
@@ -115,7 +112,7 @@ def tag(
     device: DeviceOption = "cpu",
 ) -> None:
     """Tag each word: a word and its tag a line, a blank line between sentences."""
-    from sequences.evaluation.entities import entities
+    from sequences.answers import tag_fields
     from sequences.network.crf import is_bio
     from sequences.tagger import Tagger
 
@@ -124,25 +121,13 @@ def tag(
 
     def rows(chunk: list[str]) -> list[Row]:
         found = tagger.tag_batch([text.split() for text in chunk] if tokens else chunk)
-        rows: list[Row] = []
-        for words in found:
-            fields: dict[str, Any] = {
-                "words": [word.word for word in words],
-                "tags": [word.tag for word in words],
-                "probabilities": [round(word.probability, 6) for word in words],
-            }
-            if is_bio(tagger.tags):
-                fields["entities"] = [
-                    {
-                        "type": entity.kind,
-                        "text": " ".join(fields["words"][entity.first : entity.last + 1]),
-                        "first": entity.first,
-                        "last": entity.last,
-                    }
-                    for entity in entities(fields["tags"])
-                ]
-            rows.append(("".join(f"{word.word}\t{word.tag}\n" for word in words), fields))
-        return rows
+        return [
+            (
+                "".join(f"{word.word}\t{word.tag}\n" for word in words),
+                tag_fields(words, whole_entities=is_bio(tagger.tags)),
+            )
+            for words in found
+        ]
 
     print_rows(text_chunks(texts, from_file), rows, format)
 
@@ -160,6 +145,7 @@ def translate(
     device: DeviceOption = "cpu",
 ) -> None:
     """Translate: a line for a line."""
+    from sequences.answers import translation_fields
     from sequences.translator import Translator
 
     check_format(format)
@@ -168,14 +154,7 @@ def translate(
     def rows(chunk: list[str]) -> list[Row]:
         groups = translator.candidates(chunk, num_translations, beam_size=beam_size)
         return [
-            (
-                "\t".join(translation.text for translation in group),
-                {
-                    "translations": [
-                        {"text": each.text, "score": round(each.score, 6)} for each in group
-                    ]
-                },
-            )
+            ("\t".join(translation.text for translation in group), translation_fields(group))
             for group in groups
         ]
 

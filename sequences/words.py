@@ -44,6 +44,11 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text.translate(_QUOTES))
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Where in a text each of `split_words` begins and ends."""
+    return [found.span() for found in _WORD.finditer(text.translate(_QUOTES))]
+
+
 def join_words(words: Iterable[str]) -> str:
     """Words as a text, with spaces where English has them: what `split_words` took apart."""
     text = _NO_SPACE_BEFORE.sub("", " ".join(words))

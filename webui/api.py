@@ -1,4 +1,5 @@
-"""The endpoints with names, for clients and MCP: /caption, /caption_many, /generate, /score.
+"""The endpoints with names, for clients and MCP: /caption, /caption_many, /generate, /classify,
+/tag, /translate, /score.
 
 No `from __future__ import annotations` here: Gradio makes the documentation from the annotations
 themselves.
@@ -16,7 +17,7 @@ from gradio.data_classes import FileData
 from rnnkit.errors import UserError
 from webui.errors import in_words
 from webui.gradio_compat import describe_parameters, listener
-from webui.services import writing
+from webui.services import reading, writing
 from webui.services.caption_files import CaptionRow, csv_file
 from webui.services.captioning import caption_photo, decoding_of
 from webui.services.many_photos import HEADERS, caption_entries, gather
@@ -174,9 +175,66 @@ def build(models: Models) -> None:
         """
         return score_files(references, predictions, split, allow_missing).report.as_json()
 
+    def classify(text: str, after_each_word: bool = False) -> dict[str, Any]:
+        """Say which label a text has: the label, its probability, and those of all labels.
+
+        Args:
+            text: A sentence, at most 5,000 characters.
+            after_each_word: Add a list, reading: each word, and what the probabilities would be if
+                the text ended after it; for at most 100 words.
+        """
+        reader = reading.available(models.readers.classifier, "to classify")
+        from sequences.answers import label_fields, reading_fields
+
+        fields = label_fields(reading.classify(reader, text))
+        return fields | (reading_fields(reading.as_read(reader, text)) if after_each_word else {})
+
+    def tag(text: str, entities: bool = False, tokens: bool = False) -> dict[str, Any]:
+        """Tag each word of a text: its words, their tags and the probabilities of these.
+
+        Args:
+            text: A sentence, at most 5,000 characters.
+            entities: Look for names instead of parts of speech; a list, entities, has them whole.
+            tokens: The words are separated by spaces already.
+        """
+        readers = models.readers
+        model = readers.entity_tagger if entities else readers.tagger
+        reader = reading.available(model, "to find names" if entities else "to tag words")
+        words = reading.tag(reader, text, tokens=tokens)
+        from sequences.answers import tag_fields
+
+        return tag_fields(words, whole_entities=entities)
+
+    def translate(
+        text: str, beam_size: int = 5, num_translations: int = 1, attention: bool = False
+    ) -> dict[str, Any]:
+        """Translate a sentence: a list of translations and their scores, best first.
+
+        Args:
+            text: A sentence of at most 100 words; for the bundled model, in Indonesian.
+            beam_size: How many translations the search keeps; 1 is greedy.
+            num_translations: How many to return.
+            attention: Add, to each, the words of the text and of the translation, and for each of
+                these a row of where it looked in the text.
+        """
+        reader = reading.available(models.readers.translator, "to translate")
+        group = reading.translate(
+            reader,
+            text,
+            beam_size=beam_size,
+            num_translations=num_translations,
+            with_attention=attention,
+        )
+        from sequences.answers import translation_fields
+
+        return translation_fields(group)
+
     _add(caption, "captioner", 32)
     _add(caption_many, "captioner", 32)
     _add(generate, "charlm", 8, returns=str)
+    _add(classify, "sequences", 8)
+    _add(tag, "sequences", 8)
+    _add(translate, "sequences", 8)
     _add(score, "score", 1)
 
 

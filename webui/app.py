@@ -23,7 +23,7 @@ from webui.gradio_compat import (
 from webui.middleware import RequestFilter
 from webui.services.albums import Albums
 from webui.sites import Names, SiteGuard
-from webui.tabs import caption, inside, many_photos, score, write
+from webui.tabs import caption, inside, many_photos, read, score, write
 from webui.theme import STYLES, theme
 from webui.uploads import MAX_FILE, prepare_gradio, remove_old_folders
 from webui.workers import Models
@@ -41,8 +41,8 @@ HEAD = """
 <header class="masthead">
   <div>
     <h1>Show and Spell</h1>
-    <p>Two recurrent networks: one writes a sentence about a photo, the other writes text a
-    character at a time. Both run on this machine; nothing leaves it.</p>
+    <p>Recurrent networks: one writes a sentence about a photo, one writes text a character at a
+    time, and others read sentences. All run on this machine; nothing leaves it.</p>
   </div>
   <label class="appearance">Appearance
     <select id="appearance">
@@ -72,6 +72,8 @@ def build(models: Models) -> gr.Blocks:
                 many_photos.build()
             with gr.Tab("Write", id="write"):
                 write.build(models)
+            with gr.Tab("Read", id="read") as read_tab:
+                read.build(models, read_tab)
             with gr.Tab("Inside", id="inside") as inside_tab:
                 inside.build(models, inside_tab)
             with gr.Tab("Score", id="score"):

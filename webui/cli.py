@@ -50,6 +50,14 @@ def serve(
     charlm: Annotated[
         Path | None, typer.Option(help="Checkpoint or run folder; by default the bundled model.")
     ] = None,
+    sequences: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Checkpoint or run folder of a classifier, tagger or translator, in place of the"
+            " bundled model of its task; may be given again.",
+        ),
+    ] = None,
     mcp: Annotated[
         bool,
         typer.Option("--mcp", help="Also offer the endpoints as MCP tools; needs the mcp extra."),
@@ -58,9 +66,11 @@ def serve(
         bool, typer.Option("--open", help="Open the page in a browser.")
     ] = False,
 ) -> None:
-    """Serve the page: caption photos, write text, look inside the networks, score captions."""
+    """Serve the page: caption photos, write text, read sentences, look inside the networks, score
+    captions.
+    """
     user, host, names = _credentials(auth), host.strip("[]"), _names(allow_host or [])
-    _check_flags(device, captioner, charlm, mcp)
+    _check_flags(device, captioner, charlm, sequences or [], mcp)
     _check_address(host, port)
     if (share or host not in LOCAL) and user is None:
         visitors = "anyone with the public address" if share else f"anyone who can reach {host}"
@@ -80,7 +90,7 @@ def serve(
     from webui.app import close, launch
     from webui.workers import Models
 
-    models = Models(captioner, charlm, device)
+    models = Models(captioner, charlm, device, sequences or [])
     try:
         page = launch(
             models,
@@ -126,17 +136,21 @@ def _names(hosts: list[str]) -> list[str]:
     return names
 
 
-def _check_flags(device: str, captioner: Path | None, charlm: Path | None, mcp: bool) -> None:
+def _check_flags(
+    device: str, captioner: Path | None, charlm: Path | None, sequences: list[Path], mcp: bool
+) -> None:
     """Find what is wrong with the flags before anything is loaded."""
     import importlib.util
 
     from rnnkit.checkpoint import read_config
     from rnnkit.devices import resolve_device
+    from webui.readers import Readers
 
     resolve_device(device)
     for kind, folder in (("captioner", captioner), ("charlm", charlm)):
         if folder is not None:
             read_config(folder, kind=kind, version=1)
+    Readers(sequences)
     if mcp and importlib.util.find_spec("mcp") is None:
         raise UserError("--mcp needs the mcp extra", hint="pip install 'show-and-spell[mcp]'")
 

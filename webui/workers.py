@@ -1,19 +1,17 @@
-"""The two models, loaded once for all visitors. Only one computation of each runs at a time, and
-photos that wait share a batch.
+"""The models, loaded once for all visitors. Only one computation of each runs at a time, and photos
+that wait share a batch.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +20,8 @@ from captioner import Caption, Captioner, Decoding
 from captioner.data.images import LARGE_PIXELS, Source, pixel_count
 from charlm import CharLM
 from charlm.analysis.comparison_cells import load_cells
-from rnnkit.errors import UserError
-
-logger = logging.getLogger(__name__)
-Model = TypeVar("Model")
+from webui.lazy_model import LazyModel
+from webui.readers import Readers
 
 PHOTOS_AT_ONCE = 32
 WAIT = 0.01  # seconds that a batch waits for more photos after the first
@@ -135,57 +131,31 @@ class TextWorker:
         self.lm, self.lock = lm, threading.Lock()
 
 
-class LazyModel(Generic[Model]):
-    """A model that loads in a thread of its own, from `start` on or when it is first needed."""
-
-    def __init__(self, load: Callable[[], Model]) -> None:
-        self._load, self._loaded = load, Future[Model]()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Begin to load, unless that has been done."""
-        with self._lock:
-            if self._thread.ident is None:
-                self._thread.start()
-
-    def get(self) -> Model:
-        """The model, as soon as it is there.
-
-        Raises: UserError that says why it could not be loaded.
-        """
-        self.start()
-        return self._loaded.result()
-
-    def _run(self) -> None:
-        try:
-            self._loaded.set_result(self._load())
-        except UserError as error:
-            self._loaded.set_exception(error)
-        except Exception as error:
-            logger.exception("a model could not be loaded")
-            self._loaded.set_exception(
-                UserError(f"the model could not be loaded ({type(error).__name__}: {error})")
-            )
-
-
 class Models:
-    """Both models, and the three small ones to compare cells by. They load while the page is
-    already there.
+    """All models: those for photos, texts and sentences, and the three small ones to compare cells
+    by. They load while the page is already there.
 
     Args:
         captioner, charlm: checkpoint folders; None means the bundled ones.
         device: auto, cpu, cuda or cuda:N. A GPU writes a single text no faster, so auto leaves
-            charlm on the CPU.
+            charlm on the CPU, and the small models for sentences with it.
+        sequences: checkpoint folders of models for sentences; see `Readers`.
+
+    Raises: UserError if a folder of `sequences` cannot be used.
     """
 
     def __init__(
-        self, captioner: Path | None = None, charlm: Path | None = None, device: str = "auto"
+        self,
+        captioner: Path | None = None,
+        charlm: Path | None = None,
+        device: str = "auto",
+        sequences: Sequence[Path] = (),
     ) -> None:
         threads = torch.get_num_threads()
         text_device = "cpu" if device == "auto" else device
         self.captioner = LazyModel(lambda: _load_captioner(captioner, device))
         self.charlm = LazyModel(lambda: _load_charlm(charlm, text_device, threads))
+        self.readers = Readers(sequences, text_device)
         self.cells = LazyModel(lambda: load_cells(self.charlm.get().lm.vocabulary))
 
     def start(self) -> None:

@@ -3,12 +3,13 @@
     python scripts/benchmarks/page.py photo PHOTOS      from a dropped photo to its caption
     python scripts/benchmarks/page.py text              from the click on Write to the first letter
     python scripts/benchmarks/page.py editor PHOTOS     scrolling 500 photos, and saving an edit
+    python scripts/benchmarks/page.py typing            from a key in Read to the new curve
     python scripts/benchmarks/page.py clients PHOTOS    20 clients on /caption, and no page at all
     python scripts/benchmarks/page.py start             from the command to the first answer
     python scripts/benchmarks/page.py memory            resident memory over 5,000 calls (Linux)
     python scripts/benchmarks/page.py crowd PHOTOS      a caption while a client asks for 200 texts
 
-PHOTOS is a folder of photos. `photo`, `text` and `editor` need Chromium and Playwright (the test
+PHOTOS is a folder of photos. `photo`, `text`, `editor` and `typing` need Chromium and Playwright (the test
 extra).
 """
 
@@ -149,6 +150,29 @@ def editor(photos: Photos, count: int = 500, edits: int = 40) -> None:
         busy = 1000 * (task_seconds(processor) - before) / len(frames)
         report(f"a frame of {len(paths)} photos", frames)
         print(f"the page's thread computed for {busy:.1f} ms of each frame")
+
+
+@app.command()
+def typing(words: int = 20) -> None:
+    """Milliseconds from a letter typed into Read to the label and the curve with it, warm."""
+    with served() as address, browser(address) as page:
+        page.get_by_role("tab", name="Read", exact=True).click()
+        last = page.locator("#classify-result .curve li").last
+        box = page.locator("#sentence textarea")
+        box.fill(" ".join(["fine"] * words) + " ")
+        times = []
+        for letter in "unforgettably":
+            before = last.text_content() or ""
+            started = time.perf_counter()
+            box.press_sequentially(letter)
+            page.wait_for_function(
+                "(before) => [...document.querySelectorAll('#classify-result .curve li')]"
+                ".at(-1).textContent.split(':')[0] !== before",
+                arg=before.split(":")[0],
+                polling="raf",
+            )
+            times.append(1000 * (time.perf_counter() - started))
+        report(f"letter to label, after {words} words", times[2:])
 
 
 @app.command()

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnkit.errors import UserError
-from sequences.words import MAX_SPELLING, PAD, UNKNOWN, WordVocabulary, join_words, split_words
+from sequences.words import (
+    MAX_SPELLING,
+    PAD,
+    UNKNOWN,
+    WordVocabulary,
+    join_words,
+    split_words,
+    word_spans,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,7 @@ def test_words_are_joined_as_they_were_written(text: str) -> None:
 def test_no_sign_of_a_text_is_lost_or_made_up(text: str) -> None:
     plain = text.translate({0x2018: "'", 0x2019: "'", 0x201C: '"', 0x201D: '"'})
     assert "".join(split_words(text)) == "".join(plain.split())
+    assert [plain[begin:end] for begin, end in word_spans(text)] == split_words(text)
 
 
 def vocabulary(cased: bool = True) -> WordVocabulary:

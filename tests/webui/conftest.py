@@ -1,5 +1,5 @@
-"""A server for all tests of the page, as a visitor would start it: the bundled captioner and a
-small language model.
+"""A server for all tests of the page, as a visitor would start it: the bundled models, but a small
+language model, and small ones for names and translations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from gradio_client import Client
 
 from charlm.training.config import TrainingConfig
 from charlm.training.trainer import train
+from sequences import Tagger, Translator
+from sequences.network.architecture import SentenceDropout
 from tests.charlm.conftest import VERSE
+from tests.sequences.conftest import PAIRS, SMALL, TAGGED
 
 # Writes down every connection that the server tries to make to another machine, and every name
 # that it looks up.
@@ -99,6 +102,16 @@ def small_charlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_sequences(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A tagger of names and a translator that have learned nothing, to be served by --sequences."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("sequences")
+    Tagger.new(TAGGED, SMALL, SentenceDropout(), min_count=1).save(folder / "names")
+    Translator.new(PAIRS, SMALL, SentenceDropout(), min_count=1).save(folder / "translator")
+    return [folder / "names", folder / "translator"]
+
+
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Starts servers with more arguments; they end with the tests."""
     running: list[subprocess.Popen[str]] = []
@@ -146,9 +159,10 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture(scope="session")
-def server(serve: Callable[..., Server], small_charlm: Path) -> Server:
-    """The page with both models."""
-    return serve("--charlm", str(small_charlm))
+def server(serve: Callable[..., Server], small_charlm: Path, small_sequences: list[Path]) -> Server:
+    """The page with all models."""
+    readers = [argument for folder in small_sequences for argument in ("--sequences", str(folder))]
+    return serve("--charlm", str(small_charlm), *readers)
 
 
 @pytest.fixture(scope="session")

@@ -196,9 +196,12 @@ def test_score_gives_the_report(client: Client, tmp_path: Path) -> None:
     assert "/" not in str(error.value)
 
 
-def test_only_the_four_endpoints_are_documented(server: Server, client: Client) -> None:
+ENDPOINTS = ("caption", "caption_many", "generate", "classify", "tag", "translate", "score")
+
+
+def test_only_these_endpoints_are_documented(server: Server, client: Client) -> None:
     info = json.loads(get(f"{server.address}/gradio_api/info")[1])
-    assert list(info["named_endpoints"]) == ["/caption", "/caption_many", "/generate", "/score"]
+    assert list(info["named_endpoints"]) == [f"/{name}" for name in ENDPOINTS]
     assert info["unnamed_endpoints"] == {}
     assert all(endpoint["description"] for endpoint in info["named_endpoints"].values())
     parameters = [
@@ -373,7 +376,7 @@ def test_mcp_offers_the_same_endpoints_as_tools(
         tool["name"].removeprefix("show_and_spell_"): tool
         for tool in ask("tools/list", {})["tools"]
     }
-    assert set(tools) == {"caption", "caption_many", "generate", "score"}
+    assert set(tools) == set(ENDPOINTS)
     name = tools["caption"]["name"]
     url = f"data:image/jpeg;base64,{base64.b64encode(tower.read_bytes()).decode()}"
     assert Captioner.load().caption(tower).text in json.dumps(

@@ -26,8 +26,9 @@ from charlm.analysis.comparison_cells import untrained_cells
 from charlm.vocabulary import CharacterVocabulary
 from tests.webui.conftest import GRADIO_SETTINGS, connect
 from webui import app, uploads
+from webui.lazy_model import LazyModel
 from webui.services import writing
-from webui.workers import CaptionWorker, LazyModel, Models, TextWorker
+from webui.workers import CaptionWorker, Models, TextWorker
 
 
 class Blocked:

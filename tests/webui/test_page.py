@@ -59,7 +59,7 @@ PASTE_PHOTO = """async () => {
   document.body.dispatchEvent(
     new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}));
 }"""
-TABS = ("Caption", "Many photos", "Write", "Inside", "Score")
+TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
 
@@ -442,6 +442,8 @@ def test_no_tab_has_a_fault_for_those_who_cannot_see_it_well_and_every_text_has_
         if tab == "Write":
             page.get_by_role("button", name="Write", exact=True).click()
             page.locator("#likeliest table").wait_for()
+        if tab == "Read":
+            page.locator("#translate-result table").wait_for()
         if tab == "Inside":
             page.locator("#gradient svg").first.wait_for()
         if tab == "Score":
@@ -512,6 +514,6 @@ def test_tabs_are_reached_with_the_keyboard_and_the_address_and_a_reload_loses_n
 def test_the_page_of_the_api_asks_nobody_elsewhere(visit: Visit, server: Server) -> None:
     page = visit()
     page.get_by_role("button", name="Use via API").click()
-    for name in ("/caption", "/caption_many", "/generate", "/score"):
+    for name in ("/caption", "/generate", "/classify", "/score"):
         page.get_by_text(name, exact=True).first.wait_for()
     assert server.outgoing() == ""

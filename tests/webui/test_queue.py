@@ -23,9 +23,10 @@ from charlm.vocabulary import CharacterVocabulary
 from tests.webui.conftest import GRADIO_SETTINGS
 from webui import app, gradio_compat, uploads
 from webui.gradio_compat import FairQueue, Sessions
+from webui.lazy_model import LazyModel
 from webui.services import writing
 from webui.tabs import write
-from webui.workers import CaptionWorker, LazyModel, Models, TextWorker
+from webui.workers import CaptionWorker, Models, TextWorker
 
 ATTACKER, VISITOR = "10.0.0.1", "10.0.0.2"
 LONG: list[Any] = ["The rain", 20_000, 1.0, 0, 1.0, "", 1]

@@ -18,7 +18,8 @@ from PIL import Image
 from captioner import Caption, Captioner, Decoding
 from rnnkit.errors import UserError
 from webui import workers
-from webui.workers import CaptionWorker, LazyModel
+from webui.lazy_model import LazyModel
+from webui.workers import CaptionWorker
 
 
 class Slow:

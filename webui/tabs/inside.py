@@ -1,4 +1,4 @@
-"""Tab 4: views into the language model while it reads a visitor's own text: surprise, hidden
+"""Tab 5: views into the language model while it reads a visitor's own text: surprise, hidden
 units, connectivity, gradient flow.
 """
 

@@ -1,4 +1,4 @@
-"""Tab 5: captions scored against people's: BLEU, ROUGE-L and CIDEr-D with intervals, and the best
+"""Tab 6: captions scored against people's: BLEU, ROUGE-L and CIDEr-D with intervals, and the best
 and worst photos.
 """
 

@@ -15,9 +15,10 @@ from charlm.analysis.comparison_cells import untrained_cells
 from charlm.analysis.insight import gradient_flow
 from charlm.vocabulary import CharacterVocabulary
 from rnnkit.errors import UserError
+from webui.lazy_model import LazyModel
 from webui.tabs import inside
 from webui.tabs.inside import WORDS, _gradient
-from webui.workers import LazyModel, Models, TextWorker
+from webui.workers import Models, TextWorker
 
 LATIN, CYRILLIC = "The hill is green, the wind is still.\n", "Мой дядя самых честных правил,\n"
 
