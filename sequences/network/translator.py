@@ -48,6 +48,7 @@ class TranslatorNetwork(nn.Module):
     ) -> None:
         super().__init__()
         a, self.dropout = architecture, dropout or SentenceDropout()
+        self.num_targets = num_targets
         self.cell, self.parts = a.cell, 2 if a.cell == "lstm" else 1
         self.words = WordEncoder(vocabulary, a, self.dropout)
         self.encoder = Stack(

@@ -189,11 +189,16 @@ def test_every_bundled_model_loads_and_has_a_card() -> None:
         assert name in (folder / "README.md").read_text(encoding="utf-8") and model.info
 
 
-def test_an_unknown_word_is_copied_from_where_the_decoder_looks(
-    translator: Translator,
-) -> None:
-    found = translator._written(["Zorro", "makan"], Hypothesis((UNKNOWN,), -1.0, -0.5), False)
-    assert found.words[0] in ("Zorro", "makan")
+def test_a_strange_name_is_copied_and_a_strange_word_is_not(translator: Translator) -> None:
+    unknown = Hypothesis((UNKNOWN,), -1.0, -0.5)
+    assert translator._written(["makan", "Zorro"], unknown, False).words[0] == "Zorro"
+    bias = translator.network.bias
+    with torch.no_grad():
+        before = bias.clone()
+        bias[UNKNOWN] = 100.0
+        copied, translated = translator.translate_batch(["Zorro makan.", "zorro makan."])
+        bias.copy_(before)
+    assert "Zorro" in copied.words and "zorro" not in translated.words
 
 
 def test_a_folder_is_needed_whole(tmp_path: Path, tagger: Tagger) -> None:
