@@ -136,14 +136,22 @@ class Tagger(Model[Tagged]):
         dropout: SentenceDropout,
         *,
         min_count: int,
+        missed_entity_cost: float = 0.0,
         known: WordVocabulary | None = None,
     ) -> Tagger:
-        """An untrained model for some examples. known: a vocabulary to be kept and added to."""
+        """An untrained model for some examples.
+
+        Args:
+            missed_entity_cost: see `TaggerNetwork.loss`.
+            known: a vocabulary to be kept and added to.
+        """
         tags = sorted({tag for example in examples for tag in example.tags})
         vocabulary = WordVocabulary.of(
             (example.words for example in examples), min_count=min_count, cased=True, known=known
         )
-        network = TaggerNetwork(vocabulary, tags, architecture, dropout)
+        network = TaggerNetwork(
+            vocabulary, tags, architecture, dropout, missed_entity_cost=missed_entity_cost
+        )
         return cls(network, vocabulary, architecture, tags, _usual_tags(examples, vocabulary, tags))
 
 

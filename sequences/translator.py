@@ -118,6 +118,8 @@ class Translator(Model[Pair]):
             read, state, _ = self.network.step(words, state, memory)
             return self.network.logits(read).float().log_softmax(-1), state
 
+        excluded = torch.zeros(len(sentences), self.network.num_targets, dtype=torch.bool)
+        excluded[:, UNKNOWN] = torch.tensor([not self._to_copy(each) for each in sentences])
         return beam_search(
             step,
             state,
@@ -128,7 +130,17 @@ class Translator(Model[Pair]):
             beam_size=beam,
             max_length=2 * max(map(len, sentences)) + 5,
             length_penalty=LENGTH_PENALTY,
+            excluded=excluded.to(self.device),
         )
+
+    def _to_copy(self, sentence: Sequence[str]) -> list[int]:
+        """The places of words that may be copied into a translation: strange names and numbers."""
+        return [
+            place
+            for place, word in enumerate(sentence)
+            if self.vocabulary.word_id(word) == UNKNOWN
+            and any(sign.isupper() or sign.isdigit() for sign in word)
+        ]
 
     def _written(
         self, source: Sequence[str], hypothesis: Hypothesis, with_attention: bool
@@ -141,10 +153,11 @@ class Translator(Model[Pair]):
             grid = (
                 self.network(batch, before)[1][:, 0].detach().float().cpu().numpy()
             )  # (words + 1, T)
+        copied = self._to_copy(source)
         words = [
-            # A word that the model cannot write, a name for instance, is copied from where it looks
+            # A name that the model cannot write is copied, of several the one that it looks at
             # (Luong et al. 2015, Addressing the Rare Word Problem).
-            source[int(grid[place].argmax())]
+            source[max(copied, key=grid[place].__getitem__)]
             if index == UNKNOWN and grid is not None
             else self.targets[index - TARGET_SPECIAL]
             for place, index in enumerate(ids)

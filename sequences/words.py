@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from rnnkit.errors import UserError
@@ -143,30 +145,32 @@ class WordVocabulary:
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> Sentences:
         """Sentences of words as a batch; each must have at least one word."""
-        lengths = torch.tensor([len(sentence) for sentence in sentences])
         spelt: dict[str, int] = {}
-        words = torch.full((int(lengths.max()), len(sentences)), PAD)
-        spelling_of = torch.zeros_like(words)
-        for column, sentence in enumerate(sentences):
-            words[: len(sentence), column] = torch.tensor([self.word_id(w) for w in sentence])
-            spelling_of[: len(sentence), column] = torch.tensor(
-                [spelt.setdefault(self._spelling(word), len(spelt)) for word in sentence]
-            )
-        spelling_lengths = torch.tensor([len(spelling) for spelling in spelt])
-        width = int(spelling_lengths.max())
-        spellings = torch.tensor(
-            [
-                [self._codes.get(sign, UNKNOWN) for sign in spelling]
-                + [PAD] * (width - len(spelling))
-                for spelling in spelt
-            ]
-        ).T.contiguous()
-        return Sentences(words, spellings, spelling_lengths, spelling_of, lengths)
+        known: dict[str, tuple[int, int]] = {}  # its id, and which spelling it has
+        for word in dict.fromkeys(chain.from_iterable(sentences)):
+            spelling = spelt.setdefault(self._spelling(word), len(spelt))
+            known[word] = self.word_id(word), spelling
+        codes = [[self._codes.get(sign, UNKNOWN) for sign in spelling] for spelling in spelt]
+        return Sentences(
+            _padded([[known[word][0] for word in sentence] for sentence in sentences]),
+            _padded(codes),
+            torch.tensor([len(spelling) for spelling in spelt]),
+            _padded([[known[word][1] for word in sentence] for sentence in sentences]),
+            torch.tensor([len(sentence) for sentence in sentences]),
+        )
 
     def _spelling(self, word: str) -> str:
         if len(word) > MAX_SPELLING:
             word = word[: MAX_SPELLING // 2] + word[-MAX_SPELLING // 2 :]
         return word if self.cased else word.lower()
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows as the columns of one table, (longest, rows), with PAD after their ends."""
+    lengths = np.array([len(row) for row in rows])
+    table = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = list(chain.from_iterable(rows))
+    return torch.from_numpy(table).T.contiguous()
 
 
 def _by_frequency(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -20,6 +20,9 @@ class TaggerNetwork(nn.Module):
 
     The second is the BiLSTM-CRF of Huang et al. 2015 and Lample et al. 2016. With both, the tags
     are the best sequence in which entities begin as they must.
+
+    Args:
+        missed_entity_cost: see `loss`.
     """
 
     def __init__(
@@ -28,9 +31,13 @@ class TaggerNetwork(nn.Module):
         tags: Sequence[str],
         architecture: SentenceArchitecture,
         dropout: SentenceDropout | None = None,
+        *,
+        missed_entity_cost: float = 0.0,
     ) -> None:
         super().__init__()
         a, self.dropout = architecture, dropout or SentenceDropout()
+        self.missed_entity_cost = missed_entity_cost
+        self.outside = tags.index("O") if crf.is_bio(tags) else None
         self.words = WordEncoder(vocabulary, a, self.dropout)
         self.layers = Stack(
             a.cell,
@@ -60,8 +67,20 @@ class TaggerNetwork(nn.Module):
         return emissions
 
     def loss(self, sentences: Sentences, tags: torch.Tensor) -> torch.Tensor:
-        """Mean negative log-probability a word. tags: (T, B)."""
+        """Mean negative log-probability a word.
+
+        Most words are in no entity, so a network that is not sure leaves entities out. Against
+        this, O scores `missed_entity_cost` more where it is wrong, and an entity must win by as
+        much (softmax-margin, Gimpel and Smith 2010; for recall, Mohit et al. 2012).
+
+        Args:
+            tags: (T, B).
+        """
         emissions, mask = self(sentences), sentences.mask
+        if self.outside is not None and self.missed_entity_cost:
+            cost = torch.zeros_like(emissions)
+            cost[:, :, self.outside] = self.missed_entity_cost * (tags != self.outside)
+            emissions = emissions + cost
         if self.transitions is None:
             return F.cross_entropy(emissions[mask], tags[mask])
         chosen = crf.sequence_score(emissions, self.transitions, tags, mask)

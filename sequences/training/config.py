@@ -118,6 +118,11 @@ class TagConfig(TrainingConfig):
     output_layer: str = setting(
         "softmax", "softmax, or crf, which also learns what follows what.", choices=OUTPUTS
     )
+    missed_entity_cost: float = setting(
+        0.0,
+        "How far an entity's tags must win over O while training; more finds more entities.",
+        low=0,
+    )
 
     def architecture(self) -> SentenceArchitecture:
         a = super().architecture()

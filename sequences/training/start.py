@@ -45,7 +45,8 @@ def train_tagger(
 ) -> bool:
     """Train a tagger on CoNLL files; see `sequences.training.trainer.train`."""
     examples, dev = read_tagged(train_file), read_tagged(dev_file)
-    return _train(partial(Tagger.new, examples), examples, dev, output, config, **run)
+    new = partial(Tagger.new, examples, missed_entity_cost=config.missed_entity_cost)
+    return _train(new, examples, dev, output, config, **run)
 
 
 def train_translator(

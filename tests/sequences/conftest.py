@@ -89,7 +89,7 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
     torch.manual_seed(0)
     model = Translator.new(PAIRS, SMALL, SentenceDropout(), min_count=1)
     folder = tmp_path_factory.mktemp("runs") / "translate"
-    settings = replace(SETTINGS, epochs=4, learning_rate=0.01)
+    settings = replace(SETTINGS, epochs=4)
     assert train(model, 20 * PAIRS, PAIRS, folder, settings, device=torch.device("cpu"))
     return Translator.load(folder)
 

@@ -15,8 +15,9 @@ from rnnkit.beam_search import Hypothesis
 from rnnkit.errors import UserError
 from sequences import Classifier, Tagger, Translator
 from sequences.data import Labelled
+from sequences.evaluation.entities import entities
 from sequences.load import load_model
-from sequences.model import bundled_models, default_model
+from sequences.model import DEFAULTS, bundled_models, default_model
 from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.translator import END, START, TARGET_SPECIAL, written_forms
 from sequences.words import UNKNOWN
@@ -182,18 +183,36 @@ def test_a_task_without_a_bundled_model_asks_for_one(monkeypatch: pytest.MonkeyP
         default_model("classify")
 
 
-def test_every_bundled_model_loads_and_has_a_card() -> None:
+def test_every_bundled_model_loads_and_has_a_card_and_all_are_small() -> None:
+    folder = Path(__file__).parents[2] / "sequences" / "pretrained"
+    assert set(bundled_models()) >= {*DEFAULTS.values(), "entities"}
     for name in bundled_models():
-        model = load_model(name)
-        folder = Path(str(Path(__file__).parents[2] / "sequences" / "pretrained"))
-        assert name in (folder / "README.md").read_text(encoding="utf-8") and model.info
+        assert f"`{name}`" in (folder / "README.md").read_text(encoding="utf-8")
+        assert load_model(name).info
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 12e6
 
 
-def test_an_unknown_word_is_copied_from_where_the_decoder_looks(
-    translator: Translator,
-) -> None:
-    found = translator._written(["Zorro", "makan"], Hypothesis((UNKNOWN,), -1.0, -0.5), False)
-    assert found.words[0] in ("Zorro", "makan")
+def test_the_bundled_models_read_a_plain_sentence() -> None:
+    tags = [word.tag for word in Tagger.load("pos").tag("The cat sat.")]
+    assert tags == ["DET", "NOUN", "VERB", "PUNCT"]
+    names = Tagger.load("entities").tag("Barack Obama met Angela Merkel in Berlin.")
+    found = [(each.first, each.last, each.kind) for each in entities([word.tag for word in names])]
+    assert found == [(0, 1, "person"), (3, 4, "person"), (6, 6, "location")]
+    assert Classifier.load("sentiment").classify("A moving story.").label == "positive"
+    translated = Translator.load("indonesian-english").translate("Tolong bantu saya.")
+    assert translated.text == "Please help me."
+
+
+def test_a_strange_name_is_copied_and_a_strange_word_is_not(translator: Translator) -> None:
+    unknown = Hypothesis((UNKNOWN,), -1.0, -0.5)
+    assert translator._written(["makan", "Zorro"], unknown, False).words[0] == "Zorro"
+    bias = translator.network.bias
+    with torch.no_grad():
+        before = bias.clone()
+        bias[UNKNOWN] = 100.0
+        copied, translated = translator.translate_batch(["Zorro makan.", "zorro makan."])
+        bias.copy_(before)
+    assert "Zorro" in copied.words and "zorro" not in translated.words
 
 
 def test_a_folder_is_needed_whole(tmp_path: Path, tagger: Tagger) -> None:

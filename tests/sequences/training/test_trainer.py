@@ -117,6 +117,24 @@ def test_every_weight_of_every_task_gets_a_gradient() -> None:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_a_missed_entity_costs_what_an_o_that_scored_more_would(tagger: Tagger) -> None:
+    places = range(len(TAGGED))
+    network = tagger.network
+    emissions = network(tagger.vocabulary.encode([example.words for example in TAGGED]))
+    raised = emissions.detach().clone()
+    for column, example in enumerate(TAGGED):
+        for row, tag in enumerate(example.tags):
+            raised[row, column, tagger.tags.index("O")] += 2.0 * (tag != "O")
+    plain = tagger.loss(TAGGED, places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "missed_entity_cost", 2.0)
+        costly = tagger.loss(TAGGED, places)
+        patch.setattr(network, "missed_entity_cost", 0.0)
+        patch.setattr(network, "forward", lambda sentences: raised)
+        assert tagger.loss(TAGGED, places).item() == pytest.approx(costly.item(), rel=1e-5)
+    assert costly > plain
+
+
 def test_batches_have_every_example_once_in_another_order_each_epoch() -> None:
     sizes = [place % 7 for place in range(100)]
     first, second = (shuffled_batches(sizes, 8, seed) for seed in (1, 2))
