@@ -31,7 +31,7 @@ def reading_curve(read: Sequence[tuple[str, Mapping[str, float]]]) -> str:
     last = read[-1][1]
     label = max(last, key=lambda name: last[name])
     verdict = (
-        f'<p class="caption" aria-live="polite">{escape(label)}'
+        f'<p class="caption verdict" aria-live="polite">{escape(label)}'
         f' <span class="number">{percent(last[label])}</span></p>'
     )
     return f'<section class="sentence">{verdict}{_chart(read, _curves(read))}</section>'
@@ -100,7 +100,7 @@ def translation_grid(
         source, words: of the sentence and of its translation.
         attention: (words, source); None if the network has none.
     """
-    best = f'<p class="caption" aria-live="polite">{escape(text)}</p>'
+    best = f'<p class="caption verdict" aria-live="polite">{escape(text)}</p>'
     if attention is None:
         return f'<section class="sentence">{best}</section>'
     head = "".join(f'<th scope="col"><span>{escape(word)}</span></th>' for word in source)

@@ -147,7 +147,8 @@ def _sentence(label: str, example: str, name: str) -> gr.Textbox:
 def _part(view: View, text: gr.Textbox, models: Models) -> gr.HTML:
     """A view's title, its examples, and the place for what it draws."""
     with gr.Column(elem_classes="view"):
-        gr.Markdown(f"## {view.title}\n{view.words}")
+        words = f'<div class="words"><h2>{view.title}</h2><p>{view.words}</p></div>'
+        gr.HTML(words, container=False, apply_default_css=False)
         if view.task not in models.readers.own:
             gr.Examples(
                 list(view.examples),
