@@ -13,6 +13,12 @@ import gradio
 from tests.webui.looks import NAMELESS, PALE_TEXT
 
 Visit = Callable[..., Any]
+OPENED = """() => {
+  const tab = [...document.querySelectorAll('[role=tab]')].find((each) =>
+    each.textContent.trim() === 'Many photos' && each.checkVisibility());
+  if (tab?.getAttribute('aria-selected') === 'false') tab.click();
+  return document.querySelector('.photo-editor[data-ready]')?.checkVisibility();
+}"""
 CAPTIONED = """() => document.querySelector('.photo-bar .running').hidden
   && document.querySelector('.photo-row') && !document.querySelector('[data-status=waiting]')"""
 SAVED = "() => document.querySelector('.saving').textContent === 'Saved'"
@@ -36,7 +42,7 @@ def make_zip(folder: Path, tower: Path) -> Path:
 
 def open_list(visit: Visit, *files: Path, width: int = 1280) -> Any:
     """The tab with files in it, once its script has drawn them all."""
-    page = visit(width, tab="Many photos")
+    page = visit(width)
     ready(page)
     if files:
         page.locator(".drop-place input").first.set_input_files(files)
@@ -45,7 +51,13 @@ def open_list(visit: Visit, *files: Path, width: int = 1280) -> Any:
 
 
 def ready(page: Any) -> None:
-    page.locator(".photo-editor[data-ready]").wait_for()
+    """Go to the tab. A click before Gradio's scripts have attached is lost, so it is repeated."""
+    page.wait_for_function(OPENED)
+
+
+def reload(page: Any) -> None:
+    page.reload()
+    ready(page)
 
 
 def row(page: Any, name: str) -> Any:
@@ -57,7 +69,7 @@ def caption(page: Any, name: str) -> Any:
 
 
 def press(page: Any, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
+    page.locator("#photos").get_by_role("button", name=name, exact=True).click()
 
 
 def download(page: Any, kind: str) -> str:
@@ -132,8 +144,7 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     assert "file_name" in download(page, "metadata.jsonl")
     assert len(json.loads(download(page, "COCO results"))) == 2
 
-    page.reload()
-    ready(page)
+    reload(page)
     assert lion.input_value() == "=the king of the zoo"
     assert page.locator(".photo-row img").first.get_attribute("src")
 
@@ -236,8 +247,7 @@ def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_pho
     )
     caption(page, "c.jpg").fill("typed after the restart")
     page.get_by_text("The server no longer has your photos").wait_for()
-    page.reload()
-    ready(page)
+    reload(page)
     loss = page.locator(".loss").inner_text()
     assert "3 photos are lost" in loss and "3 captions, 2 of them edited, are still here" in loss
     press(page, "Bring the captions back")
@@ -269,6 +279,5 @@ def test_the_list_is_readable_named_and_large_enough_to_touch_on_a_phone_and_in_
     page.locator("#photo-settings").get_by_label("Sampling").check()
     page.locator("#photo-settings").get_by_label("Seed").fill("7")
     page.keyboard.press("Escape")
-    page.reload()
-    ready(page)
+    reload(page)
     assert page.evaluate("window.captionSettings.includes('7')")

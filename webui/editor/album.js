@@ -94,6 +94,7 @@ export class Album extends EventTarget {
 
   /** Send what was typed while the page closes. */
   leave() {
+    if (!this.token) return;
     for (const {step, edits} of this.#steps()) {
       post(`photos/${this.token}/edit`, {edits, step, since: this.#version}, {leaving: true})
         .catch(() => {});
