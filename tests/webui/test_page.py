@@ -583,7 +583,7 @@ def test_tabs_are_reached_with_the_keyboard_and_the_address_and_a_reload_loses_n
     page.get_by_label("number input for Length").press("Enter")
     page.get_by_label("Appearance").select_option("Dark")
     page.locator("body.dark").wait_for()
-    page.wait_for_function("sessionStorage.getItem('typed')?.includes('"140"')")
+    page.wait_for_function("sessionStorage.getItem('typed')?.includes('140')")
     page.reload()
     page.locator("body.dark").wait_for()
     page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'The rain'")
