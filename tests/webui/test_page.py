@@ -537,7 +537,7 @@ def test_no_tab_has_a_fault_for_those_who_cannot_see_it_well_and_every_text_has_
     page.evaluate("document.querySelector('.appearance').replaceWith('', '')")
     page.evaluate("document.querySelector('.masthead').append(document.createElement('select'))")
     assert page.evaluate(PALE_TEXT) != []  # it would be found
-    assert [fault.split(":")[0] for fault in accessibility_faults(page)] == ["select-name"]
+    assert any(fault.startswith("select-name") for fault in accessibility_faults(page))
 
 
 def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> None:
