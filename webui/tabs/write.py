@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from rnnkit.errors import UserError
-from webui.errors import sentence, shown_by
+from webui.errors import in_words, sentence
 from webui.html import bars, notice, visible
 from webui.page_scripts import script
 from webui.services import writing
@@ -141,8 +141,8 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
-    def problem(why: str) -> dict[Any, Any]:
-        return {line: notice(why, kind="problem")}
+    def problem(error: UserError) -> dict[Any, Any]:
+        return {line: notice(sentence(error), kind="problem")}
 
     def stream(
         turn: Turn, draft: Draft, worker: TextWorker, *settings: Any
@@ -171,7 +171,7 @@ def build(models: Models) -> None:
             end = {text: whole, line: notice("Stopped. Continue picks up from here.")}
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
-    @shown_by(problem)
+    @in_words
     def start(
         desk: WritingDesk, prompt: Any, seed: Any, count: Any, *settings: Any
     ) -> Iterator[dict[Any, Any]]:
@@ -185,20 +185,18 @@ def build(models: Models) -> None:
                 return
             desk.draft = draft
             yield from stream(turn, draft, worker, *settings)
-        except UserError:
-            yield failed(desk)
-            raise
+        except UserError as error:
+            yield failed(desk) | problem(error)
 
-    @shown_by(problem)
+    @in_words
     def resume(desk: WritingDesk, *settings: Any) -> Iterator[dict[Any, Any]]:
         turn = desk.take()
-        if desk.draft is None:
-            raise UserError("there is no text to continue: press Write first")
         try:
+            if desk.draft is None:
+                raise UserError("there is no text to continue: press Write first")
             yield from stream(turn, desk.draft, models.charlm.get(), *settings)
-        except UserError:
-            yield failed(desk)
-            raise
+        except UserError as error:
+            yield failed(desk) | problem(error)
 
     def failed(desk: WritingDesk) -> dict[Any, Any]:
         return working(False) | ({} if desk.draft else {go_on: gr.update(interactive=False)})
