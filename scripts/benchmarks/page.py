@@ -9,8 +9,8 @@
     python scripts/benchmarks/page.py memory            resident memory over 5,000 calls (Linux)
     python scripts/benchmarks/page.py crowd PHOTOS      a caption while a client asks for 200 texts
 
-PHOTOS is a folder of photos. `photo`, `text`, `editor` and `typing` need Chromium and Playwright (the test
-extra).
+PHOTOS is a folder of photos. `photo`, `text`, `editor` and `typing` need Chromium and Playwright
+(the test extra).
 """
 
 from __future__ import annotations
