@@ -136,5 +136,6 @@ def test_rows_that_a_browser_kept_come_back_as_they_were(client: TestClient) -> 
         [row[field] for field in fields] for row in rows
     ]
     assert not any(row["photo"] for row in kept)
-    for wrong in ([{}] * 501, [{"name": 5}], 5):
+    unfit: list[Any] = [[{}] * 501, [{"name": 5}], 5]
+    for wrong in unfit:
         assert post(client, "new", {"rows": wrong})[0] == 400
