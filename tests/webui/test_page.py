@@ -137,7 +137,7 @@ def test_a_captions_words_show_where_the_network_looked_until_there_is_another_p
     page.get_by_role("button", name="Stop").click()
     assert page.locator("button.word[aria-pressed=true]").count() == 0
     words.nth(-1).click()
-    page.get_by_role("button", name="Example photo: a lion").click()
+    page.get_by_role("button", name="Example photo: a bear", exact=True).click()
     page.wait_for_function("() => !document.querySelector('#photo').matches('.looking')")
     page.locator(f".caption:not(:has-text('{words.nth(-1).inner_text()}'))").wait_for()
     assert page.locator("button.word[aria-pressed=true]").count() == 0

@@ -160,8 +160,8 @@ def _example(index: int, photo: ExamplePhoto) -> str:
     return (
         f'<li><button type="button" data-index="{index}">'
         f'<img src="{thumbnail}" alt="Example photo: {escape(photo.name, quote=True)}"></button>'
-        f'{failure}<span class="credit"><a href="{escape(photo.source, quote=True)}" target="_blank"'
-        f' rel="noreferrer">Photographer</a>, {escape(photo.licence)}</span></li>'
+        f'{failure}<span class="credit"><a href="{escape(photo.source, quote=True)}"'
+        f' target="_blank" rel="noreferrer">Photographer</a>, {escape(photo.licence)}</span></li>'
     )
 
 
