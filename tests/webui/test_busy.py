@@ -150,7 +150,7 @@ def test_without_a_language_model_two_tabs_say_so_and_the_others_work(
     assert urllib.request.urlopen(address, timeout=20).status == 200
 
 
-def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_stay(
+def test_what_visitors_send_and_get_is_deleted_after_a_while(
     address: str, blocked: Blocked, tower: Path
 ) -> None:
     blocked.let_go.set()
@@ -165,8 +165,6 @@ def test_what_visitors_send_and_get_is_deleted_after_a_while_and_the_examples_st
             break
         time.sleep(0.1)
     assert [path.name for path in sent if path.exists()] == []
-    kept = {path.name for path in before if path.exists()}
-    assert {"tower.jpg", "lion.jpg"} <= kept
 
 
 @dataclass

@@ -218,7 +218,8 @@ def test_a_text_follows_what_is_written_unless_its_reader_has_scrolled_up(
     assert page.evaluate("document.activeElement.ariaLabel") == "Text 1 of 2"
     texts = page.get_by_role("region", name=re.compile(r"Text \d of 2")).all_text_contents()
     assert texts[0] != texts[1]
-    assert page.locator("#text .text mark").all_text_contents() == ["First Citizen:\nBefore we"] * 2
+    # The tests' small model knows neither z nor B, which are left out of the prompt.
+    assert page.locator("#text .text mark").all_text_contents() == ["First Citien:\nefore we"] * 2
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert Path(download.value.path()).read_text() == "\n\n---\n\n".join(texts)

@@ -262,41 +262,11 @@ def test_two_hundred_drafts_of_others_do_not_end_a_visitors_continue(
 ) -> None:
     monkeypatch.setattr(writing, "SECONDS_BETWEEN_YIELDS", 0)
     settings = [3, 1.0, 0, 1.0, ""]
-    run(visitor, page, "start", [None, "And who", 1, *settings], "mine")
+    run(visitor, page, "start", [None, "And who", 1, 1, *settings], "mine")
     start = page.fns[fn_index(page, "start")].fn  # because 201 requests would take long
     for _ in range(201):
-        list(start(write.WritingDesk(), "T", 1, 1, *settings[1:]))
+        list(start(write.WritingDesk(), "T", 1, 1, 1, *settings[1:]))
     assert "And who" in run(visitor, page, "resume", [None, *settings], "mine")
-
-
-@pytest.mark.parametrize(
-    ("rows", "reason"),
-    [
-        ([["a.jpg", "a \ud800 dog", ""]], "holds half of a character"),
-        ([["x" * 70_000, "a dog", ""]], "has 70,000 characters, more than the limit of 2,000"),
-        ([["a.jpg", "a dog", ""]] * 501, "501 photos are more than the limit of 500"),
-    ],
-)
-def test_a_table_that_no_edit_makes_is_refused_in_a_sentence(
-    queue: FairQueue,
-    page: gr.Blocks,
-    visitor: Client,
-    rows: list[list[str]],
-    reason: str,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    table = {"headers": ["File", "Caption", "Note"], "data": rows, "metadata": None}
-    assert reason in run(visitor, page, "rewrite", [table, None], "editor")
-    assert "Traceback" not in "".join(capfd.readouterr())
-
-
-def test_an_edit_gives_new_files_unless_the_disk_is_nearly_full(
-    queue: FairQueue, page: gr.Blocks, visitor: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = {"headers": ["File", "Caption", "Note"], "data": [["a.jpg", "a dog", ""]]}
-    assert "captions.zip" in run(visitor, page, "rewrite", [table, None], "editor")
-    monkeypatch.setattr(uploads, "FREE_DISK", 2**60)
-    assert "disk is nearly full" in run(visitor, page, "rewrite", [table, None], "editor")
 
 
 def test_a_session_without_a_name_is_refused_in_a_sentence(
