@@ -131,6 +131,12 @@ class TrainingConfig:
         low=1,
         high=LARGEST,
     )
+    cross_entropy_references: int = setting(
+        1,
+        "Captions that a photo must have to be learned from in the cross-entropy epochs.",
+        low=1,
+        high=LARGEST,
+    )
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW for the decoder.", above=0)
     warmup_steps: int = setting(
         300, "Steps of linear warm-up before the cosine decay, at most half of all steps.", low=0

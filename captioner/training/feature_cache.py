@@ -164,9 +164,10 @@ def photo_views(
             1, encoder.preprocessing.size, encoder.preprocessing.size, 3, dtype=torch.uint8
         )
         shape = (encoder.front(blank, trained) if trained else encoder(blank)).shape[1:]
-    # In half precision, as in a checkpoint, so that weights and their stored copy have one hash.
+    # In half precision, as in a checkpoint, so that weights and their stored copy have one hash;
+    # and without zeros below zero, which a moving average makes zeros above it.
     frozen = {
-        name: tensor.half()
+        name: tensor.half() + 0
         for name, tensor in encoder.stages[: len(encoder.stages) - trained].state_dict().items()
     }
     key = {

@@ -138,7 +138,7 @@ def prepare_run(
         data_hash,
         vocabulary,
         repeatable_words(_training_captions(datasets)),
-        training,
+        training.with_captions(config.cross_entropy_references),
         training.with_captions(config.self_critical_references),
         validation,
         model,
