@@ -226,14 +226,18 @@ def _check_enough_photos(training: int, held_out: Sequence[int], processes: int)
 def _check_enough_captions(
     config: TrainingConfig, datasets: Sequence[Dataset], processes: int
 ) -> None:
-    """Raises: UserError if too few photos have the captions that the self-critical phase needs."""
-    needed = config.self_critical_references
-    photos = sum(len(e.captions) >= needed for d in datasets for e in d.split("train"))
-    if config.self_critical_epochs and photos < processes:
-        raise UserError(
-            f"{photos} training photos have {needed} captions or more",
-            hint="lower --self-critical-references",
-        )
+    """Raises: UserError if too few photos have the captions that a phase needs."""
+    for phase, epochs in (
+        ("cross_entropy", config.epochs),
+        ("self_critical", config.self_critical_epochs),
+    ):
+        needed = getattr(config, f"{phase}_references")
+        photos = sum(len(e.captions) >= needed for d in datasets for e in d.split("train"))
+        if needed > 1 and epochs and photos < processes:
+            raise UserError(
+                f"{photos} training photos have {needed} captions or more",
+                hint=f"lower --{phase.replace('_', '-')}-references",
+            )
 
 
 def _load_photos(

@@ -495,7 +495,7 @@ def test_the_reward_falls_with_every_gender_that_no_caption_mentions() -> None:
     torch.testing.assert_close(less - plain, torch.tensor([[0.0, -0.75, 0.0]]))
 
 
-def test_only_photos_with_captions_enough_are_rewarded(
+def test_each_phase_learns_only_from_photos_with_captions_enough(
     shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     annotations, images = shapes(16, 4)
@@ -515,8 +515,12 @@ def test_only_photos_with_captions_enough_are_rewarded(
     )
     run((annotations, images), tmp_path / "run", config)
     assert sizes == [(1, 16), (2, 10)]
-    with pytest.raises(UserError, match="lower --self-critical-references"):
-        run((annotations, images), tmp_path / "none", replace(config, self_critical_references=50))
+    finish = replace(config, cross_entropy_references=3, self_critical_epochs=0)
+    run((annotations, images), tmp_path / "finish", finish)
+    assert sizes[2:] == [(1, 10)]
+    for name in ("self_critical_references", "cross_entropy_references"):
+        with pytest.raises(UserError, match=f"lower --{name.replace('_', '-')}"):
+            run((annotations, images), tmp_path / "none", replace(config, **{name: 50}))  # type: ignore[arg-type]
 
 
 def test_the_reward_prefers_a_whole_sentence_to_one_broken_off() -> None:
