@@ -71,6 +71,9 @@ def make(
     captioner.info["decoding"]["length_penalty"] = choose_penalty(captioner, sets, beam_size)
     captioner.info["scores"] = score(captioner, sets)
     captioner.info["confidence"] = fit(captioner, sets, beam_size)
+    settings = captioner.info.get("training", {})
+    if settings.get("init"):  # where it lay on this machine helps nobody
+        settings["init"] = Path(settings["init"]).name
     if output is not None:
         captioner.save(output)
         size = sum(file.stat().st_size for file in output.iterdir())
