@@ -43,7 +43,8 @@ export async function start(element) {
     download: trying(download),
   });
   const nothing = make('p', {className: 'message', hidden: true}, 'No photos to show here.');
-  root.append(place.element, bar.element, message, nothing, list.element);
+  const head = make('div', {className: 'list-head'}, bar.element, message);
+  root.append(place.element, head, nothing, list.element);
   const large = new LargePhoto(root, album, list);
 
   async function addFiles(files) {
@@ -123,7 +124,7 @@ export async function start(element) {
         + ' edited, are still here. Bring them back to edit and download them; add the photos again,'
         + ' under the same names, to see and caption them.'),
       make('div', {className: 'answers'}, bring, drop));
-    bar.element.before(loss);
+    head.prepend(loss);
   }
 
   album.addEventListener('change', () => {
