@@ -44,7 +44,7 @@ export async function start(element) {
   });
   const nothing = make('p', {className: 'message', hidden: true}, 'No photos to show here.');
   const head = make('div', {className: 'list-head'}, bar.element, message);
-  root.append(place.element, head, nothing, list.element);
+  root.replaceChildren(place.element, head, nothing, list.element);
   const large = new LargePhoto(root, album, list);
 
   async function addFiles(files) {
