@@ -46,7 +46,7 @@ HEAD = """
   </div>
   <label class="appearance">Appearance
     <select id="appearance">
-      <option value="system">As the system</option>
+      <option value="system">System</option>
       <option value="light">Light</option>
       <option value="dark">Dark</option>
     </select>

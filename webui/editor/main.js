@@ -42,8 +42,9 @@ export async function start(element) {
     redo: trying(album.redo),
     download: trying(download),
   });
-  const nothing = make('p', {className: 'message', hidden: true}, 'No photo is of this kind.');
-  root.append(place.element, bar.element, message, nothing, list.element);
+  const nothing = make('p', {className: 'message', hidden: true}, 'No photos to show here.');
+  const head = make('div', {className: 'list-head'}, bar.element, message);
+  root.replaceChildren(place.element, head, nothing, list.element);
   const large = new LargePhoto(root, album, list);
 
   async function addFiles(files) {
@@ -118,12 +119,12 @@ export async function start(element) {
     root.querySelector('.loss')?.remove();
     const loss = make('div', {className: 'loss', role: 'alert'},
       make('h2', {}, 'The server no longer has your photos'),
-      make('p', {}, `It was started anew, or the page was closed for hours. ${count(rows.length, 'photo')}`
+      make('p', {}, `It was restarted, or the page was closed for hours. ${count(rows.length, 'photo')}`
         + ` ${rows.length === 1 ? 'is' : 'are'} lost. ${count(captions.length, 'caption')}, ${edited} of them`
         + ' edited, are still here. Bring them back to edit and download them; add the photos again,'
         + ' under the same names, to see and caption them.'),
       make('div', {className: 'answers'}, bring, drop));
-    bar.element.before(loss);
+    head.prepend(loss);
   }
 
   album.addEventListener('change', () => {

@@ -10,7 +10,7 @@ export class Offline extends Error {
   }
 }
 
-/** The server no longer has these photos: it was started anew, or nobody used them for hours. */
+/** The server no longer has these photos: it was restarted, or nobody used them for hours. */
 export class Gone extends Error {}
 
 export const url = (path) => new URL(path, document.baseURI);

@@ -96,7 +96,7 @@ def build(models: Models, tab: gr.Tab) -> None:
         with gr.Column(scale=2, min_width=200):
             look = gr.Button("Look inside", variant="primary")
             summary = gr.HTML(
-                notice("Press “Look inside”: the network reads the text, and four views appear."),
+                notice("The network is reading the text. Four views of it appear below."),
                 elem_id="inside-summary",
                 container=False,
                 apply_default_css=False,

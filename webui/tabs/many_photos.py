@@ -33,7 +33,7 @@ def build() -> None:
     with gr.Column(elem_id="photo-settings"):
         chosen = options(candidates=False)
     gr.HTML(
-        '<div class="photo-editor"></div>',
+        '<div class="photo-editor"><div class="drop-place"></div></div>',  # until the scripts come
         elem_id="photos",
         js_on_load=START,
         container=False,

@@ -134,7 +134,7 @@ def _draw(scored: Scored, photos: Mapping[str, Any]) -> str:
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100 * full))
     summary = (
         f"{report.heading}; {report.distinct} different captions."
-        f" {scores.prediction_length} words, references of {scores.reference_length}."
+        f" They have {scores.prediction_length} words, their references {scores.reference_length}."
         " Scores are multiplied by 100, as in papers."
     )
     head = f'<p class="fine">{escape(summary)}</p>'
