@@ -138,6 +138,8 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
         ("a.csv", "path,text\na,b\n", ("--dedupe",), "the first line must name the columns path"),
         ("a.jsonl", '{"path": "a"}\n', ("--dedupe",), "line 1: 'status' is missing"),
         ("a.json", "[]", ("--dedupe",), "cannot be edited"),
+        ("a.JPG", "a dog\n", ("--prepend", "sks"), "is a photo, and its captions are in another"),
+        ("a.txt", "a\0d\0o\0g\0", ("--prepend", "sks"), "it is not text in UTF-8"),
     ],
 )
 def test_what_cannot_be_edited_is_named_and_no_file_changes(
