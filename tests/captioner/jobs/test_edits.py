@@ -82,6 +82,11 @@ def test_an_edited_row_of_jsonl_has_no_score_and_says_so_and_the_others_keep_the
 ) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"".join(JSONL))
+    (tmp_path / "one.tsv").write_bytes(b"a.jpg\ta dog\n")
+    assert (
+        "would change 1 caption in 1 of 1 file;"
+        in edit(tmp_path / "one.tsv", "--replace", "dog", "wolf", "--dry-run")[2]
+    )
     assert edit(file, "--replace", "dog", "wolf")[0] == 0
     lines = file.read_bytes().splitlines(keepends=True)
     assert lines[1:3] == JSONL[1:3]
