@@ -332,7 +332,9 @@ def edit_command(
             print(f"{change.name}\t{change.old}\t{new}")
     touched = sum(bool(file.changes) for file in files)
     verb, end = ("would change", "; nothing was done") if dry_run else ("changed", "")
-    print_status(f"{verb} {len(changes)} captions in {touched} of {len(files)} files{end}")
+    captions = "caption" if len(changes) == 1 else "captions"
+    of_files = "file" if len(files) == 1 else "files"
+    print_status(f"{verb} {len(changes)} {captions} in {touched} of {len(files)} {of_files}{end}")
 
 
 @app.command("evaluate")

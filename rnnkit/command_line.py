@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rnnkit.errors import BROKEN_PIPE, INTERRUPTED, SOME_FAILED, WRONG_USAGE, UserError
@@ -71,8 +72,7 @@ def run_command(name: str, command: Callable[[], object]) -> None:
         if error.errno == errno.EROFS:
             where = error.filename or "the output"
             _leave(name, f"cannot write to '{where}' (the disk is read-only)", WRONG_USAGE)
-        where = f": {error.filename}" if error.filename else ""
-        _leave(name, f"{error.strerror or error}{where}", WRONG_USAGE)
+        _leave(name, _about_file(error), WRONG_USAGE)
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             # One of click's usage errors, of which typer carries copies that have no public name.
@@ -81,6 +81,23 @@ def run_command(name: str, command: Callable[[], object]) -> None:
         kind = type(error).__name__
         hint = "set SHOW_AND_SPELL_DEBUG=1 for the traceback"
         _leave(name, f"unexpected {kind}: {error} ({hint})", SOME_FAILED)
+
+
+def _about_file(error: OSError) -> str:
+    path = error.filename
+    if path is None:
+        return error.strerror or str(error)
+    match error:
+        case FileNotFoundError() if not Path(path).parent.exists():
+            return f"there is no folder '{Path(path).parent}'"
+        case FileNotFoundError():
+            return f"there is nothing at '{path}'"
+        case IsADirectoryError():
+            return f"'{path}' is a folder: give a file"
+        case FileExistsError():  # what making a folder says
+            return f"'{path}' is a file: give a folder"
+        case _:
+            return f"'{path}': {error.strerror}"
 
 
 def _open_closed_streams() -> None:

@@ -262,7 +262,7 @@ def evaluate(
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
         return
-    print(f"{found.examples:,} examples")
+    print(f"{found.examples:,} {'example' if found.examples == 1 else 'examples'}")
     for name, value in found.values.items():
         ends = ""
         if name in found.intervals:

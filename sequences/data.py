@@ -39,7 +39,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"'{path}' is not UTF-8 text ({error})") from None
+        raise UserError(f"'{path}' is not UTF-8 text (byte {error.start})") from None
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
 
 

@@ -38,8 +38,8 @@ def _stdin_lines() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise UserError(f"line {number} of standard input is not UTF-8 ({error})") from None
+        except UnicodeDecodeError:
+            raise UserError(f"line {number} of standard input is not UTF-8 text") from None
 
 
 def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from captioner.data.images import EXTENSIONS
 from captioner.jobs.find_photos import find_photos
 from captioner.outputs.csv_layout import CsvLayout, as_it_was, defused
 from captioner.outputs.image_folders import NAME as METADATA
@@ -199,11 +200,18 @@ Editor = Callable[[Path, bytes, _Captions], Iterator[bytes]]
 
 def _editor(path: Path, data: bytes) -> Editor:
     kind = path.suffix.lower()
+    if kind in EXTENSIONS:
+        raise UserError(
+            f"'{path}' is a photo, and its captions are in another file: give that file, or the"
+            " folder; nothing was changed"
+        )
     if kind in (".json", ".parquet", ".tar"):
         raise UserError(
             f"'{path}' cannot be edited: edit sidecars, tsv, csv, jsonl or {METADATA}, or caption"
             " again with --existing overwrite"
         )
+    if b"\0" in data:
+        raise ValueError("it is not text in UTF-8")
     by_name: dict[str, Editor] = {".jsonl": _jsonl, ".csv": _csv, ".tsv": _tsv}
     if kind in by_name:
         return by_name[kind]

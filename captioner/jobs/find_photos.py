@@ -127,8 +127,10 @@ def read_photo_list(source: str) -> PathList:
     Args:
         source: a path; "-" is standard input.
 
-    Raises: UserError if the file cannot be read or names nothing.
+    Raises: UserError if the file cannot be read, is itself a photo or names nothing.
     """
+    if Path(source).suffix.lower() in EXTENSIONS:
+        raise UserError(f"'{source}' is a photo, not a list of photos: leave out --from-file")
     try:
         data = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:

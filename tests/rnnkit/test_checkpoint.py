@@ -340,3 +340,9 @@ def test_a_link_to_itself_is_refused_in_a_sentence(name: str, saved: Path) -> No
             load(saved if name else loop)
     finally:
         loop.unlink()  # pytest stumbles over it
+
+
+def test_a_single_number_has_the_hash_of_its_bytes_whatever_its_stride() -> None:
+    expanded = torch.tensor(3).expand(1)
+    assert expanded.stride() == (0,)
+    assert weights_hash({"n": expanded}) == weights_hash({"n": torch.tensor([3])})

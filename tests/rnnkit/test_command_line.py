@@ -59,7 +59,27 @@ def test_the_codes_are_those_that_are_promised() -> None:
         (
             PermissionError(errno.EACCES, "Permission denied", "/locked"),
             WRONG_USAGE,
-            "parrot: Permission denied: /locked\n",
+            "parrot: '/locked': Permission denied\n",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "nosuch.txt"),
+            WRONG_USAGE,
+            "parrot: there is nothing at 'nosuch.txt'\n",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "nosuch/figure.png"),
+            WRONG_USAGE,
+            "parrot: there is no folder 'nosuch'\n",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "photos"),
+            WRONG_USAGE,
+            "parrot: 'photos' is a folder: give a file\n",
+        ),
+        (
+            FileExistsError(errno.EEXIST, "File exists", "a.txt"),
+            WRONG_USAGE,
+            "parrot: 'a.txt' is a file: give a folder\n",
         ),
         (
             ZeroDivisionError("division by zero"),

@@ -82,6 +82,11 @@ def test_an_edited_row_of_jsonl_has_no_score_and_says_so_and_the_others_keep_the
 ) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"".join(JSONL))
+    (tmp_path / "one.tsv").write_bytes(b"a.jpg\ta dog\n")
+    assert (
+        "would change 1 caption in 1 of 1 file;"
+        in edit(tmp_path / "one.tsv", "--replace", "dog", "wolf", "--dry-run")[2]
+    )
     assert edit(file, "--replace", "dog", "wolf")[0] == 0
     lines = file.read_bytes().splitlines(keepends=True)
     assert lines[1:3] == JSONL[1:3]
@@ -138,6 +143,8 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
         ("a.csv", "path,text\na,b\n", ("--dedupe",), "the first line must name the columns path"),
         ("a.jsonl", '{"path": "a"}\n', ("--dedupe",), "line 1: 'status' is missing"),
         ("a.json", "[]", ("--dedupe",), "cannot be edited"),
+        ("a.JPG", "a dog\n", ("--prepend", "sks"), "is a photo, and its captions are in another"),
+        ("a.txt", "a\0d\0o\0g\0", ("--prepend", "sks"), "it is not text in UTF-8"),
     ],
 )
 def test_what_cannot_be_edited_is_named_and_no_file_changes(
