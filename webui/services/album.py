@@ -113,7 +113,7 @@ class PhotoRow:
 
 
 @dataclass
-class Change:
+class UndoStep:
     """What one undo takes back: the captions of some rows before and after."""
 
     step: str
@@ -140,8 +140,8 @@ class Album:
         self._rows: dict[int, PhotoRow] = {}
         self._next_id = 1
         self._order_changed = 0  # the version at which a row came or went
-        self._undo: list[Change] = []
-        self._redo: list[Change] = []
+        self._undo: list[UndoStep] = []
+        self._redo: list[UndoStep] = []
         self._loose: dict[str, str] = {}  # captions whose photo has not come yet, by name
         self._lock = threading.RLock()
 
@@ -237,8 +237,8 @@ class Album:
                 typed into one field are.
         """
         with self._lock:
-            change = Change(step)
-            last = self._undo[-1] if self._undo and self._undo[-1].step == step else Change(step)
+            change = UndoStep(step)
+            last = self._undo[-1] if self._undo and self._undo[-1].step == step else UndoStep(step)
             for number, text in texts.items():
                 row = self._rows.get(number)
                 if row is None or row.error:
@@ -272,7 +272,7 @@ class Album:
             self.version += 1
             self._order_changed = self.version
 
-    def _record(self, change: Change) -> None:
+    def _record(self, change: UndoStep) -> None:
         if not change.after:
             return
         self._redo.clear()
@@ -291,7 +291,7 @@ class Album:
         while size > MAX_HISTORY:
             size -= self._undo.pop(0).size
 
-    def _swap(self, source: list[Change], target: list[Change], side: str) -> None:
+    def _swap(self, source: list[UndoStep], target: list[UndoStep], side: str) -> None:
         with self._lock:
             if not source:
                 return
@@ -321,7 +321,7 @@ class Album:
             if row.wording is not before:
                 return
             if before is not None and row.id in self._rows:
-                self._record(Change(step, {row.id: before}, {row.id: row.own}))
+                self._record(UndoStep(step, {row.id: before}, {row.id: row.own}))
             self._word(row, row.own)
 
     # --- what is asked -----------------------------------------------------------------------
