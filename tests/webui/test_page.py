@@ -211,10 +211,10 @@ def test_a_text_follows_what_is_written_unless_its_reader_has_scrolled_up(
     }"""
     page.get_by_role("button", name="First Citizen: Before we").click()
     page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('First')")
-    page.get_by_label("number input for Length").fill("1500")
+    page.get_by_label("number input for Length").fill("900")
     page.get_by_label("number input for Texts").fill("2")
     page.get_by_role("button", name="Write", exact=True).click()
-    shown(page, "3,000 characters in 2 texts")
+    shown(page, "1,800 characters in 2 texts")
     assert page.evaluate(at_its_end)
     assert page.evaluate("document.activeElement.ariaLabel") == "Text 1 of 2"
     texts = page.get_by_role("region", name=re.compile(r"Text \d of 2")).all_text_contents()
