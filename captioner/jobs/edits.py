@@ -291,20 +291,24 @@ def _jsonl(path: Path, data: bytes, captions: _Captions) -> Iterator[bytes]:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"line {number}: {problem(error)}") from None
-        yield line if len(captions.changes) == before else json_line(new) + line[len(body) :]
+        if len(captions.changes) == before:
+            yield line
+        elif new is not None:
+            yield json_line(new) + line[len(body) :]
 
 
-def _metadata_row(record: dict[str, Any], captions: _Captions) -> dict[str, Any]:
+def _metadata_row(record: dict[str, Any], captions: _Captions) -> dict[str, Any] | None:
+    """A row of metadata.jsonl with its captions edited; None if all of them go."""
     old = record.get("captions") or [record["text"]]
     new = [
         text for text in (captions(record["file_name"], text) for text in old) if text is not None
     ]
-    return _with_several(record | {"text": new[0]}, new)
+    return _with_several(record | {"text": new[0]}, new) if new else None
 
 
-def _row(record: dict[str, Any], captions: _Captions) -> dict[str, Any]:
+def _row(record: dict[str, Any], captions: _Captions) -> dict[str, Any] | None:
     """A row of jsonl with its captions edited: those have no score and no confidence any more, and
-    the row says that it was edited.
+    the row says that it was edited. None if all of its captions go.
     """
     if record["status"] == "error":
         return record
@@ -315,6 +319,8 @@ def _row(record: dict[str, Any], captions: _Captions) -> dict[str, Any]:
         if text is not None:
             unchanged = text == candidate["caption"]
             new.append(candidate if unchanged else _without_scores(candidate) | {"caption": text})
+    if not new:
+        return None
     if new[0]["caption"] != record["caption"]:
         record = _without_scores(record)
     best = record | {"caption": new[0]["caption"]}

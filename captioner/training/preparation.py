@@ -227,16 +227,18 @@ def _check_enough_captions(
     config: TrainingConfig, datasets: Sequence[Dataset], processes: int
 ) -> None:
     """Raises: UserError if too few photos have the captions that a phase needs."""
-    for phase, epochs in (
-        ("cross_entropy", config.epochs),
-        ("self_critical", config.self_critical_epochs),
+    for epochs, needed, flag in (
+        (config.epochs, config.cross_entropy_references, "--cross-entropy-references"),
+        (
+            config.self_critical_epochs,
+            config.self_critical_references,
+            "--self-critical-references",
+        ),
     ):
-        needed = getattr(config, f"{phase}_references")
         photos = sum(len(e.captions) >= needed for d in datasets for e in d.split("train"))
         if needed > 1 and epochs and photos < processes:
             raise UserError(
-                f"{photos} training photos have {needed} captions or more",
-                hint=f"lower --{phase.replace('_', '-')}-references",
+                f"{photos} training photos have {needed} captions or more", hint=f"lower {flag}"
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from captioner import Caption
-from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV, json_row
+from captioner.outputs.image_folders import NAME as METADATA
+from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV, json_line, json_row
 from captioner.types import CaptionResult
 
 EMPTY = "The caption is empty."
@@ -103,7 +103,7 @@ DOWNLOADS = {
     "csv": Download("captions.csv", edited_csv_file),
     "jsonl": Download("captions.jsonl", jsonl_file),
     "sidecars": Download("captions.zip", sidecar_zip),
-    "metadata": Download("metadata.jsonl", metadata_file),
+    "metadata": Download(METADATA, metadata_file),
     "coco": Download("captions.json", coco_file),
 }
 
@@ -125,7 +125,7 @@ def numbered(name: str, taken: dict[str, int]) -> str:
 
 
 def _lines(records: Iterable[dict[str, object]]) -> bytes:
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+    return b"".join(json_line(record) + b"\n" for record in records)
 
 
 def _sidecar(name: str, taken: dict[str, int]) -> str:

@@ -166,3 +166,19 @@ def test_a_file_whose_run_was_stopped_is_not_edited(edit: Run, tmp_path: Path) -
     code, _, err = edit(tmp_path / "a.tsv", "--append", "x")
     assert code == 2 and "holds the partial results" in err
     assert (tmp_path / "a.tsv").read_bytes() == b"a.jpg\ta dog\n"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '{"path": "a.jpg", "caption": "a dog", "status": "ok"}',
+        '{"file_name": "a", "text": "a dog"}',
+    ],
+)
+def test_a_row_that_says_only_what_an_earlier_one_says_is_taken_out(
+    edit: Run, tmp_path: Path, row: str
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f"{row}\n{row}\n", encoding="utf-8")
+    assert edit(file, "--dedupe")[0] == 0
+    assert file.read_text(encoding="utf-8") == f"{row}\n"
