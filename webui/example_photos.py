@@ -82,12 +82,6 @@ EXAMPLES = (
         "some bananas with an apple in the middle",
     ),
     _photo(
-        "000000013004", "a banana on a plate", "CC BY 2.0", 4208826429,
-        "a peeled banana on a white plate",
-        "a plate with a banana and some sauce",
-        "a banana lies on a plate on a table",
-    ),
-    _photo(
         "000000229997", "a bear among vultures", "CC BY-SA 2.0", 4517379000,
         "a black bear sits in the grass among vultures",
         "black birds stand around a bear",
