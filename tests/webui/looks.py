@@ -68,3 +68,13 @@ def accessibility_faults(page: Any) -> list[str]:
     found = page.evaluate(RUN_AXE)
     assert isinstance(found, list)
     return found
+
+
+def lasting_faults(page: Any) -> list[str]:
+    """What axe-core still finds once the page has settled: new parts fade in, pale at first."""
+    for _ in range(20):
+        found = accessibility_faults(page)
+        if not found:
+            break
+        page.wait_for_timeout(250)
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.webui.conftest import Server
-from tests.webui.looks import PALE_TEXT, accessibility_faults
+from tests.webui.looks import PALE_TEXT, accessibility_faults, lasting_faults
 from webui.example_photos import EXAMPLES
 
 # A small model is done before a test has found the button.
@@ -454,7 +454,7 @@ def test_no_tab_has_a_fault_for_those_who_cannot_see_it_well_and_every_text_has_
             page.locator("table.scores").wait_for()
         # What fades in is pale at first.
         page.wait_for_function(f"() => ({PALE_TEXT})().length === 0")
-        assert accessibility_faults(page) == [], tab
+        assert lasting_faults(page) == [], tab
     page.evaluate("document.querySelector('.masthead p').style.color = '#777a'")
     page.evaluate("document.querySelector('.appearance').replaceWith('', '')")
     page.evaluate("document.querySelector('.masthead').append(document.createElement('select'))")

@@ -75,6 +75,10 @@ WORDS = {
         " whole curve.",
     ),
 }
+# Reads the example when the tab is opened, unless there is a reading.
+LOOK_FIRST = """() => {
+  if (!document.querySelector('#gradient svg')) document.querySelector('#look').click();
+}"""
 CONTENTS = "".join(
     f'<li><a href="#view-{view}">{title}</a></li>' for view, (title, _) in WORDS.items()
 )
@@ -94,7 +98,7 @@ def build(models: Models, tab: gr.Tab) -> None:
             elem_id="inside-text",
         )
         with gr.Column(scale=2, min_width=200):
-            look = gr.Button("Look inside", variant="primary")
+            look = gr.Button("Look inside", variant="primary", elem_id="look")
             summary = gr.HTML(
                 notice("The network is reading the text. Four views of it appear below."),
                 elem_id="inside-summary",
@@ -174,9 +178,6 @@ def build(models: Models, tab: gr.Tab) -> None:
             return gr.skip()
         return _gradient(models, known, clip_norm_of(clip, clip_norm))
 
-    def inspect_first(known: Any, *values: Any) -> Any:
-        return {summary: gr.skip()} if known else inspect(*values)
-
     def check() -> Any:
         try:
             models.charlm.get()
@@ -192,9 +193,11 @@ def build(models: Models, tab: gr.Tab) -> None:
         inspect,
         [text, clip, clip_norm],
         outputs,
+        trigger_mode="always_last",
         **limited | {"show_progress": "minimal", "show_progress_on": summary},
     )
-    tab.select(inspect_first, [read, text, clip, clip_norm], outputs, **limited)
+    # The button itself, because the answers of a second event could overtake those of a click.
+    tab.select(None, None, None, js=LOOK_FIRST, api_visibility="private", queue=False)
     position.input(
         connect, [read, guesses, position], connected, trigger_mode="always_last", **limited
     )
