@@ -26,6 +26,7 @@ from captioner.captioner import Captioner
 from captioner.checkpoint import save_captioner
 from captioner.cli import main
 from captioner.data.annotations import read_dataset
+from captioner.jobs.job import TOO_EARLY
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
@@ -322,9 +323,8 @@ def test_a_full_device_ends_a_run_with_one_line(
         )
     assert done.returncode == 1
     summary, stopped = done.stderr.splitlines()
-    assert summary.startswith(
-        "captioner: captioned 0, skipped 0, failed 0; "
-    ) and stopped.startswith("captioner: the disk is full")
+    assert summary == f"captioner: {TOO_EARLY}"
+    assert stopped.startswith("captioner: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")
