@@ -6,7 +6,6 @@ import io
 
 import numpy as np
 import pytest
-
 from matplotlib.mathtext import MathTextParser
 
 from charlm.analysis.figures import draw_gradient_flow, draw_surprise
