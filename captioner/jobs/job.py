@@ -14,7 +14,7 @@ from pathlib import Path
 
 from captioner.captioner import Captioner
 from captioner.data.path_list import PathList
-from captioner.jobs.find_photos import find_photos, read_photo_list
+from captioner.jobs.find_photos import find_photos, read_photo_list, require_one_source
 from captioner.jobs.pipeline import caption_photos
 from captioner.jobs.preview import print_existing, print_plan, print_sample
 from captioner.jobs.progress import Summary, print_status, with_progress
@@ -92,10 +92,7 @@ def _check_options(job: CaptionJob) -> None:
         raise UserError(
             "--in-place changes the photos themselves: use it with --embed and without --output"
         )
-    if bool(job.paths) == (job.from_file is not None):
-        raise UserError(
-            "give images, folders or globs, or --from-file with a list of photos, but not both"
-        )
+    require_one_source(job.paths, job.from_file)
     if job.runner == "ray" and (job.embed or job.fail_fast):
         raise UserError("--embed and --fail-fast need --runner local")
     if (job.extension or job.sidecar_folder) and (job.format != "sidecar" or job.embed):
