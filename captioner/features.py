@@ -19,7 +19,7 @@ from captioner.jobs.progress import duration, print_status, with_progress
 from captioner.options import Backend, BatchSize, Device, FromFile, Model, Recursive, Workers
 from captioner.outputs.feature_file import FeatureFile, check_feature_file, open_feature_file
 from captioner.types import CaptionResult
-from rnnkit.errors import SOME_FAILED, UserError
+from rnnkit.errors import SOME_FAILED
 
 
 def features_command(

@@ -102,7 +102,6 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "give images, folders or globs, or --from-file"),
         (("PHOTOS", "--from-file", "list"), "either paths or --from-file"),
         ((), "no photos given: name images, folders or globs"),
         (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
