@@ -1,8 +1,8 @@
 """The console commands' entry points.
 
-Importing torch takes seconds; Ctrl-C is answered properly during those, too, and the garbage
-collector stays out of it. What libraries make while they are imported lives as long as the process,
-so looking through it for garbage, again and again and once more at the end, finds nothing: a quarter
+Importing torch takes seconds; Ctrl-C is answered properly during those, too. The garbage collector
+stays out of them: what libraries make while they are imported lives as long as the process, and to
+look through it for garbage, now and again when the process ends, finds nothing and costs a quarter
 of a short command's time (scripts/benchmarks/reading.py).
 """
 
