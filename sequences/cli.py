@@ -144,7 +144,10 @@ def translate(
     format: Format = "tsv",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Translate: a line for a line."""
+    """Translate: a line for a line.
+
+    A text in another language than the model's is translated all the same; stderr says so.
+    """
     from sequences.answers import translation_fields
     from sequences.translator import Translator
 
@@ -159,7 +162,7 @@ def translate(
         ]
 
     # A line that cannot be translated leaves an empty one, so that lines stay beside each other.
-    print_rows(text_chunks(texts, from_file), rows, format, failed="")
+    print_rows(text_chunks(texts, from_file), rows, format, failed="", doubt=translator.doubt)
 
 
 @app.command()
@@ -446,12 +449,14 @@ def print_rows(
     format: str,
     *,
     failed: str | None = None,
+    doubt: Callable[[str], str] = lambda _: "",
 ) -> None:
     """Print a row for each text, and leave with 1 if some failed, each of which is named.
 
     Args:
         rows: of a chunk; if that fails, of its texts one by one.
         failed: what stands in the place of a text that failed; None is nothing.
+        doubt: why the row of a text is not to be trusted, said on stderr; "" for no reason.
     """
     number, failures = 0, 0
     for chunk in chunks:
@@ -464,7 +469,10 @@ def print_rows(
                     print_json({"text": text, "status": "error", "error": row.message})
                 elif failed is not None:
                     print(failed)
-            elif format == "jsonl":
+                continue
+            if why := doubt(text):
+                print(f"text {number}: {why}", file=sys.stderr)
+            if format == "jsonl":
                 print_json({"text": text, **row[1], "status": "ok"})
             else:
                 print(row[0])
