@@ -55,8 +55,8 @@ class Forecast:
         values: (horizon,).
         errors: root mean squared errors one step ahead on the last third of the series: of the
             forecast, made from the first two thirds only, of its linear part alone, and of the two
-            rivals "the last value again" and "the same season last year". A forecast that does not
-            beat them is worth nothing.
+            baselines "the last value again" and "the same season last year". A forecast that does
+            not beat them is worth nothing.
         fitted: (count,) what it said of the last third, one step ahead.
         season: steps in a year.
     """
@@ -107,7 +107,7 @@ def forecast(
         horizon: how many values it gives.
         method: "direct" learns all of them from one window; "fed-back" learns the next one, and is
             fed its own forecasts.
-        season: steps in a year (or another period), for the rival that repeats the last one.
+        season: steps in a year (or another period), for the baseline that repeats the last one.
 
     Raises: UserError for a series that is too short or has values that are no numbers, or settings
         out of their range.

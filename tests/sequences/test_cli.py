@@ -136,7 +136,7 @@ def test_several_translations_stand_on_one_line(run: Run, folders: dict[str, Pat
     ("task", "text"),
     [("classify", "label\ttext\n"), ("tag", ""), ("translate", "")],
 )
-def test_evaluate_prints_the_metrics_and_the_rivals(
+def test_evaluate_prints_the_metrics_and_the_baselines(
     task: str, text: str, run: Run, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = {
@@ -180,7 +180,7 @@ def test_neighbours_prints_words_and_cosines(run: Run, folders: dict[str, Path])
     assert len(out.splitlines()) == 2 and "\t" in out
 
 
-def test_forecast_prints_a_row_a_step_and_the_rivals(run: Run, tmp_path: Path) -> None:
+def test_forecast_prints_a_row_a_step_and_the_baselines(run: Run, tmp_path: Path) -> None:
     rows = "".join(f"{year},{year * 2}\n" for year in range(30))
     (tmp_path / "series.csv").write_text("year,value\n" + rows, encoding="utf-8")
     code, out, err = run(
