@@ -1,8 +1,7 @@
 """Windows of a series: what follows each window is learned, and the last window is continued.
 
 With the window of many lectures, three steps: 1, 2, 3 -> 4. A linear autoregression does what a
-line can do, and a recurrent network learns its residuals. The constants below were chosen by
-forecasting the first two thirds of seven series; the last thirds were then forecast once.
+line can do, and a recurrent network learns its residuals.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from rnnkit.schedules import warmup_cosine
 
 HELD_OUT = 3  # the last third is forecast one step ahead, by a network that has not seen it
 METHODS = ("direct", "fed-back")
-PENALTIES = (1e-6, 1e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0, 3.0)  # of the linear part: one is chosen
-PARAMETERS = 20  # as many as a network seems to fit to chance; more trust it less
+PENALTIES = (1e-6, 1e-3, 1e-2, 3e-2, 1e-1)  # of the linear part, of which one is chosen
 MAX_STEPS = 100_000  # values of a series
 
 
@@ -36,7 +34,7 @@ class ForecastSettings:
     hidden_size: int = 16
     num_layers: int = 1
     dilations: tuple[int, ...] = (1,)
-    networks: int = 1  # on the values, and as many on their roots; their mean is the forecast
+    networks: int = 2  # their mean is the forecast
     steps: int = 150
     learning_rate: float = 0.005
     weight_decay: float = 0.1
@@ -135,25 +133,33 @@ def forecast(
 
 
 class _Forecaster:
-    """The mean of two forecasts: one made on the values and, if none of them is negative, one made
-    on their square roots, which suits counts and amounts that vary more where they are larger.
+    """A linear autoregression of a series, and networks that learned its residuals.
+
+    Recurrent networks are poor at what a line does well, and the reverse; together they do better
+    (Zhang 2003, Time series forecasting using a hybrid ARIMA and neural network model).
     """
 
     def __init__(
         self, values: np.ndarray, window: int, outputs: int, settings: ForecastSettings
     ) -> None:
         self.window = window
-        self.parts = [
-            _Hybrid(values, window, outputs, settings, roots=roots)
-            for roots in ((False, True) if values.min() >= 0 else (False,))
+        self.linear = _chosen_linear(values, window, outputs)
+        windows, targets = _windows(self.linear.scale(values), window, outputs)
+        residuals = targets - self.linear.predict(windows)
+        self.networks = [
+            _trained(windows, residuals, settings, settings.seed + number)
+            for number in range(settings.networks)
         ]
 
     def predict(self, windows: np.ndarray, *, linear_alone: bool = False) -> np.ndarray:
         """The steps after some windows, (N, outputs), in the units of the series."""
-        steps: np.ndarray = np.mean(
-            [part.predict(windows, linear_alone=linear_alone) for part in self.parts], axis=0
-        )
-        return steps
+        scaled = self.linear.scale(windows)
+        steps = self.linear.predict(scaled)
+        if not linear_alone:
+            with torch.inference_mode():
+                residuals = torch.stack([network(_tensor(scaled)) for network in self.networks])
+            steps = steps + residuals.mean(0).double().numpy()
+        return self.linear.unscale(steps)
 
     def extrapolate(self, values: np.ndarray, horizon: int) -> np.ndarray:
         """The steps after the end of a series, (horizon,); fed back until there are enough."""
@@ -163,67 +169,12 @@ class _Forecaster:
         return grown[len(values) : len(values) + horizon]
 
 
-class _Hybrid:
-    """A linear autoregression of a series, and networks that learned its residuals.
-
-    Recurrent networks are poor at what a line does well, and the reverse; together they do better
-    (Zhang 2003, Time series forecasting using a hybrid ARIMA and neural network model).
-    """
-
-    def __init__(
-        self,
-        values: np.ndarray,
-        window: int,
-        outputs: int,
-        settings: ForecastSettings,
-        *,
-        roots: bool,
-    ) -> None:
-        self.linear = _chosen_linear(values, window, outputs, roots=roots)
-        windows, targets = _windows(self.linear.scale(values), window, outputs)
-        residuals = targets - self.linear.predict(windows)
-        self.networks = [
-            _trained(windows, residuals, settings, settings.seed + number)
-            for number in range(settings.networks)
-        ]
-        self.trust = _trust(self._residuals(windows), residuals)
-
-    def predict(self, windows: np.ndarray, *, linear_alone: bool = False) -> np.ndarray:
-        """The steps after some windows, (N, outputs), in the units of the series."""
-        scaled = self.linear.scale(windows)
-        steps = self.linear.predict(scaled)
-        if not linear_alone:
-            steps = steps + self.trust * self._residuals(scaled)
-        return self.linear.unscale(steps)
-
-    @torch.inference_mode()
-    def _residuals(self, windows: np.ndarray) -> np.ndarray:
-        """What the networks expect of the residuals after scaled windows, (N, outputs)."""
-        found = torch.stack([network(_tensor(windows)) for network in self.networks])
-        residuals: np.ndarray = found.mean(0).double().numpy()
-        return residuals
-
-
-def _trust(found: np.ndarray, residuals: np.ndarray) -> float:
-    """The factor, from 0 to 1, that makes up for what networks have fitted to chance.
-
-    With few windows a network also explains residuals that have no rule. James and Stein's (1961)
-    factor shrinks what it explains, the less of it and the fewer windows, the more.
-
-    Args:
-        found, residuals: (N, outputs) while training.
-    """
-    explained, left = np.square(found).sum(), np.square(residuals - found).sum()
-    if not explained:
-        return 0.0
-    return max(0.0, 1 - PARAMETERS / len(residuals) * float(left / explained))
-
-
 class _Linear:
     """Ridge regression from a window to the steps after it, relative to its last value.
 
     Args:
-        roots: work on square roots; the series must not be negative.
+        roots: work on square roots, which suits counts and amounts that vary more where they are
+            larger; the series must not be negative.
         penalty: of the squared weights.
     """
 
@@ -259,24 +210,22 @@ class _Linear:
         return steps
 
 
-def _chosen_linear(values: np.ndarray, window: int, outputs: int, *, roots: bool) -> _Linear:
-    """The linear part whose penalty does best, one step ahead, on the last two fifths of the
-    series, each of which is forecast from all that comes before it.
-    """
-    fifth, least = len(values) // 5, window + outputs + 2
-    ends = (len(values) - fifth, len(values))
-    folds = [(max(end - fifth, least), end) for end in ends if end > least]
+def _chosen_linear(values: np.ndarray, window: int, outputs: int) -> _Linear:
+    """The linear part whose settings do best, one step ahead, on the last fifth of the series."""
+    cut = max(len(values) - len(values) // 5, window + outputs + 2)
+    choices = [
+        (roots, penalty)
+        for roots in ((False, True) if values.min() >= 0 else (False,))
+        for penalty in PENALTIES
+    ]
 
-    def error(penalty: float) -> float:
-        total = 0.0
-        for cut, end in folds:
-            linear = _Linear(values[:cut], window, 1, roots=roots, penalty=penalty)
-            windows, targets = _windows(values[cut - window : end], window, 1)
-            found = linear.unscale(linear.predict(linear.scale(windows)))
-            total += float(np.square(found - targets).sum())
-        return total
+    def error(choice: tuple[bool, float]) -> float:
+        linear = _Linear(values[:cut], window, 1, roots=choice[0], penalty=choice[1])
+        windows, targets = _windows(values[cut - window :], window, 1)
+        return _rmse(linear.unscale(linear.predict(linear.scale(windows))), targets)
 
-    return _Linear(values, window, outputs, roots=roots, penalty=min(PENALTIES, key=error))
+    roots, penalty = min(choices, key=error)
+    return _Linear(values, window, outputs, roots=roots, penalty=penalty)
 
 
 def _trained(
