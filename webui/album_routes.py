@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from captioner import ImageError
+from captioner import Decoding, ImageError
 from rnnkit.errors import UserError
 from webui.client_values import whole_number
 from webui.decoding_options import chosen_decoding
@@ -75,7 +75,7 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
 
         return await _in_words(begin)
 
-    def act(action: Action) -> Callable[[Request], Any]:
+    def act(action: Action) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that changes an album and answers with what has changed."""
 
         async def endpoint(request: Request) -> Response:
@@ -171,7 +171,7 @@ def _state(visit: Visit, since: int) -> Answer:
     return visit.album.changes(since) | {"run": run}
 
 
-def _decoding(settings: object) -> Any:
+def _decoding(settings: object) -> Decoding:
     if not isinstance(settings, list):
         raise UserError("the settings have not arrived: load the page again")
     try:
@@ -191,29 +191,27 @@ def _rows(stored: object) -> list[PhotoRow]:
     """Rows as a browser kept them."""
     if not isinstance(stored, list) or len(stored) > MAX_PHOTOS:
         raise UserError("the rows must be a list, no longer than there may be photos")
-    rows = []
-    for record in stored:
-        if not isinstance(record, dict) or not isinstance(record.get("name"), str):
-            raise UserError("a row must have a name")
-        row = PhotoRow(0, record["name"].encode(errors="replace").decode()[-MAX_NAME:] or "photo")
-        if isinstance(error := record.get("error"), str):
-            row.error = error[:MAX_CAPTION]
-        caption = checked_caption(record.get("caption", ""))
-        if record.get("status") not in ("waiting", "failed"):
-            author = AUTHORS.get(str(record.get("author")), "person")
-            row.wording = Wording(
-                caption,
-                author,
-                _number(record.get("score"), math.nan),
-                _number(record.get("confidence"), None),
-            )
-            row.own = row.wording if author == "model" else None
-        rows.append(row)
-    return rows
+    return [_row(record) for record in stored]
 
 
-def _number(value: object, otherwise: Any) -> Any:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise
+def _row(record: object) -> PhotoRow:
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        raise UserError("a row must have a name")
+    row = PhotoRow(0, record["name"].encode(errors="replace").decode()[-MAX_NAME:] or "photo")
+    if isinstance(error := record.get("error"), str):
+        row.error = error[:MAX_CAPTION]
+    caption = checked_caption(record.get("caption", ""))
+    if record.get("status") in ("waiting", "failed"):
+        return row
+    author = AUTHORS.get(str(record.get("author")), "person")
+    score, confidence = _number(record.get("score")), _number(record.get("confidence"))
+    row.wording = Wording(caption, author, math.nan if score is None else score, confidence)
+    row.own = row.wording if author == "model" else None
+    return row
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 async def _body(request: Request) -> Body:

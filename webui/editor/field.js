@@ -39,3 +39,9 @@ export function setField(field, text) {
   field.value = text;
   field.dispatchEvent(new Event('refresh'));
 }
+
+/** Put the cursor behind a field's text. */
+export function enter(field) {
+  field.focus({preventScroll: true});
+  field.setSelectionRange(field.value.length, field.value.length);
+}

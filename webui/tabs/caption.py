@@ -176,7 +176,7 @@ def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
     device = "GPU" if captioner.device.type == "cuda" else "CPU"
     return (
         f"{captioner.encoder_name} and attention LSTM · {device} ({captioner.backend.name})"
-        f" · {method} · {1000 * seconds:.0f} ms"
+        f" · {method} · {1000 * seconds:.0f}\N{NO-BREAK SPACE}ms"
     )
 
 
