@@ -304,14 +304,14 @@ def test_try_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
 
 def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Visit) -> None:
     page = visit(tab="Inside")
-    shown(page, "nats a character")  # of the example text, at once
+    shown(page, "nats per character")  # of the example text, at once
     page.get_by_label("Your text").fill("The rain. " * 100)
     page.get_by_role("button", name="Look inside").click()
     shown(page, "The text has 1,000 characters, more than the limit of 600")
     page.locator("#surprise").wait_for(state="hidden")
     page.get_by_label("Your text").fill("The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>.")
     page.get_by_role("button", name="Look inside").click()
-    shown(page, "nats a character")
+    shown(page, "nats per character")
     page.get_by_role("link", name="Hidden units").click()
     assert page.evaluate("document.activeElement.id") == "view-units"
     page.locator("#surprise span[style]").nth(10).wait_for()

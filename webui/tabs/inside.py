@@ -129,7 +129,9 @@ def build(models: Models, tab: gr.Tab) -> None:
                 clip = gr.Checkbox(
                     True, label="Clip the gradient", info="Scale it down to this norm."
                 )
-                clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm", scale=3)
+                clip_norm = gr.Slider(
+                    0.05, 5, 1, step=0.05, label="Clip norm", scale=3, min_width=240
+                )
             gradient = gr.HTML(elem_id="gradient", container=False, apply_default_css=False)
     read, guesses = gr.State(""), gr.State([])
 
@@ -239,7 +241,7 @@ def _words(view: str) -> None:
 def _summary(nats: float, characters: int, left_out: int) -> str:
     skipped = f"; skipped {left_out} that the network has never seen" if left_out else ""
     return (
-        f"{nats:.3f} nats a character on average ({nats / math.log(2):.3f} bits),"
+        f"{nats:.3f} nats per character on average ({nats / math.log(2):.3f} bits),"
         f" {characters} characters{skipped}."
     )
 
