@@ -223,8 +223,8 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        " photo. The stronger a word's shading, the less sure it is; words below"
-        f" {percent(UNSURE)} are unsure and have a dotted line.{listed}"
+        " photo. The stronger a word's shading, the less sure the network is of it; a dotted line"
+        f" marks those below {percent(UNSURE)}.{listed}"
     )
 
 

@@ -54,7 +54,7 @@ WORDS = {
     ),
     "connectivity": (
         "What a guess depends on",
-        "Choose a character by a click or with the slider. The stronger the colour of an earlier"
+        "Click on a character, or move the slider. The stronger the colour of an earlier"
         " character, the more it changed the network's guess of the framed one.\nUsually the last"
         " few characters decide. After a line break or a name, the network looks further back.",
     ),
@@ -279,7 +279,7 @@ def _units(text: str, traces: np.ndarray) -> str:
     if not named:
         return drawn
     (layer, unit), feature = next(iter(by_unit.items()))
-    caption = f"The text, coloured by the first of them, layer {layer + 1}, unit {unit}:"
+    caption = f"The text, coloured by the first of them (layer {layer + 1}, unit {unit}):"
     first = coloured_text(
         text,
         rows[named[0]],

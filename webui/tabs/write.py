@@ -141,6 +141,9 @@ def build(models: Models) -> None:
             again: gr.update(interactive=not on),
         }
 
+    def shown(draft: Draft, written: list[str]) -> dict[Any, Any]:
+        return {text: {"prompt": draft.prompt, "texts": written}}
+
     def problem(error: UserError) -> dict[Any, Any]:
         return {line: notice(sentence(error), kind="problem")}
 
@@ -159,16 +162,17 @@ def build(models: Models) -> None:
             stop=_short(stop),
             turn=turn,
         )
-        yield working(True) | {line: ""}
+        # At once, because a long prompt takes a while to read.
+        yield working(True) | {line: "", likeliest: EMPTY} | shown(draft, draft.written)
         for written in growing:
-            yield {text: {"prompt": draft.prompt, "texts": written}}
+            yield shown(draft, written)
         if turn.over:
             yield nothing
             return
         end: dict[Any, Any] = {line: _line(worker, draft.characters - before, draft)}
         if turn.stopped:
-            whole = {"prompt": draft.prompt, "texts": draft.written}
-            end = {text: whole, line: notice("Stopped. Continue picks up from here.")}
+            stopped = notice("Stopped. Continue picks up from here.")
+            end = {line: stopped} | shown(draft, draft.written)
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
     @in_words
@@ -260,7 +264,7 @@ def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
     """What wrote the texts, and how much of them."""
     model, texts = worker.lm.network.architecture, len(draft.written)
     parts = [
-        f"{model.cell.upper()}, {model.num_layers} x {model.hidden_size} units",
+        f"{model.cell.upper()}, {model.num_layers} × {model.hidden_size} units",
         worker.lm.device.type.upper(),
         f"seed {draft.seed}",
         f"{characters:,} characters" + (f" in {texts} texts" if texts > 1 else ""),
