@@ -42,7 +42,7 @@ export class Actions {
       answers.unshift([`Keep mine, caption the other${others > 1 ? ` ${others}` : ''}`, 'others']);
     }
     const title = yours === 1 ? 'One caption is yours' : `${yours} captions are yours`;
-    const text = `${yours} of ${count(rows.length, 'caption')} ${yours === 1 ? 'was' : 'were'} written`
+    const text = `${yours} of the ${count(rows.length, 'caption')} ${yours === 1 ? 'was' : 'were'} written`
       + ' by you or came with the photo. Undo brings back what is replaced.';
     const answer = await ask(this.root, title, text, answers);
     if (answer) await this.album.caption(ids, answer === 'all');
@@ -52,7 +52,9 @@ export class Actions {
     const rows = this.#meant.filter((row) => !BY_HAND.includes(row.status));
     const whose = this.list.chosen.size ? 'selected' : 'shown';
     const texts = await changeMany(this.root, rows, whose);
-    if (texts) await this.album.editMany(texts);
+    if (!texts) return;
+    await this.album.editMany(texts);
+    this.tell(`${count(Object.keys(texts).length, 'caption')} changed. Undo changes them back.`);
   }
 
   async remove(ids) {

@@ -45,7 +45,7 @@ export function changeMany(root, rows, whose) {
     const rest = changed.length - PREVIEWED;
     if (rest > 0) preview.append(make('li', {className: 'rest'}, `and ${count(rest, 'more caption')}`));
     preview.hidden = !changed.length;
-    summary.textContent = `${changed.length} of ${count(rows.length, 'caption')} ${whose} will change.`;
+    summary.textContent = `${changed.length} of the ${count(rows.length, 'caption')} ${whose} will change.`;
     apply.disabled = !changed.length;
     apply.textContent = changed.length ? `Change ${count(changed.length, 'caption')}` : 'Change';
   }

@@ -13,7 +13,7 @@ import {Gone} from './server.js';
 
 export async function start(element) {
   const root = element.querySelector('.photo-editor');
-  const album = new Album(), backup = new Backup(album);
+  const album = new Album(), backup = new Backup(album, root);
   const list = new PhotoList(album, (id) => large.show(id));
   const message = make('p', {className: 'message', role: 'status', hidden: true});
   const tell = (text) => {
@@ -71,7 +71,9 @@ export async function start(element) {
     if (document.visibilityState === 'hidden') album.flush().catch(() => {});
   });
   document.addEventListener('keydown', (event) => undoByKey(event, root, album, trying));
-  await takeUp(backup.read(), album, mourn, tell);
+  const kept = backup.read();
+  if (kept) await takeUp(kept, album, mourn, tell);
+  if (kept?.scrolled) scrollTo({top: kept.scrolled, behavior: 'instant'});
   root.dataset.ready = 'true';
 }
 
@@ -89,7 +91,6 @@ function attempt(action, tell) {
 
 /** Show again what the browser's tab has kept. */
 async function takeUp(kept, album, mourn, tell) {
-  if (!kept) return;
   try {
     await album.open(kept.token);
   } catch (error) {

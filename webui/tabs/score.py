@@ -39,8 +39,8 @@ EMPTY = """
   </ul>
   <h2>What comes out</h2>
   <p>BLEU counts words and runs of words that both have, ROUGE-L the longest common sequence.
-  CIDEr-D gives rare words more weight. Each score comes with a 95% interval: how much it would change
-  with other photos of the same kind.</p>
+  CIDEr-D gives rare words more weight. Each score comes with a 95% interval: how much it would
+  change with other photos of the same kind.</p>
 </section>
 """
 
