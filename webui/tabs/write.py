@@ -279,8 +279,9 @@ def _likeliest(draft: Draft) -> str:
 def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
     """What wrote the texts, and how much of them."""
     model, texts = worker.lm.network.architecture, len(draft.written)
+    size = f"{model.num_layers} \N{MULTIPLICATION SIGN} {model.hidden_size}"
     parts = [
-        f"{model.cell.upper()}, {model.num_layers} \N{MULTIPLICATION SIGN} {model.hidden_size} units",
+        f"{model.cell.upper()}, {size} units",
         worker.lm.device.type.upper(),
         f"seed {draft.seed}",
         f"{characters:,} characters" + (f" in {texts} texts" if texts > 1 else ""),
