@@ -98,6 +98,9 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     assert page.locator(".sum").inner_text().startswith("5 photos, 0.")
     assert "Failed" in row(page, "broken.jpg").inner_text()
     assert "outside of the ZIP" in row(page, "escape.jpg").inner_text()
+    press(page, "Show zoo/broken.jpg large")
+    assert "amaged" in page.locator("dialog.large .frame").inner_text()
+    page.keyboard.press("Escape")
     press(page, "Caption the other 2 photos")
     page.wait_for_function(CAPTIONED)
     tower_caption, lion = caption(page, "paris/tower.jpg"), caption(page, "zoo/lion.jpg")
@@ -215,6 +218,7 @@ def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_pho
     expected = [f"sks photo: A dog and one cat named {name}" for name in ("one", "b", "c")]
     assert preview.all_inner_texts() == expected
     press(page, "Change 3 captions")
+    page.get_by_text("3 captions changed. Undo changes them back.").wait_for()
     page.wait_for_function(SAVED)
     fields = page.locator(".photo-row .caption-field")
     page.wait_for_function(

@@ -23,12 +23,7 @@ export class PhotoList extends EventTarget {
 
   constructor(album, enlarge) {
     super();
-    this.album = album;
-    this.actions = {
-      enlarge,
-      choose: (id, chosen, range) => this.#choose(id, chosen, range),
-      move: (id, by) => this.focus(this.beside(id, by)),
-    };
+    Object.assign(this, {album, enlarge});
     album.addEventListener('change', ({detail}) => this.#update(detail));
   }
 
@@ -60,6 +55,10 @@ export class PhotoList extends EventTarget {
     return shown[shown.indexOf(id) + by];
   }
 
+  move(id, by) {
+    this.focus(this.beside(id, by));
+  }
+
   /** Put the cursor behind a row's caption, and bring the row into sight. */
   focus(id) {
     const view = this.#views.get(id);
@@ -82,7 +81,7 @@ export class PhotoList extends EventTarget {
   }
 
   #draw(id) {
-    const view = new RowView(this.album, id, this.actions);
+    const view = new RowView(this.album, id, this);
     this.#views.set(id, view);
     this.element.append(view.element);
   }
@@ -101,7 +100,8 @@ export class PhotoList extends EventTarget {
     }
   }
 
-  #choose(id, chosen, range) {
+  /** Choose a row or, as a range, all from the one chosen last. */
+  choose(id, chosen, range) {
     const {shown} = this;
     const ends = [shown.indexOf(id), shown.indexOf(this.#lastChosen)];
     if (range && ends[1] >= 0) this.#mark(shown.slice(Math.min(...ends), Math.max(...ends) + 1), chosen);

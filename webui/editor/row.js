@@ -21,19 +21,19 @@ export function state({status, confidence}) {
   return status === 'ok' ? [sure] : [badge, sure];
 }
 
-/** `actions`: choose(id, chosen, range), enlarge(id), move(id, by). */
+/** A row of the album in a list, which chooses, enlarges and moves on. */
 export class RowView {
   #album;
 
-  constructor(album, id, actions) {
+  constructor(album, id, list) {
     this.#album = album;
     this.pick = make('input', {type: 'checkbox'});
-    this.pick.onclick = (event) => actions.choose(id, this.pick.checked, event.shiftKey);
+    this.pick.onclick = (event) => list.choose(id, this.pick.checked, event.shiftKey);
     this.image = make('img', {alt: '', loading: 'lazy', decoding: 'async'});
     this.image.onload = () => this.#lacksPhoto(false);
     this.image.onerror = () => this.#lacksPhoto(true);
-    this.enlarge = button(this.image, () => actions.enlarge(id), {className: 'thumbnail without'});
-    this.field = captionField(album, () => id, (by) => actions.move(id, by));
+    this.enlarge = button(this.image, () => list.enlarge(id), {className: 'thumbnail without'});
+    this.field = captionField(album, () => id, (by) => list.move(id, by));
     this.name = make('p', {className: 'name'});
     this.reason = make('p', {className: 'reason'});
     this.state = make('p', {className: 'state'});

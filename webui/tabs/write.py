@@ -129,8 +129,7 @@ def build(models: Models) -> None:
             stop=_short(stop),
             turn=turn,
         )
-        # At once, because a long prompt takes a while to read.
-        yield working(True) | {line: "", likeliest: EMPTY} | shown(draft, draft.written)
+        yield working(True) | {line: "", likeliest: EMPTY}
         for written in growing:
             yield shown(draft, written)
         if turn.over:
