@@ -392,7 +392,7 @@ def checked_caption(text: object) -> str:
             f"a caption has {len(text):,} characters, more than the limit of {MAX_CAPTION:,}"
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise UserError("a caption holds half of a character, which no file can hold")
+        raise UserError("a caption contains half a character, which no file can hold")
     return text
 
 
