@@ -9,7 +9,7 @@ export function dropPlace(add) {
   const folder = fileInput({webkitdirectory: true}, add);
   const choose = ({folder: wanted = false} = {}) => (wanted ? folder : files).click();
   const element = make('div', {className: 'drop-place'},
-    make('p', {className: 'invitation'}, 'Drop photos, a folder or a ZIP here'),
+    make('h2', {className: 'invitation'}, 'Drop photos, a folder or a ZIP here'),
     make('div', {className: 'answers'},
       button('Choose photos', () => choose(), {className: 'primary'}),
       button('Choose a folder', () => choose({folder: true}))),
