@@ -106,5 +106,7 @@ def _short(text: str) -> str:
 
     count = len(split_words(text))
     if count > MAX_WORDS:
-        raise UserError(f"the text has {count:,} words, more than the limit of {MAX_WORDS}")
+        raise UserError(
+            f"the text has {count:,} words, more than the limit of {MAX_WORDS}: shorten it"
+        )
     return text
