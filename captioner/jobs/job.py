@@ -29,6 +29,7 @@ from rnnkit.errors import UserError
 RUNNERS = ("local", "ray")
 LATER_SETTINGS = ("min_length", "prefix")
 SAMPLES = 3  # photos that a dry run captions
+TOO_EARLY = "stopped before the first batch of photos was done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,18 +358,18 @@ def _final_summary(
 ) -> Iterator[None]:
     """Print what became of the photos, also if the run ends early; the error's line comes last."""
 
-    def sum_up() -> None:
+    def sum_up(*, done: bool = False) -> None:
         if isinstance(output, ResumableFile) and output.part is not None:
             print_status(
                 f"partial results are in '{output.part}'; run the same command to continue"
             )
         if asked != 1 or summary.unsure:  # a single photo speaks for itself
-            print_status(str(summary))
+            print_status(str(summary) if summary or done else TOO_EARLY)
 
     try:
         yield
     except UserError:
-        if summary.captioned or summary.failed:  # otherwise nothing was begun
+        if summary:  # otherwise nothing was begun
             sum_up()
         raise
     except BaseException as error:
@@ -376,4 +377,4 @@ def _final_summary(
         if isinstance(error, BrokenPipeError):
             print_status("nobody reads the output any more; stopped")
         raise
-    sum_up()
+    sum_up(done=True)
