@@ -43,8 +43,8 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "captioner.cli", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=environment, **(pipes | options))
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, **options)
 
 
 def wait_for(

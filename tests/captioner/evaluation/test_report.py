@@ -328,7 +328,6 @@ def test_without_the_extra_meteor_and_spice_name_it(monkeypatch: pytest.MonkeyPa
     }
 
 
-@pytest.mark.slow
 @pytest.fixture
 def one_meteor(with_java: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """METEOR's Java program reads its tables for ten seconds: one answers a whole test."""
@@ -348,6 +347,7 @@ def one_meteor(with_java: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     end(started[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_meteor")
 def test_where_java_is_there_meteor_is_computed_for_any_choice_of_images_whatever_the_locale(
     monkeypatch: pytest.MonkeyPatch,
