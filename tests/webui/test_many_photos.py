@@ -185,7 +185,7 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
     page.get_by_role("heading", name="One caption is yours").wait_for()
     press(page, "Cancel")
     press(page, "Caption 2 selected")
-    press(page, "Keep mine, caption the other")
+    press(page, "Keep mine, caption the other one")
     page.wait_for_function("() => !document.querySelector('.photo-bar .running:not([hidden])')")
     assert caption(page, "001.jpg").input_value() == "edited during the run"
     press(page, "Caption 2 selected")
