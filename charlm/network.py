@@ -67,7 +67,7 @@ class DropoutRates:
     2016).
     """
 
-    token: float = 0.0  # a whole character of the input, at one place
+    token: float = 0.0  # a whole character of the input, at one position
     input: float = 0.0  # units of the embedding
     hidden: float = 0.0  # units between layers
     output: float = 0.0  # units of the last hidden state

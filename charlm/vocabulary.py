@@ -98,9 +98,9 @@ class CharacterVocabulary(Sequence[str]):
         Raises: UserError naming the characters.
         """
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        places = np.minimum(np.searchsorted(self._codes, codes), len(self) - 1)
-        known = self._codes[places] == codes
-        ids = self._ids[places]
+        indices = np.minimum(np.searchsorted(self._codes, codes), len(self) - 1)
+        known = self._codes[indices] == codes
+        ids = self._ids[indices]
         if not known.all():
             if unknown == "skip":
                 ids = ids[known]

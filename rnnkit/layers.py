@@ -129,8 +129,8 @@ def reverse(x: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tenso
     if lengths is None:
         return x.flip(0)
     steps = torch.arange(len(x), device=x.device)[:, None]  # (T, 1)
-    places = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
-    return x.gather(0, places[:, :, None].expand_as(x))
+    indices = torch.where(steps < lengths, lengths - 1 - steps, steps)  # (T, B)
+    return x.gather(0, indices[:, :, None].expand_as(x))
 
 
 def layer_weights(layer: nn.Module) -> Weights:

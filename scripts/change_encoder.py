@@ -95,9 +95,9 @@ def decoder_with_words(old: Captioner, vocabulary: Vocabulary, channels: int) ->
     anew = ("embedding.", "output_bias", "output_weight", "value.")
     kept = {k: v for k, v in old.decoder.state_dict().items() if not k.startswith(anew)}
     decoder.load_state_dict(kept, strict=False)
-    places = {word: index for index, word in enumerate(old.vocabulary.words)}
-    known = [index for index, word in enumerate(vocabulary.words) if word in places]
-    sources = [places[vocabulary.words[index]] for index in known]
+    index_of = {word: index for index, word in enumerate(old.vocabulary.words)}
+    known = [index for index, word in enumerate(vocabulary.words) if word in index_of]
+    sources = [index_of[vocabulary.words[index]] for index in known]
     for name in ("embedding.weight", "output_weight"):
         if name in (tables := decoder.state_dict()):
             rows = old.decoder.state_dict()[name].float()  # (V, E)

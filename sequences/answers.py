@@ -31,7 +31,7 @@ def tag_fields(words: Sequence[TaggedWord], *, whole_entities: bool) -> dict[str
     """Words, tags and their probabilities, in the same order.
 
     Args:
-        whole_entities: whether the tags mark entities, which are then listed too, with the places
+        whole_entities: whether the tags mark entities, which are then listed too, with the indices
             of their first and last words.
     """
     fields: dict[str, Any] = {

@@ -89,7 +89,7 @@ class Classifier(Model[Labelled]):
         if len(words) == 1:
             share = 1 / len(self.labels)
             return [(words[0], float(self.probabilities([words])[0, column]) - share)]
-        shortened = [[*words[:place], *words[place + 1 :]] for place in range(len(words))]
+        shortened = [[*words[:index], *words[index + 1 :]] for index in range(len(words))]
         whole, *others = self.probabilities([words, *shortened])[:, column].tolist()
         return [(word, whole - other) for word, other in zip(words, others, strict=True)]
 
@@ -98,10 +98,10 @@ class Classifier(Model[Labelled]):
         """Probabilities of the labels, (sentences, labels), of sentences as words."""
         rows = torch.zeros(len(sentences), len(self.labels))
         self.network.eval()
-        for places in in_batches([len(sentence) for sentence in sentences], BATCH):
-            batch = [sentences[place] for place in places]
+        for indices in in_batches([len(sentence) for sentence in sentences], BATCH):
+            batch = [sentences[index] for index in indices]
             evidence = self.evidence.of_sentences(batch) if self.evidence else None
-            rows[places] = self._logits(batch, evidence).float().softmax(-1).cpu()
+            rows[indices] = self._logits(batch, evidence).float().softmax(-1).cpu()
         return rows
 
     def _logits(
@@ -123,16 +123,16 @@ class Classifier(Model[Labelled]):
                 seed,
             )
 
-    def loss(self, examples: Sequence[Labelled], places: Sequence[int]) -> torch.Tensor:
-        sentences = [split_words(examples[place].text) for place in places]
-        targets = torch.tensor([self._label_ids[examples[place].label] for place in places])
+    def loss(self, examples: Sequence[Labelled], indices: Sequence[int]) -> torch.Tensor:
+        sentences = [split_words(examples[index].text) for index in indices]
+        targets = torch.tensor([self._label_ids[examples[index].label] for index in indices])
         evidence = None
         if self.evidence:
             longest = max(map(len, sentences))
             evidence = torch.cat(
                 [
                     F.pad(rows, (0, 0, 0, 0, 0, longest - len(rows)))
-                    for rows in (self._training_evidence[place] for place in places)
+                    for rows in (self._training_evidence[index] for index in indices)
                 ],
                 dim=1,
             )  # (T, B, 2 * labels)

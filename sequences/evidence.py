@@ -142,9 +142,9 @@ class Evidence:
         pairs = _pairs(self.vocabulary, ids)
         if not len(self.pairs):
             return ids, np.full(len(ids), len(self.counts) - 1)
-        places = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
-        known = self.pairs[places] == pairs
-        return ids, np.where(known, places + self.vocabulary.num_words, len(self.counts) - 1)
+        rows = np.minimum(np.searchsorted(self.pairs, pairs), len(self.pairs) - 1)
+        known = self.pairs[rows] == pairs
+        return ids, np.where(known, rows + self.vocabulary.num_words, len(self.counts) - 1)
 
     def _arranged(
         self, sentences: Sequence[Sequence[str]], ratios: Sequence[np.ndarray]

@@ -105,16 +105,16 @@ class Model(ABC, Generic[Example]):
 
         Raises: UserError for a word that has no embedding.
         """
-        place = self.vocabulary.word_id(word) - len(SPECIAL)
-        if place < 0:
+        own = self.vocabulary.word_id(word) - len(SPECIAL)
+        if own < 0:
             raise UserError(f"the model has no embedding of '{word}', only its spelling")
         embedding = self.network.get_submodule("words.embedding")
         assert isinstance(embedding, nn.Embedding)
         table = embedding.weight.detach()[len(SPECIAL) :].float().cpu()
         table = nn.functional.normalize(table, dim=1)  # (words, word size)
-        cosines = table @ table[place]
+        cosines = table @ table[own]
         order = cosines.argsort(descending=True).tolist()
-        others = [index for index in order if index != place][:count]
+        others = [index for index in order if index != own][:count]
         return [(self.vocabulary.words[index], float(cosines[index])) for index in others]
 
     @property
@@ -150,8 +150,8 @@ class Model(ABC, Generic[Example]):
         """Called before an epoch of training on the examples."""
 
     @abstractmethod
-    def loss(self, examples: Sequence[Example], places: Sequence[int]) -> torch.Tensor:
-        """The mean loss of a batch of training examples, which are given by their places."""
+    def loss(self, examples: Sequence[Example], indices: Sequence[int]) -> torch.Tensor:
+        """The mean loss of a batch of training examples, which are given by their indices."""
 
     @abstractmethod
     def size(self, example: Example) -> int:
@@ -199,6 +199,6 @@ def find_model(model: str | Path) -> Path:
 
 
 def in_batches(sizes: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Places in batches of examples of similar size, so that little is padded."""
-    order = sorted(range(len(sizes)), key=lambda place: sizes[place])
+    """Indices in batches of examples of similar size, so that little is padded."""
+    order = sorted(range(len(sizes)), key=lambda index: sizes[index])
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

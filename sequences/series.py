@@ -27,15 +27,15 @@ def read_series(path: Path, column: str | None) -> tuple[str, np.ndarray]:
     if column is not None and column not in header:
         raise UserError(f"'{path}' has no column '{column}', only {', '.join(header)}")
     name = column if column is not None else header[-1]
-    place = header.index(name)
+    index = header.index(name)
     values = []
     for number, row in enumerate(rows[1:], 2):
         if not row:
             continue
         try:
-            values.append(float(row[place]))
+            values.append(float(row[index]))
         except (ValueError, IndexError):
-            found = row[place] if place < len(row) else ""
+            found = row[index] if index < len(row) else ""
             raise UserError(
                 f"row {number} of '{path}' has {found!r} in the column '{name}', not a number",
                 hint="fill the gap, with the mean of its neighbours for instance",

@@ -32,7 +32,7 @@ class Tagger(Model[Tagged]):
 
     Attributes:
         tags: in the order of the network's outputs.
-        usual: for each word of the vocabulary the place of its most frequent tag in `tags`, and
+        usual: for each word of the vocabulary the index of its most frequent tag in `tags`, and
             last that of all words together.
     """
 
@@ -71,33 +71,33 @@ class Tagger(Model[Tagged]):
         sentences = [words_of(text) if isinstance(text, str) else list(text) for text in texts]
         found: list[list[TaggedWord]] = [[] for _ in sentences]
         self.network.eval()
-        for places in in_batches([len(sentence) for sentence in sentences], BATCH):
-            batch = self.vocabulary.encode([sentences[place] for place in places]).to(self.device)
+        for indices in in_batches([len(sentence) for sentence in sentences], BATCH):
+            batch = self.vocabulary.encode([sentences[index] for index in indices]).to(self.device)
             tags, probabilities = self.network.decode(batch)
-            for column, place in enumerate(places):
-                words = sentences[place]
+            for column, index in enumerate(indices):
+                words = sentences[index]
                 rows = probabilities[: len(words), column].tolist()
                 ids = tags[: len(words), column].tolist()
-                found[place] = [
+                found[index] = [
                     TaggedWord(
-                        word, self.tags[index], row[index], dict(zip(self.tags, row, strict=True))
+                        word, self.tags[tag], row[tag], dict(zip(self.tags, row, strict=True))
                     )
-                    for word, index, row in zip(words, ids, rows, strict=True)
+                    for word, tag, row in zip(words, ids, rows, strict=True)
                 ]
         return found
 
     def usual_tag(self, word: str) -> str:
         """The most frequent tag of a word in the training data, whatever its neighbours."""
-        place = self.vocabulary.word_id(word) - len(SPECIAL)
-        return self.tags[self.usual[place if place >= 0 else -1]]
+        own = self.vocabulary.word_id(word) - len(SPECIAL)
+        return self.tags[self.usual[own if own >= 0 else -1]]
 
     # --- training ---------------------------------------------------------------------------------
 
-    def loss(self, examples: Sequence[Tagged], places: Sequence[int]) -> torch.Tensor:
-        batch = self.vocabulary.encode([examples[place].words for place in places])
+    def loss(self, examples: Sequence[Tagged], indices: Sequence[int]) -> torch.Tensor:
+        batch = self.vocabulary.encode([examples[index].words for index in indices])
         tags = torch.zeros_like(batch.words)
-        for column, place in enumerate(places):
-            own = [self._tag_ids[tag] for tag in examples[place].tags]
+        for column, index in enumerate(indices):
+            own = [self._tag_ids[tag] for tag in examples[index].tags]
             tags[: len(own), column] = torch.tensor(own)
         return self.network.loss(batch.to(self.device), tags.to(self.device))
 

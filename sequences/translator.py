@@ -102,11 +102,11 @@ class Translator(Model[Pair]):
         sentences = [words_of(text) for text in texts]
         found: list[list[Translation]] = [[] for _ in sentences]
         self.network.eval()
-        for places in in_batches([len(sentence) for sentence in sentences], BATCH):
-            groups = self._search([sentences[place] for place in places], beam)
-            for place, group in zip(places, groups, strict=True):
-                found[place] = [
-                    self._written(sentences[place], hypothesis, with_attention)
+        for indices in in_batches([len(sentence) for sentence in sentences], BATCH):
+            groups = self._search([sentences[index] for index in indices], beam)
+            for index, group in zip(indices, groups, strict=True):
+                found[index] = [
+                    self._written(sentences[index], hypothesis, with_attention)
                     for hypothesis in group[:count]
                 ]
         return found
@@ -122,8 +122,8 @@ class Translator(Model[Pair]):
         copied = set(self._to_copy(words)) - {0}  # anything has a capital at the beginning
         counted = [
             word
-            for place, word in enumerate(words)
-            if place not in copied and any(character.isalpha() for character in word)
+            for position, word in enumerate(words)
+            if position not in copied and any(character.isalpha() for character in word)
         ]
         known = sum(self.vocabulary.word_id(word) != UNKNOWN for word in counted)
         if 2 * known >= len(counted):
@@ -156,10 +156,10 @@ class Translator(Model[Pair]):
         )
 
     def _to_copy(self, sentence: Sequence[str]) -> list[int]:
-        """The places of words that may be copied into a translation: strange names and numbers."""
+        """The positions of words that may be copied into a translation: names and numbers."""
         return [
-            place
-            for place, word in enumerate(sentence)
+            position
+            for position, word in enumerate(sentence)
             if self.vocabulary.word_id(word) == UNKNOWN
             and any(character.isupper() or character.isdigit() for character in word)
         ]
@@ -179,10 +179,10 @@ class Translator(Model[Pair]):
         words = [
             # A name that the model cannot write is copied, of several the one that it looks at
             # (Luong et al. 2015, Addressing the Rare Word Problem).
-            source[max(copied, key=grid[place].__getitem__)]
+            source[max(copied, key=grid[position].__getitem__)]
             if index == UNKNOWN and grid is not None
             else self.targets[index - TARGET_SPECIAL]
-            for place, index in enumerate(ids)
+            for position, index in enumerate(ids)
         ]
         text = join_words(words)
         return Translation(
@@ -195,9 +195,9 @@ class Translator(Model[Pair]):
 
     # --- training ---------------------------------------------------------------------------------
 
-    def loss(self, examples: Sequence[Pair], places: Sequence[int]) -> torch.Tensor:
-        batch = self.vocabulary.encode([split_words(examples[place].source) for place in places])
-        written = [self._target_ids(examples[place].target) for place in places]
+    def loss(self, examples: Sequence[Pair], indices: Sequence[int]) -> torch.Tensor:
+        batch = self.vocabulary.encode([split_words(examples[index].source) for index in indices])
+        written = [self._target_ids(examples[index].target) for index in indices]
         longest = max(map(len, written)) + 1
         before = torch.full((longest, len(written)), PAD)
         after = torch.full((longest, len(written)), PAD)
@@ -286,10 +286,10 @@ def written_forms(sentences: Iterable[Sequence[str]], min_count: int) -> list[st
     counts: Counter[str] = Counter()
     forms: dict[str, Counter[str]] = {}
     for sentence in sentences:
-        for place, word in enumerate(sentence):
+        for position, word in enumerate(sentence):
             counts[word.lower()] += 1
-            form = word.lower() if place == 0 and word[1:].islower() else word
-            forms.setdefault(word.lower(), Counter())[form] += 1 if place == 0 else 100
+            form = word.lower() if position == 0 and word[1:].islower() else word
+            forms.setdefault(word.lower(), Counter())[form] += 1 if position == 0 else 100
     listed = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [forms[word].most_common(1)[0][0] for word, count in listed if count >= min_count]
 

@@ -29,7 +29,7 @@ class NgramIndex:
     """Numbers for the words, and for the n-grams of two to four words, of some captions.
 
     An n-gram is identified by the pair of (n - 1)-grams that it begins and ends with; its number is
-    the place of that pair in the sorted list of all pairs.
+    the index of that pair in the sorted list of all pairs.
 
     Args:
         captions: tokenised captions whose n-grams get the numbers from 0 to sizes[n - 1].
@@ -110,10 +110,10 @@ def shared_ngrams(
     """
     ours = predictions.caption * _NUMBERS + predictions.ngram  # sorted, as the rows are
     theirs = image[references.caption] * _NUMBERS + references.ngram
-    place = np.searchsorted(ours, theirs)
-    place[place == len(ours)] = 0
-    row = np.flatnonzero(ours[place] == theirs) if len(ours) else np.zeros(0, dtype=np.int64)
-    return place[row], row
+    index = np.searchsorted(ours, theirs)
+    index[index == len(ours)] = 0
+    row = np.flatnonzero(ours[index] == theirs) if len(ours) else np.zeros(0, dtype=np.int64)
+    return index[row], row
 
 
 def _neighbours(caption: np.ndarray, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

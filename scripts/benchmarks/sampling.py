@@ -199,7 +199,7 @@ class TinyGPT(nn.Module):
         self, vocabulary_size: int, width: int = 384, num_layers: int = 6, num_heads: int = 6
     ) -> None:
         super().__init__()
-        self.tokens, self.places = (
+        self.tokens, self.positions = (
             nn.Embedding(vocabulary_size, width),
             nn.Embedding(CONTEXT, width),
         )
@@ -208,7 +208,7 @@ class TinyGPT(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """ids: (batch, time). Returns: logits after the last, (batch, vocabulary)."""
-        x = self.blocks(self.tokens(ids) + self.places.weight[: ids.shape[1]])  # (B, T, W)
+        x = self.blocks(self.tokens(ids) + self.positions.weight[: ids.shape[1]])  # (B, T, W)
         logits: torch.Tensor = self.output(self.norm(x[:, -1]))
         return logits
 
@@ -220,7 +220,7 @@ def sample_transformer(gpt: TinyGPT, every: int) -> float:
     Only every n-th character is timed, with the context that it would have.
     """
     ids = torch.zeros(1, CONTEXT, dtype=torch.long)
-    lengths = [min(place, CONTEXT) for place in range(1, 2001, every)]
+    lengths = [min(position, CONTEXT) for position in range(1, 2001, every)]
     return seconds(
         lambda: [torch.multinomial(gpt(ids[:, :length]).softmax(-1), 1) for length in lengths]
     ) / len(lengths)

@@ -31,12 +31,12 @@ def entities(tags: Sequence[str]) -> list[Entity]:
     """The entities of a sentence. An I that continues none of its kind begins one."""
     found: list[Entity] = []
     open_kind = ""
-    for place, tag in enumerate(tags):
+    for index, tag in enumerate(tags):
         prefix, _, kind = tag.partition("-")
         if prefix == "I" and kind == open_kind:
-            found[-1] = found[-1]._replace(last=place)
+            found[-1] = found[-1]._replace(last=index)
         elif prefix in ("B", "I"):
-            found.append(Entity(place, place, kind))
+            found.append(Entity(index, index, kind))
         open_kind = kind if prefix in ("B", "I") else ""
     return found
 

@@ -145,12 +145,12 @@ def _accuracy(found: np.ndarray, wanted: np.ndarray) -> Score:
     right = found == wanted
     labels, label_of = np.unique(wanted, return_inverse=True)
 
-    def score(places: np.ndarray) -> dict[str, float]:
-        counts = np.bincount(label_of[places], minlength=len(labels))
-        hits = np.bincount(label_of[places], weights=right[places], minlength=len(labels))
+    def score(indices: np.ndarray) -> dict[str, float]:
+        counts = np.bincount(label_of[indices], minlength=len(labels))
+        hits = np.bincount(label_of[indices], weights=right[indices], minlength=len(labels))
         present = counts > 0
         return {
-            "accuracy": float(right[places].mean()),
+            "accuracy": float(right[indices].mean()),
             "balanced_accuracy": float((hits[present] / counts[present]).mean()),
         }
 
@@ -165,8 +165,8 @@ def _tag_score(found: Sequence[Sequence[str]], examples: Sequence[Tagged]) -> Sc
     counts = np.array(rows)  # (sentences, 5)
     with_entities = is_bio(sorted({tag for example in examples for tag in example.tags}))
 
-    def score(places: np.ndarray) -> dict[str, float]:
-        right, words, entities_right, entities_found, wanted = counts[places].sum(0)
+    def score(indices: np.ndarray) -> dict[str, float]:
+        right, words, entities_right, entities_found, wanted = counts[indices].sum(0)
         scores = {"accuracy": float(right / words)}
         if with_entities:
             scores["entity_f1"] = float(2 * entities_right / max(entities_found + wanted, 1))
@@ -184,4 +184,4 @@ def _bleu_score(predictions: Sequence[str], references: Sequence[str]) -> Score:
     counts = bleu_counts(
         [tokenize(text) for text in predictions], [[tokenize(text)] for text in references]
     )
-    return lambda places: {"bleu_4": float(bleu(counts, places)[-1])}
+    return lambda indices: {"bleu_4": float(bleu(counts, indices)[-1])}

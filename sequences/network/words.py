@@ -45,8 +45,8 @@ class WordEncoder(nn.Module):
         order = lengths.argsort()
         # Short words do not wait for long ones, most of which would be padding.
         groups = [
-            self._spell_group(spellings[:, places], lengths[places])
-            for places in order.chunk(GROUPS)
+            self._spell_group(spellings[:, indices], lengths[indices])
+            for indices in order.chunk(GROUPS)
         ]
         return torch.cat(groups)[order.argsort()]
 

@@ -132,15 +132,15 @@ class SentenceTrainer(Generic[Example]):
         epoch, first = divmod(self.step, self.steps_per_epoch)
         seed = self.config.seed * 10_007 + epoch
         self.model.begin_epoch(self.examples, seed)
-        for places in shuffled_batches(self.sizes, self.config.batch_size, seed)[first:]:
-            self._train_batch(places)
+        for indices in shuffled_batches(self.sizes, self.config.batch_size, seed)[first:]:
+            self._train_batch(indices)
             if self.step % self.config.log_every == 0:
                 self._report()
                 self._shorten_to_time_limit()
             if stop.is_set() or self.step >= self.total_steps:
                 break
 
-    def _train_batch(self, places: Sequence[int]) -> None:
+    def _train_batch(self, indices: Sequence[int]) -> None:
         c = self.config
         # Each step seeds its own masks, so a resumed run needs no generator's state.
         torch.manual_seed(c.seed * 1_000_003 + self.step)
@@ -154,7 +154,7 @@ class SentenceTrainer(Generic[Example]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
-        loss = self.model.loss(self.examples, places)
+        loss = self.model.loss(self.examples, indices)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
@@ -292,13 +292,13 @@ class _Swapped:
 
 
 def shuffled_batches(sizes: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
-    """The places of all examples in random batches, each of examples of similar size."""
+    """The indices of all examples in random batches, each of examples of similar size."""
     generator = random.Random(seed)
     order = list(range(len(sizes)))
     generator.shuffle(order)
     batches = []
     for start in range(0, len(order), POOL * batch_size):
-        pool = sorted(order[start : start + POOL * batch_size], key=lambda place: sizes[place])
+        pool = sorted(order[start : start + POOL * batch_size], key=lambda index: sizes[index])
         batches += [pool[at : at + batch_size] for at in range(0, len(pool), batch_size)]
     generator.shuffle(batches)
     return batches

@@ -76,7 +76,8 @@ def every_sentence(logits: Tensor, max_length: int) -> list[tuple[tuple[int, ...
     for length in range(1, max_length + 1):
         for ids in itertools.product(WORDS, repeat=length):
             total = sum(
-                float(log_probs_after(logits, ids[:place])[word]) for place, word in enumerate(ids)
+                float(log_probs_after(logits, ids[:position])[word])
+                for position, word in enumerate(ids)
             )
             if length < max_length:
                 found.append((ids, total + float(log_probs_after(logits, ids)[END]), True))
@@ -154,7 +155,8 @@ def test_every_hypothesis_has_the_probability_of_its_sentence(
         ids = hypothesis.ids
         path = [*ids, END] if len(ids) < 4 else list(ids)
         each = [
-            float(log_probs_after(logits[0], ids[:place])[word]) for place, word in enumerate(path)
+            float(log_probs_after(logits[0], ids[:position])[word])
+            for position, word in enumerate(path)
         ]
         total = sum(each)
         assert hypothesis.word_log_probs == pytest.approx(each[: len(ids)], abs=1e-4)

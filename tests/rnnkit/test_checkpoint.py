@@ -275,8 +275,8 @@ def test_a_fingerprint_tells_any_change_of_a_value(
     before = {"a": torch.tensor(values), "b": torch.zeros(2)}
     after = {"b": torch.zeros(2), "a": torch.tensor(values)}
     assert weights_hash(before) == weights_hash(after), "the order of names is of no account"
-    place = data.draw(st.integers(0, len(values) - 1))
-    after["a"][place] = -1.5 if values[place] == 2.5 else 2.5
+    index = data.draw(st.integers(0, len(values) - 1))
+    after["a"][index] = -1.5 if values[index] == 2.5 else 2.5
     assert (weights_hash(before) == weights_hash(after)) == torch.equal(before["a"], after["a"])
 
 

@@ -38,7 +38,7 @@ def every_sequence(
     """The score of each sequence of tags of one sentence."""
     length = LENGTHS[column]
     return {
-        tags: sum(float(emissions[place, column, tag]) for place, tag in enumerate(tags))
+        tags: sum(float(emissions[position, column, tag]) for position, tag in enumerate(tags))
         + sum(float(transitions[a, b]) for a, b in itertools.pairwise(tags))
         for tags in itertools.product(range(TAGS), repeat=length)
     }
@@ -80,13 +80,13 @@ def test_marginals_are_the_share_of_the_sequences_that_have_the_tag() -> None:
     for column, length in enumerate(LENGTHS):
         scores = every_sequence(emissions, transitions, column)
         total = float(torch.tensor(list(scores.values()), dtype=torch.float64).exp().sum())
-        for place, tag in itertools.product(range(length), range(TAGS)):
+        for position, tag in itertools.product(range(length), range(TAGS)):
             share = sum(
                 float(torch.tensor(score, dtype=torch.float64).exp())
                 for tags, score in scores.items()
-                if tags[place] == tag
+                if tags[position] == tag
             )
-            assert float(found[place, column, tag]) == pytest.approx(share / total)
+            assert float(found[position, column, tag]) == pytest.approx(share / total)
     assert float(found[1:, 1].abs().max()) == 0.0
 
 

@@ -40,8 +40,8 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     assert run(tmp_path / "whole")
     once = SentenceTrainer._train_batch
 
-    def stop_after_two(trainer: SentenceTrainer[Labelled], places: list[int]) -> None:
-        once(trainer, places)
+    def stop_after_two(trainer: SentenceTrainer[Labelled], indices: list[int]) -> None:
+        once(trainer, indices)
         if trainer.step == 2:
             signal.raise_signal(signal.SIGINT)
 
@@ -118,27 +118,27 @@ def test_every_weight_of_every_task_gets_a_gradient() -> None:
 
 
 def test_a_missed_entity_costs_what_an_o_that_scored_more_would(tagger: Tagger) -> None:
-    places = range(len(TAGGED))
+    indices = range(len(TAGGED))
     network = tagger.network
     emissions = network(tagger.vocabulary.encode([example.words for example in TAGGED]))
     raised = emissions.detach().clone()
     for column, example in enumerate(TAGGED):
         for row, tag in enumerate(example.tags):
             raised[row, column, tagger.tags.index("O")] += 2.0 * (tag != "O")
-    plain = tagger.loss(TAGGED, places)
+    plain = tagger.loss(TAGGED, indices)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(network, "missed_entity_cost", 2.0)
-        costly = tagger.loss(TAGGED, places)
+        costly = tagger.loss(TAGGED, indices)
         patch.setattr(network, "missed_entity_cost", 0.0)
         patch.setattr(network, "forward", lambda sentences: raised)
-        assert tagger.loss(TAGGED, places).item() == pytest.approx(costly.item(), rel=1e-5)
+        assert tagger.loss(TAGGED, indices).item() == pytest.approx(costly.item(), rel=1e-5)
     assert costly > plain
 
 
 def test_batches_have_every_example_once_in_another_order_each_epoch() -> None:
-    sizes = [place % 7 for place in range(100)]
+    sizes = [index % 7 for index in range(100)]
     first, second = (shuffled_batches(sizes, 8, seed) for seed in (1, 2))
-    assert sorted(place for batch in first for place in batch) == list(range(100))
+    assert sorted(index for batch in first for index in batch) == list(range(100))
     assert first != second and first == shuffled_batches(sizes, 8, 1)
     assert max(max(sizes[p] for p in b) - min(sizes[p] for p in b) for b in first) <= 1
 
@@ -150,11 +150,11 @@ def test_a_model_that_starts_from_another_keeps_its_words_and_layers() -> None:
     )
     copied = start_from(classifier.network, tagger)
     assert "words.embedding.weight" in copied and "layers.forwards.0.weight_ih_l0" in copied
-    place = tagger.vocabulary.word_id("paris")
-    assert place == classifier.vocabulary.word_id("Paris")
+    word_id = tagger.vocabulary.word_id("paris")
+    assert word_id == classifier.vocabulary.word_id("Paris")
     assert torch.equal(
-        classifier.network.words.embedding.weight[place],
-        tagger.network.words.embedding.weight[place],
+        classifier.network.words.embedding.weight[word_id],
+        tagger.network.words.embedding.weight[word_id],
     )
 
 
