@@ -156,7 +156,7 @@ class Translator(Model[Pair]):
         )
 
     def _to_copy(self, sentence: Sequence[str]) -> list[int]:
-        """The positions of words that may be copied into a translation: names and numbers."""
+        """The positions of words that may be copied: strange names and numbers."""
         return [
             position
             for position, word in enumerate(sentence)
