@@ -88,7 +88,7 @@ def word_features(sentence: Hypothesis, words: Sequence[str]) -> list[tuple[floa
     length = len(words)
     mean, least = sum(log_probs) / max(length, 1), min(log_probs, default=0.0)
     found: list[tuple[float, ...] | None] = []
-    for place, (word, index, log_prob) in enumerate(
+    for position, (word, index, log_prob) in enumerate(
         zip(words, sentence.ids, log_probs, strict=True)
     ):
         if not is_content(word):
@@ -100,7 +100,7 @@ def word_features(sentence: Hypothesis, words: Sequence[str]) -> list[tuple[floa
                 log_prob,
                 math.exp(log_prob),
                 math.log(index),
-                place / length,
+                position / length,
                 float(length),
                 mean,
                 least,

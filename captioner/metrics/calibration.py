@@ -16,9 +16,9 @@ def expected_calibration_error(stated: np.ndarray, true: np.ndarray, *, bins: in
         stated: (N,) probabilities.
         true: (N,) 1 or 0.
     """
-    place = np.minimum((stated * bins).astype(int), bins - 1)
+    bin_of = np.minimum((stated * bins).astype(int), bins - 1)
     distances = [
-        abs(float(stated[place == bin].sum() - true[place == bin].sum())) for bin in range(bins)
+        abs(float(stated[bin_of == bin].sum() - true[bin_of == bin].sum())) for bin in range(bins)
     ]
     return sum(distances) / len(stated)
 
@@ -27,15 +27,15 @@ def calibration_table(
     stated: np.ndarray, true: np.ndarray, *, bins: int = 10
 ) -> list[tuple[int, float, float]]:
     """For each bin of equal width that has any: how many, mean stated, share that is true."""
-    place = np.minimum((stated * bins).astype(int), bins - 1)
+    bin_of = np.minimum((stated * bins).astype(int), bins - 1)
     return [
         (
-            int((place == bin).sum()),
-            float(stated[place == bin].mean()),
-            float(true[place == bin].mean()),
+            int((bin_of == bin).sum()),
+            float(stated[bin_of == bin].mean()),
+            float(true[bin_of == bin].mean()),
         )
         for bin in range(bins)
-        if (place == bin).any()
+        if (bin_of == bin).any()
     ]
 
 

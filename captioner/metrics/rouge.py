@@ -41,12 +41,12 @@ def longest_common_subsequence(first: Tokens, second: Tokens) -> int:
 
     Bit-parallel dynamic programming (Hyyrö 2004): one big integer holds a row of the table.
     """
-    places: dict[str, int] = {}
+    positions: dict[str, int] = {}
     for index, token in enumerate(first):
-        places[token] = places.get(token, 0) | 1 << index
+        positions[token] = positions.get(token, 0) | 1 << index
     everything = (1 << len(first)) - 1
     row = everything
     for token in second:
-        match = row & places.get(token, 0)
+        match = row & positions.get(token, 0)
         row = ((row + match) | (row - match)) & everything
     return len(first) - row.bit_count()

@@ -69,9 +69,9 @@ class ColourShares(nn.Module):
 
 
 def resized(grid: Tensor, side: int) -> Tensor:
-    """A grid (B, C, h, h) as (B, C, side, side): each place takes the one nearest to its centre.
+    """A grid (B, C, h, h) as (B, C, side, side): each position takes the one nearest to its centre.
 
     A grid that is resized to a larger one and back is the same again.
     """
-    places = (2 * torch.arange(side, device=grid.device) + 1) * grid.shape[-1] // (2 * side)
-    return grid[:, :, places][..., places]
+    indices = (2 * torch.arange(side, device=grid.device) + 1) * grid.shape[-1] // (2 * side)
+    return grid[:, :, indices][..., indices]

@@ -311,9 +311,9 @@ def _present(words: Tensor) -> Tensor:
 
 
 def _spread(rows: Tensor, present: Tensor, shape: torch.Size) -> Tensor:
-    """Rows (N, C) in the places that have a word, zeros elsewhere: (B, K, T, C)."""
-    places = rows.new_zeros(shape.numel(), rows.shape[-1])
-    return places.index_copy(0, present, rows).view(*shape, -1)
+    """Rows (N, C) at the positions that have a word, zeros elsewhere: (B, K, T, C)."""
+    spread = rows.new_zeros(shape.numel(), rows.shape[-1])
+    return spread.index_copy(0, present, rows).view(*shape, -1)
 
 
 def _pad_columns(part: Tensor, columns: int) -> Tensor:

@@ -112,7 +112,7 @@ class Encoder(nn.Module):
     def front(self, pixels: Tensor, trained: int) -> Tensor:
         """The output (B, h, w, C) of all but the last `trained` stages, for (B, size, size, 3).
 
-        With colours, each place's last channels are the colours of the region that it lies in.
+        With colours, each position's last channels are the colours of the region that it lies in.
         """
         inputs = (pixels * self.scale + self.shift).permute(0, 3, 1, 2)  # (B, 3, S, S)
         grid: Tensor = self.stages[: len(self.stages) - trained](inputs)  # (B, C, h, w)
