@@ -23,7 +23,7 @@ HELD_OUT = 3  # the last third is forecast one step ahead, by a network that has
 METHODS = ("direct", "fed-back")
 MAX_WINDOW = 96  # unless the caller asks for more
 PENALTIES = (1e-6, 1e-3, 1e-2, 3e-2, 1e-1)  # of the linear part, of which one is chosen
-CHECK_EVERY = 10  # steps of training
+CHECK_EVERY, PATIENCE = 10, 50  # steps of training; those without gain after which it ends
 LEAST_GAIN = 0.01  # share of the squared error; a network that explains less is not kept
 MAX_STEPS = 100_000  # values of a series
 
@@ -261,8 +261,9 @@ def _trained(
 ) -> WindowNetwork:
     """A network that has learned targets, (N, outputs), from scaled windows, (N, window).
 
-    It learns all but the last fifth of them, and is kept as it was when it did best on that fifth:
-    untrained, and so of no effect, if it learned nothing that holds there by more than chance.
+    It learns all but the last fifth of them, and is kept as it was when it did best on that fifth
+    (early stopping; Prechelt 1998): untrained, and so of no effect, if it learned nothing that
+    holds there by more than chance.
     """
     s = settings
     generator = torch.Generator().manual_seed(seed)
@@ -277,7 +278,7 @@ def _trained(
     def error() -> float:
         return float((network(x[learned:]) - wanted[learned:]).square().mean())
 
-    least, best = (1 - LEAST_GAIN) * error(), deepcopy(network.state_dict())
+    least, best, best_step = (1 - LEAST_GAIN) * error(), deepcopy(network.state_dict()), 0
     for step in range(s.steps):
         rate = warmup_cosine(step, s.steps, peak=s.learning_rate, warmup_steps=s.steps // 20)
         for group in optimizer.param_groups:
@@ -289,7 +290,9 @@ def _trained(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if (step + 1) % CHECK_EVERY == 0 and (found := error()) < least:
-            least, best = found, deepcopy(network.state_dict())
+            least, best, best_step = found, deepcopy(network.state_dict()), step + 1
+        if step + 1 - best_step >= PATIENCE:
+            break
     network.load_state_dict(best)
     return network.eval()
 
