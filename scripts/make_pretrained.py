@@ -34,7 +34,7 @@ from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 from rnnkit.metrics.tokenizer import tokenize
 
-PENALTIES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.9, 1.2)
+PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5)
 STORED = ("images", "values", "intervals", "distinct_captions", "support")
 Features = tuple[list[Example], torch.Tensor]  # the features are (photos, regions, channels)
 
