@@ -21,7 +21,7 @@ from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Comparison, Report, judge
 from captioner.export import export_command
 from captioner.features import features_command
-from captioner.jobs.edits import Edit, edit_captions
+from captioner.jobs.edits import Edit, edit_captions, without_photos
 from captioner.jobs.job import CaptionJob, run_job
 from captioner.jobs.pipeline import caption_photos, default_workers
 from captioner.jobs.progress import print_status, with_progress
@@ -132,7 +132,8 @@ def about(
             metavar="SHELL",
             callback=_print_completion,
             is_eager=True,
-            help="Print a script that completes this command in bash, zsh or fish, and exit.",
+            help="Print a script that completes this command in bash, zsh or fish; it says where to"
+            " keep it.",
         ),
     ] = None,
 ) -> None:
@@ -317,8 +318,9 @@ def edit_command(
     A caption that changes loses its score and confidence, and its row in jsonl says "edited": true;
     everything else stays as it was, to the byte. Nothing is written before everything was read.
     """
+    with_captions = without_photos(paths)
     files = edit_captions(
-        paths,
+        with_captions,
         Edit(replace, TextAround(prepend, append), dedupe),
         recursive=recursive,
         extension=extension or EXTENSION,
@@ -334,6 +336,8 @@ def edit_command(
     verb, end = ("would change", "; nothing was done") if dry_run else ("changed", "")
     captions = "caption" if len(changes) == 1 else "captions"
     of_files = "file" if len(files) == 1 else "files"
+    if photos := len(paths) - len(with_captions):
+        end = f"; left out {photos} {'photo' if photos == 1 else 'photos'}{end}"
     print_status(f"{verb} {len(changes)} {captions} in {touched} of {len(files)} {of_files}{end}")
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from captioner.captioner import Captioner
 from captioner.data.path_list import PathList
-from captioner.jobs.find_photos import find_photos, read_photo_list
+from captioner.jobs.find_photos import find_photos, read_photo_list, require_one_source
 from captioner.jobs.pipeline import PhotoEncoder, default_workers, encode_photos
 from captioner.jobs.progress import duration, print_status, with_progress
 from captioner.options import Backend, BatchSize, Device, FromFile, Model, Recursive, Workers
 from captioner.outputs.feature_file import FeatureFile, check_feature_file, open_feature_file
 from captioner.types import CaptionResult
-from rnnkit.errors import SOME_FAILED, UserError
+from rnnkit.errors import SOME_FAILED
 
 
 def features_command(
@@ -51,10 +51,7 @@ def features_command(
     Photos that cannot be read are named and left out. The file appears when all photos are done,
     or not at all.
     """
-    if bool(paths) == (from_file is not None):
-        raise UserError(
-            "give images, folders or globs, or --from-file with a list of photos, but not both"
-        )
+    require_one_source(paths, from_file)
     check_feature_file(output)
     photos = (
         read_photo_list(from_file) if from_file else find_photos(paths or [], recursive=recursive)

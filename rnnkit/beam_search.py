@@ -89,21 +89,13 @@ def beam_search(
         _rule_out(log_probs, tokens[:, :, :position], ruled_out, once)
         if excluded is not None:
             log_probs.masked_fill_(excluded[active].unsqueeze(1), -torch.inf)
-        candidates = totals.unsqueeze(-1) + log_probs.float()  # (A, K, V)
-        vocabulary = candidates.shape[-1]
-        if (most := vocabulary - len(forbidden) - 1) < beam_size:
-            raise UserError(
-                f"a beam of {beam_size} is more than the {most} words of the vocabulary",
-                hint="lower --beam-size, or ask for fewer sentences",
-            )
+        _check_vocabulary(log_probs.shape[-1] - len(forbidden) - 1, beam_size)
         # A beam can end in one way only, so among twice as many candidates enough go on.
-        count = min(2 * beam_size, candidates[0].numel())
-        values, flat = candidates.flatten(1).topk(count, dim=1)  # (A, 2K)
-        beams, words = flat // vocabulary, flat % vocabulary  # (A, 2K)
+        values, beams, words = _best_candidates(totals, log_probs, 2 * beam_size)  # (A, 2K)
         ended = words == end
         history, past = _pick_beams(tokens, beams), _pick_beams(reached, beams)  # (A, 2K, L)
         # Only the first K candidates would have been kept, so only they may end.
-        within_beam = torch.arange(count, device=device) < beam_size
+        within_beam = torch.arange(values.shape[1], device=device) < beam_size
         finished = ended & within_beam & (values > -torch.inf)  # (A, 2K)
         best.offer(
             active, values.masked_fill(~finished, -torch.inf), history, past, position + 1, finished
@@ -132,6 +124,31 @@ def beam_search(
         unfinished = torch.zeros_like(totals, dtype=torch.bool)
         best.offer(active, totals, tokens, reached, max_length + 1, unfinished)
     return best.hypotheses()
+
+
+def _check_vocabulary(usable: int, beam_size: int) -> None:
+    if usable < beam_size:
+        raise UserError(
+            f"a beam of {beam_size} is more than the {usable} words of the vocabulary",
+            hint="lower --beam-size, or ask for fewer sentences",
+        )
+
+
+def _best_candidates(
+    totals: Tensor, log_probs: Tensor, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest of all beams with one more word, best first.
+
+    Args:
+        totals: (A, K) log-probabilities of the beams.
+        log_probs: (A, K, V) of the next word.
+
+    Returns: for up to `count` of each image the new total, the beam and the word, (A, count) each.
+    """
+    vocabulary = log_probs.shape[-1]
+    candidates = (totals.unsqueeze(-1) + log_probs.float()).flatten(1)  # (A, K * V)
+    values, flat = candidates.topk(min(count, candidates.shape[1]), dim=1)
+    return values, flat // vocabulary, flat % vocabulary
 
 
 def _rule_out(

@@ -16,7 +16,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def completion_script(name: str, app: typer.Typer, shell: str) -> str:
-    """The script for a shell, which is to be kept in a file that the shell reads.
+    """The script for a shell; its first lines say which file the shell reads it from.
 
     Args:
         name: of the program.
@@ -27,30 +27,9 @@ def completion_script(name: str, app: typer.Typer, shell: str) -> str:
     if shell not in SHELLS:
         raise UserError(f"unknown shell '{shell}': use {', '.join(SHELLS)}")
     whole: Any = typer.main.get_command(app)
-    commands: dict[str, Any] = whole.commands
-    if shell == "fish":
-        return _fish(name, whole, commands)
-    cases = "".join(
-        f'        {command}) words="{" ".join(_flags(commands[command]))}" ;;\n'
-        for command in commands
-    )
-    script = f"""_{name}() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} words=
-    COMPREPLY=()
-    case ${{COMP_WORDS[1]}} in
-{cases}    esac
-    if [[ $COMP_CWORD -eq 1 ]]; then
-        words="{" ".join([*commands, *_flags(whole)])}"
-    elif [[ $word != -* ]]; then
-        return
-    fi
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-}}
-complete -o default -F _{name} {name}
-"""
-    if shell == "bash":
-        return script
-    return f"#compdef {name}\nautoload -U +X bashcompinit && bashcompinit\n{script}"
+    commands = {command: _flags(content) for command, content in whole.commands.items()}
+    write = {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell]
+    return write(name, _flags(whole), commands)
 
 
 def _flags(command: Any) -> list[str]:
@@ -64,12 +43,58 @@ def _flags(command: Any) -> list[str]:
     return sorted({*names, "--help"})
 
 
-def _fish(name: str, whole: Any, commands: dict[str, Any]) -> str:
-    lines = [f"complete -c {name} -n __fish_use_subcommand -l {flag[2:]}" for flag in _flags(whole)]
-    for command, content in commands.items():
+def _bash(name: str, flags: list[str], commands: dict[str, list[str]]) -> str:
+    cases = "".join(
+        f'        {command}) words="{" ".join(its_flags)}" ;;\n'
+        for command, its_flags in commands.items()
+    )
+    return f"""# Keep this as ~/.local/share/bash-completion/completions/{name}, where the package
+# bash-completion finds it, or have ~/.bashrc source it.
+_{name}() {{
+    local word=${{COMP_WORDS[COMP_CWORD]}} words=
+    COMPREPLY=()
+    case ${{COMP_WORDS[1]}} in
+{cases}    esac
+    if [[ $COMP_CWORD -eq 1 ]]; then
+        words="{" ".join([*commands, *flags])}"
+    elif [[ $word != -* ]]; then
+        return
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _{name} {name}
+"""
+
+
+def _zsh(name: str, flags: list[str], commands: dict[str, list[str]]) -> str:
+    cases = "".join(
+        f"            {command}) compadd -- {' '.join(its_flags)} ;;\n"
+        for command, its_flags in commands.items()
+    )
+    # A file in $fpath is read as the body of the function, at the first press of the tab key.
+    return f"""#compdef {name}
+# Keep this as _{name} in a folder of $fpath, or have ~/.zshrc source it after compinit.
+_{name}() {{
+    if (( CURRENT == 2 )); then
+        compadd -- {" ".join([*commands, *flags])}
+    elif [[ $PREFIX != -* ]]; then
+        _default
+    else
+        case $words[2] in
+{cases}        esac
+    fi
+}}
+if [[ $funcstack[1] == _{name} ]]; then _{name}; else compdef _{name} {name}; fi
+"""
+
+
+def _fish(name: str, flags: list[str], commands: dict[str, list[str]]) -> str:
+    lines = [f"# Keep this as ~/.config/fish/completions/{name}.fish."]
+    lines += [f"complete -c {name} -n __fish_use_subcommand -l {flag[2:]}" for flag in flags]
+    for command, its_flags in commands.items():
         lines.append(f"complete -c {name} -n __fish_use_subcommand -f -a {command}")
         lines += [
             f"complete -c {name} -n '__fish_seen_subcommand_from {command}' -l {flag[2:]}"
-            for flag in _flags(content)
+            for flag in its_flags
         ]
     return "\n".join(lines) + "\n"

@@ -1,10 +1,14 @@
 """The console commands' entry points.
 
-Importing torch takes seconds; Ctrl-C is answered properly during those, too.
+Importing torch takes seconds; Ctrl-C is answered properly during those, too. The garbage collector
+stays out of them: what libraries make while they are imported lives as long as the process, and to
+look through it for garbage, now and again when the process ends, finds nothing and costs a quarter
+of a short command's time (scripts/benchmarks/reading.py).
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -42,6 +46,9 @@ def _start(name: str) -> None:
         os._exit(INTERRUPTED)
 
     before = signal.signal(signal.SIGINT, leave)
+    gc.disable()
     run_command(name, lambda: import_module(f"{name}.cli"))
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, before)
     import_module(f"{name}.cli").main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,6 +27,8 @@ from sequences.training.config import (
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sequences.evaluation.report import Evaluation
 
 C = TypeVar("C", bound=TrainingConfig)
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -144,7 +146,10 @@ def translate(
     format: Format = "tsv",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Translate: a line for a line."""
+    """Translate: a line for a line.
+
+    A text in another language than the model's is translated all the same; stderr says so.
+    """
     from sequences.answers import translation_fields
     from sequences.translator import Translator
 
@@ -159,7 +164,7 @@ def translate(
         ]
 
     # A line that cannot be translated leaves an empty one, so that lines stay beside each other.
-    print_rows(text_chunks(texts, from_file), rows, format, failed="")
+    print_rows(text_chunks(texts, from_file), rows, format, failed="", doubt=translator.doubt)
 
 
 @app.command()
@@ -177,7 +182,8 @@ def forecast(
         ),
     ] = "direct",
     season: Annotated[
-        int, typer.Option(min=1, help="Steps in a year, for the rival that repeats the last one.")
+        int,
+        typer.Option(min=1, help="Steps in a year, for the baseline that repeats the last one."),
     ] = 12,
     cell: Annotated[str, typer.Option(help="Recurrent cell: rnn, gru or lstm.")] = "gru",
     num_layers: Annotated[int, typer.Option(min=1, help="Recurrent layers.")] = 1,
@@ -190,7 +196,7 @@ def forecast(
 ) -> None:
     """Train on a series and say what comes next: step and value, a row a step.
 
-    What the error is one step ahead on the last third, and that of simple rivals, goes to stderr.
+    The error one step ahead on the last third, and that of simple baselines, goes to stderr.
     """
     from rnnkit.files import replace_file
     from sequences.forecasting import ForecastSettings
@@ -211,13 +217,7 @@ def forecast(
 
         with replace_file(output) as temporary:
             draw_forecast(series, found, name).savefig(temporary, dpi=110, format="png")
-    if format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["step", name])
-        writer.writerows([step, f"{value:.6g}"] for step, value in enumerate(found.values, 1))
-        return
-    for step, value in enumerate(found.values, 1):
-        print(json.dumps({"step": step, "value": float(value)}))
+    _print_forecast(name, found.values.tolist(), format)
 
 
 @app.command()
@@ -229,8 +229,8 @@ def evaluate(
         Path | None,
         typer.Option(
             "--train",
-            help="Pairs that a translator learned from, for a rival that repeats the nearest one's"
-            " translation.",
+            help="Pairs that a translator learned from, for a baseline that repeats the translation"
+            " of the nearest one.",
         ),
     ] = None,
     bootstrap: Annotated[
@@ -261,17 +261,8 @@ def evaluate(
         found = report.evaluate_classifier(loaded, read_labelled(test), bootstrap=bootstrap)
     if as_json:
         print(json.dumps(found.as_json(), indent=1))
-        return
-    print(f"{found.examples:,} {'example' if found.examples == 1 else 'examples'}")
-    for name, value in found.values.items():
-        ends = ""
-        if name in found.intervals:
-            low, high = found.intervals[name]
-            ends = f"  [{100 * low:.2f}, {100 * high:.2f}]"
-        print(f"{name:<18} {100 * value:6.2f}{ends}")
-    for who, values in found.baselines.items():
-        for name, value in values.items():
-            print(f"{name:<18} {100 * value:6.2f}  {who}")
+    else:
+        _print_scores(found)
 
 
 @app.command()
@@ -446,12 +437,14 @@ def print_rows(
     format: str,
     *,
     failed: str | None = None,
+    doubt: Callable[[str], str] = lambda _: "",
 ) -> None:
     """Print a row for each text, and leave with 1 if some failed, each of which is named.
 
     Args:
         rows: of a chunk; if that fails, of its texts one by one.
         failed: what stands in the place of a text that failed; None is nothing.
+        doubt: why the row of a text is not to be trusted, said on stderr; "" for no reason.
     """
     number, failures = 0, 0
     for chunk in chunks:
@@ -464,7 +457,10 @@ def print_rows(
                     print_json({"text": text, "status": "error", "error": row.message})
                 elif failed is not None:
                     print(failed)
-            elif format == "jsonl":
+                continue
+            if why := doubt(text):
+                print(f"text {number}: {why}", file=sys.stderr)
+            if format == "jsonl":
                 print_json({"text": text, **row[1], "status": "ok"})
             else:
                 print(row[0])
@@ -487,6 +483,29 @@ def _rows_or_errors(
         if len(chunk) == 1:
             return [error]
         return [row for text in chunk for row in _rows_or_errors([text], rows)]
+
+
+def _print_scores(found: Evaluation) -> None:
+    print(f"{found.examples:,} {'example' if found.examples == 1 else 'examples'}")
+    for name, value in found.values.items():
+        ends = ""
+        if name in found.intervals:
+            low, high = found.intervals[name]
+            ends = f"  [{100 * low:.2f}, {100 * high:.2f}]"
+        print(f"{name:<18} {100 * value:6.2f}{ends}")
+    for who, values in found.baselines.items():
+        for name, value in values.items():
+            print(f"{name:<18} {100 * value:6.2f}  {who}")
+
+
+def _print_forecast(name: str, values: Sequence[float], format: str) -> None:
+    if format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["step", name])
+        writer.writerows([step, f"{value:.6g}"] for step, value in enumerate(values, 1))
+        return
+    for step, value in enumerate(values, 1):
+        print_json({"step": step, "value": value})
 
 
 def _settings(

@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeVar
 from rnnkit.errors import UserError
 
 T = TypeVar("T")
+MAX_SENTENCE = 100  # words in a file that has no blank line, which is then no file of sentences
+MAX_SHOWN = 40  # characters of a line in a message
 
 
 class Labelled(NamedTuple):
@@ -69,7 +71,8 @@ def read_tagged(path: Path) -> list[Tagged]:
 
     Columns after the second are left out.
 
-    Raises: UserError naming the file and the line that does not fit.
+    Raises: UserError naming the file and the line that does not fit, or if no blank line ends a
+        sentence anywhere.
     """
     examples = []
     words: list[str] = []
@@ -78,13 +81,20 @@ def read_tagged(path: Path) -> list[Tagged]:
         if line.strip():
             word, _, rest = line.partition("\t")
             tag = rest.partition("\t")[0]
-            if not word.strip() or not tag:
-                raise UserError(f"line {number} of '{path}' is not a word, a tab and a tag")
+            if not word.strip() or not tag or " " in tag.strip():
+                raise UserError(
+                    f"line {number} of '{path}' is not a word, a tab and a tag, but {_shown(line)}"
+                )
             words.append(word)
             tags.append(tag)
         elif words:
             examples.append(Tagged(tuple(words), tuple(tags)))
             words, tags = [], []
+    if len(examples) == 1 and len(examples[0].words) > MAX_SENTENCE:
+        raise UserError(
+            f"'{path}' has {len(examples[0].words):,} lines and no blank line between them: a blank"
+            " line must end each sentence, and a line be a word, a tab and its tag"
+        )
     return _some(examples, path)
 
 
@@ -114,3 +124,8 @@ def _some(examples: list[T], path: Path) -> list[T]:
     if not examples:
         raise UserError(f"'{path}' has no examples")
     return examples
+
+
+def _shown(line: str) -> str:
+    """The beginning of a line, for a message."""
+    return repr(line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}...")

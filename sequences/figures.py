@@ -1,5 +1,5 @@
 """Figures of what happens inside: how a label grows, tags and their probabilities, attention, and a
-forecast beside its rivals.
+forecast beside its baselines.
 """
 
 from __future__ import annotations

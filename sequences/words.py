@@ -42,7 +42,7 @@ _QUOTED = re.compile(r'"\s*([^"]*?)\s*"')
 
 
 def split_words(text: str) -> list[str]:
-    """The words and signs of a text: "It's fine." is It, 's, fine and a full stop."""
+    """The words and punctuation of a text: "It's fine." is It, 's, fine and a full stop."""
     return _WORD.findall(text.translate(_QUOTES))
 
 
@@ -97,7 +97,9 @@ class WordVocabulary:
             ):
                 raise UserError(f"a vocabulary's {kind} must be a list of different texts")
         self._ids = {word: index for index, word in enumerate(self.words, len(SPECIAL))}
-        self._codes = {sign: index for index, sign in enumerate(self.characters, len(SPECIAL))}
+        self._character_ids = {
+            character: index for index, character in enumerate(self.characters, len(SPECIAL))
+        }
 
     @classmethod
     def of(
@@ -123,7 +125,7 @@ class WordVocabulary:
             for character in set(word if cased else word.lower()):
                 characters[character] += count
         kept = [word for word, count in _by_frequency(words) if count >= min_count]
-        spelt = [sign for sign, count in _by_frequency(characters) if count > 1]
+        spelt = [character for character, count in _by_frequency(characters) if count > 1]
         if known is not None:
             kept = list(dict.fromkeys([*known.words, *kept]))
             spelt = list(dict.fromkeys([*known.characters, *spelt]))
@@ -150,10 +152,13 @@ class WordVocabulary:
         for word in dict.fromkeys(chain.from_iterable(sentences)):
             spelling = spelt.setdefault(self._spelling(word), len(spelt))
             known[word] = self.word_id(word), spelling
-        codes = [[self._codes.get(sign, UNKNOWN) for sign in spelling] for spelling in spelt]
+        spellings = [
+            [self._character_ids.get(character, UNKNOWN) for character in spelling]
+            for spelling in spelt
+        ]
         return Sentences(
             _padded([[known[word][0] for word in sentence] for sentence in sentences]),
-            _padded(codes),
+            _padded(spellings),
             torch.tensor([len(spelling) for spelling in spelt]),
             _padded([[known[word][1] for word in sentence] for sentence in sentences]),
             torch.tensor([len(sentence) for sentence in sentences]),

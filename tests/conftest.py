@@ -39,6 +39,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_drawing_of_curves() -> Iterator[None]:
+    """Small trainings would spend half of their time on metrics.png, which test_runs.py tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnnkit.runs.draw_curves", lambda records, panels, path: path.touch())
+        yield
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A shell has what it runs in the background ignore Ctrl-C, and so would the commands that the
     # tests start and interrupt.

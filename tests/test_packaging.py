@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import version
 from importlib.resources import files
@@ -33,41 +31,6 @@ OWN_LINKS = re.compile(
     rf"https://(?:github\.com/{SOURCE}/(?:blob|tree)|raw\.githubusercontent\.com/{SOURCE})"
     r"/main/([^)#\s]+)"
 )
-
-USER = """
-from collections.abc import Iterator
-from typing import assert_type
-
-from captioner import Caption, Captioner
-from charlm import CharLM
-from sequences import Classification, Classifier, TaggedWord, Tagger, Translation, Translator
-from torch import Tensor
-
-captioner = Captioner.load()
-assert_type(captioner.caption("dog.jpg"), Caption)
-assert_type(captioner.caption("dog.jpg").text, str)
-assert_type(captioner.caption(["a.jpg", "b.jpg"]), list[Caption])
-assert_type(captioner.caption_batch(["a.jpg", "b.jpg"]), list[Caption])
-assert_type(captioner.candidates("dog.jpg", 3), list[Caption])
-lm = CharLM.load()
-assert_type(lm.sample("ROMEO:"), Iterator[str])
-assert_type(lm.log_probs("to be"), Tensor)
-assert_type(Classifier.load("sentiment").classify("fine"), Classification)
-assert_type(Tagger.load("pos").tag("fine"), list[TaggedWord])
-assert_type(Translator.load("runs/mine").translate_batch(["fine"]), list[Translation])
-"""
-
-
-@pytest.mark.slow
-def test_mypy_strict_knows_what_the_public_functions_return(tmp_path: Path) -> None:
-    pytest.importorskip("mypy", reason="mypy, of the test extra, is not installed")
-    (tmp_path / "user.py").write_text(USER, encoding="utf-8")
-    # Follows imports silently, as it does those of installed packages: only the user's own lines
-    # are reported. The empty configuration keeps out one of the machine's.
-    (tmp_path / "mypy.ini").write_text(f"[mypy]\nmypy_path = {ROOT}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "user.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("package", ["captioner", "charlm", "rnnkit", "sequences", "webui"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from captioner import ImageError
+from captioner import Decoding, ImageError
 from rnnkit.errors import UserError
 from webui.client_values import whole_number
 from webui.decoding_options import chosen_decoding
@@ -47,39 +47,55 @@ Action = Callable[[Visit, Body], Answer | None]
 
 def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
     """The routes."""
+    answers = _Answers(albums, models)
+    actions: dict[str, Action] = {
+        "changes": lambda visit, body: None,
+        "add": lambda visit, body: {"notes": visit.album.add(body.get("files"))},
+        "edit": _edit,
+        "undo": lambda visit, body: visit.album.undo(),
+        "redo": lambda visit, body: visit.album.redo(),
+        "remove": lambda visit, body: visit.album.remove(_numbers(body)),
+        "run": answers.run,
+        "stop": _stop,
+    }
+    routes: list[BaseRoute] = [
+        Mount("/script", _Scripts(directory=SCRIPTS)),
+        Route("/new", answers.new, methods=["POST"]),
+        Route("/{token}/forget", answers.forget, methods=["POST"]),
+        Route("/{token}/{size}/{row:int}", answers.picture),
+        Route("/{token}/download/{kind}", answers.download),
+        *(
+            Route(f"/{{token}}/{name}", answers.after(action), methods=["POST"])
+            for name, action in actions.items()
+        ),
+    ]
+    return [Mount(PHOTOS, routes=routes)]
 
-    def run(visit: Visit, body: Body) -> None:
-        if visit.running:
-            raise UserError("the photos are being captioned: press Stop first")
-        busy = [Visitor(other.network, "") for other in albums if other.running]
-        if (reason := refusal(Visitor(visit.network, str(id(visit))), busy, RUNS)) is not None:
-            raise UserError(reason)
-        decoding = _decoding(body.get("settings"))
-        visit.run = AlbumRun(
-            visit.album,
-            _numbers(body),
-            replace=body.get("replace") is True,
-            seen=lambda: visit.seen,
-        )
-        visit.run.start(models, decoding)
 
-    async def new(request: Request) -> Response:
+class _Answers:
+    """What the routes answer, with the albums and the models that they need for it."""
+
+    def __init__(self, albums: Albums, models: Models) -> None:
+        self._albums, self._models = albums, models
+
+    async def new(self, request: Request) -> Response:
+        """A new album, with the rows that a browser has kept."""
         body = await _body(request)
 
         def begin() -> Answer:
             rows = _rows(body.get("rows", []))
             network = network_of(request.client.host if request.client else "")
-            token, visit = albums.new(network)
+            token, visit = self._albums.new(network)
             visit.album.restore(rows)
             return {"token": token, **_state(visit, 0)}
 
         return await _in_words(begin)
 
-    def act(action: Action) -> Callable[[Request], Any]:
+    def after(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that changes an album and answers with what has changed."""
 
         async def endpoint(request: Request) -> Response:
-            visit = albums.find(request.path_params["token"])
+            visit = self._albums.find(request.path_params["token"])
             if visit is None:
                 return _gone()
             body = await _body(request)
@@ -92,12 +108,30 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
 
         return endpoint
 
-    async def forget(request: Request) -> Response:
-        await run_in_threadpool(albums.close, request.path_params["token"])
+    def run(self, visit: Visit, body: Body) -> None:
+        """The action that has photos captioned."""
+        if visit.running:
+            raise UserError("the photos are being captioned: press Stop first")
+        busy = [Visitor(other.network, "") for other in self._albums if other.running]
+        if (reason := refusal(Visitor(visit.network, str(id(visit))), busy, RUNS)) is not None:
+            raise UserError(reason)
+        decoding = _decoding(body.get("settings"))
+        visit.run = AlbumRun(
+            visit.album,
+            _numbers(body),
+            replace=body.get("replace") is True,
+            seen=lambda: visit.seen,
+        )
+        visit.run.start(self._models, decoding)
+
+    async def forget(self, request: Request) -> Response:
+        """Nothing, once the album is deleted."""
+        await run_in_threadpool(self._albums.close, request.path_params["token"])
         return JSONResponse({})
 
-    def show(request: Request) -> Response:
-        visit = albums.find(request.path_params["token"])
+    def picture(self, request: Request) -> Response:
+        """A photo as a JPEG."""
+        visit = self._albums.find(request.path_params["token"])
         row = visit.album.row(request.path_params["row"]) if visit is not None else None
         size = request.path_params["size"]
         if visit is None or row is None or size not in SIDES:
@@ -110,34 +144,15 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
             return JSONResponse({"detail": "There is no such picture."}, 404)
         return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
 
-    def download(request: Request) -> Response:
-        visit = albums.find(request.path_params["token"])
+    def download(self, request: Request) -> Response:
+        """A file of all captions."""
+        visit = self._albums.find(request.path_params["token"])
         kind = DOWNLOADS.get(request.path_params["kind"])
         if visit is None or kind is None:
             return _gone()
         name = f'attachment; filename="{kind.file_name}"'
         content = kind.make(visit.album.to_write())
         return Response(content, headers={"Content-Disposition": name, "Cache-Control": "no-store"})
-
-    actions: dict[str, Action] = {
-        "changes": lambda visit, body: None,
-        "add": lambda visit, body: {"notes": visit.album.add(body.get("files"))},
-        "edit": _edit,
-        "undo": lambda visit, body: visit.album.undo(),
-        "redo": lambda visit, body: visit.album.redo(),
-        "remove": lambda visit, body: visit.album.remove(_numbers(body)),
-        "run": run,
-        "stop": _stop,
-    }
-    routes: list[BaseRoute] = [
-        Mount("/script", _Scripts(directory=SCRIPTS)),
-        Route("/new", new, methods=["POST"]),
-        Route("/{token}/forget", forget, methods=["POST"]),
-        Route("/{token}/{size}/{row:int}", show),
-        Route("/{token}/download/{kind}", download),
-        *(Route(f"/{{token}}/{name}", act(do), methods=["POST"]) for name, do in actions.items()),
-    ]
-    return [Mount(PHOTOS, routes=routes)]
 
 
 class _Scripts(StaticFiles):
@@ -171,7 +186,7 @@ def _state(visit: Visit, since: int) -> Answer:
     return visit.album.changes(since) | {"run": run}
 
 
-def _decoding(settings: object) -> Any:
+def _decoding(settings: object) -> Decoding:
     if not isinstance(settings, list):
         raise UserError("the settings have not arrived: load the page again")
     try:
@@ -191,29 +206,27 @@ def _rows(stored: object) -> list[PhotoRow]:
     """Rows as a browser kept them."""
     if not isinstance(stored, list) or len(stored) > MAX_PHOTOS:
         raise UserError("the rows must be a list, no longer than there may be photos")
-    rows = []
-    for record in stored:
-        if not isinstance(record, dict) or not isinstance(record.get("name"), str):
-            raise UserError("a row must have a name")
-        row = PhotoRow(0, record["name"].encode(errors="replace").decode()[-MAX_NAME:] or "photo")
-        if isinstance(error := record.get("error"), str):
-            row.error = error[:MAX_CAPTION]
-        caption = checked_caption(record.get("caption", ""))
-        if record.get("status") not in ("waiting", "failed"):
-            author = AUTHORS.get(str(record.get("author")), "person")
-            row.wording = Wording(
-                caption,
-                author,
-                _number(record.get("score"), math.nan),
-                _number(record.get("confidence"), None),
-            )
-            row.own = row.wording if author == "model" else None
-        rows.append(row)
-    return rows
+    return [_row(record) for record in stored]
 
 
-def _number(value: object, otherwise: Any) -> Any:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else otherwise
+def _row(record: object) -> PhotoRow:
+    if not isinstance(record, dict) or not isinstance(record.get("name"), str):
+        raise UserError("a row must have a name")
+    row = PhotoRow(0, record["name"].encode(errors="replace").decode()[-MAX_NAME:] or "photo")
+    if isinstance(error := record.get("error"), str):
+        row.error = error[:MAX_CAPTION]
+    caption = checked_caption(record.get("caption", ""))
+    if record.get("status") in ("waiting", "failed"):
+        return row
+    author = AUTHORS.get(str(record.get("author")), "person")
+    score, confidence = _number(record.get("score")), _number(record.get("confidence"))
+    row.wording = Wording(caption, author, math.nan if score is None else score, confidence)
+    row.own = row.wording if author == "model" else None
+    return row
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 async def _body(request: Request) -> Body:

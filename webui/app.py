@@ -42,7 +42,7 @@ HEAD = """
   <div>
     <h1>Show and Spell</h1>
     <p>Recurrent networks: one writes a sentence about a photo, one writes text a character at a
-    time, and others read sentences. All run on this machine; nothing leaves it.</p>
+    time, and others read sentences. They all run on this machine, and nothing leaves it.</p>
   </div>
   <label class="appearance">Appearance
     <select id="appearance">

@@ -93,14 +93,19 @@ def translation_grid(
     source: Sequence[str],
     words: Sequence[str],
     attention: NDArray[np.float32] | None,
+    *,
+    doubt: str = "",
 ) -> str:
     """A translation, and a table of where the network looked for each of its words.
 
     Args:
         source, words: of the sentence and of its translation.
         attention: (words, source); None if the network has none.
+        doubt: why the translation is not to be trusted; "" for no reason.
     """
     best = f'<p class="caption verdict" aria-live="polite">{escape(text)}</p>'
+    if doubt:
+        best += notice(doubt)
     if attention is None:
         return f'<section class="sentence">{best}</section>'
     head = "".join(f'<th scope="col"><span>{escape(word)}</span></th>' for word in source)

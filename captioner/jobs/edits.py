@@ -150,6 +150,20 @@ def edit_captions(
     return files
 
 
+def without_photos(paths: Sequence[str]) -> list[str]:
+    """The paths that may have captions: photos are left out, which a glob of the shell brings in.
+
+    Raises: UserError if there are only photos.
+    """
+    kept = [path for path in paths if Path(path).suffix.lower() not in EXTENSIONS]
+    if paths and not kept:
+        raise UserError(
+            f"'{paths[0]}' is a photo, and its captions are in another file: give that file, or the"
+            " folder; nothing was changed"
+        )
+    return kept
+
+
 def _files(
     paths: Sequence[str], sidecar: Callable[[Path], Path], extension: str, *, recursive: bool
 ) -> Iterator[Path]:
@@ -200,11 +214,6 @@ Editor = Callable[[Path, bytes, _Captions], Iterator[bytes]]
 
 def _editor(path: Path, data: bytes) -> Editor:
     kind = path.suffix.lower()
-    if kind in EXTENSIONS:
-        raise UserError(
-            f"'{path}' is a photo, and its captions are in another file: give that file, or the"
-            " folder; nothing was changed"
-        )
     if kind in (".json", ".parquet", ".tar"):
         raise UserError(
             f"'{path}' cannot be edited: edit sidecars, tsv, csv, jsonl or {METADATA}, or caption"

@@ -13,6 +13,16 @@ from captioner.data.path_list import PathList
 from rnnkit.errors import UserError
 
 
+def require_one_source(paths: Sequence[str] | None, from_file: str | None) -> None:
+    """Raises: UserError if photos are named nowhere, or both by paths and by a list."""
+    if not paths and from_file is None:
+        raise UserError(
+            "no photos given: name images, folders or globs, or a list of photos with --from-file"
+        )
+    if paths and from_file is not None:
+        raise UserError("give either paths or --from-file with a list of photos, not both")
+
+
 def find_photos(
     paths: Sequence[str], *, recursive: bool = False, leave_out: Path | None = None
 ) -> PathList:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from captioner.captioner import Captioner
 from captioner.data.path_list import PathList
-from captioner.jobs.find_photos import find_photos, read_photo_list
+from captioner.jobs.find_photos import find_photos, read_photo_list, require_one_source
 from captioner.jobs.pipeline import caption_photos
 from captioner.jobs.preview import print_existing, print_plan, print_sample
 from captioner.jobs.progress import Summary, print_status, with_progress
@@ -29,6 +29,7 @@ from rnnkit.errors import UserError
 RUNNERS = ("local", "ray")
 LATER_SETTINGS = ("min_length", "prefix")
 SAMPLES = 3  # photos that a dry run captions
+TOO_EARLY = "stopped before the first batch of photos was done"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +92,7 @@ def _check_options(job: CaptionJob) -> None:
         raise UserError(
             "--in-place changes the photos themselves: use it with --embed and without --output"
         )
-    if bool(job.paths) == (job.from_file is not None):
-        raise UserError(
-            "give images, folders or globs, or --from-file with a list of photos, but not both"
-        )
+    require_one_source(job.paths, job.from_file)
     if job.runner == "ray" and (job.embed or job.fail_fast):
         raise UserError("--embed and --fail-fast need --runner local")
     if (job.extension or job.sidecar_folder) and (job.format != "sidecar" or job.embed):
@@ -357,18 +355,18 @@ def _final_summary(
 ) -> Iterator[None]:
     """Print what became of the photos, also if the run ends early; the error's line comes last."""
 
-    def sum_up() -> None:
+    def sum_up(*, done: bool = False) -> None:
         if isinstance(output, ResumableFile) and output.part is not None:
             print_status(
                 f"partial results are in '{output.part}'; run the same command to continue"
             )
         if asked != 1 or summary.unsure:  # a single photo speaks for itself
-            print_status(str(summary))
+            print_status(str(summary) if summary or done else TOO_EARLY)
 
     try:
         yield
     except UserError:
-        if summary.captioned or summary.failed:  # otherwise nothing was begun
+        if summary:  # otherwise nothing was begun
             sum_up()
         raise
     except BaseException as error:
@@ -376,4 +374,4 @@ def _final_summary(
         if isinstance(error, BrokenPipeError):
             print_status("nobody reads the output any more; stopped")
         raise
-    sum_up()
+    sum_up(done=True)

@@ -35,6 +35,10 @@ class Summary:
             # Without the details of this photo, which are in parentheses.
             self.failed[error.partition(" (")[0]] += 1
 
+    def __bool__(self) -> bool:
+        """Whether any photo was captioned or failed."""
+        return bool(self.captioned or self.failed)
+
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
         done = self.captioned + self.failed.total()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from charlm.analysis.insight import Array, GradientFlow, Surprise, UnitMatch
 
@@ -43,6 +44,10 @@ def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
             xlabel="steps back from the loss",
             yscale="log",
         )
+        # Not as powers of ten: those are set in fonts for formulas, and where matplotlib has lost
+        # track of its own, it prints a line for each.
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(LogFormatter())
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     panels[0].set_ylabel("norm of d loss / d state")

@@ -2,8 +2,8 @@
 
     python scripts/benchmarks/reading.py MODEL TEXTS [--threads 2]
 
-TEXTS has a text a line. Prints the median time of a single text and texts a second in batches, and
-the time from starting the command to its first answer.
+TEXTS has a text a line. Prints the median time of a single text, texts a second in batches, and how
+long the console command takes to answer, beside what Python takes to import torch and do nothing.
 """
 
 from __future__ import annotations
@@ -49,14 +49,19 @@ def benchmark(
     print(f"one text: {1000 * median(singles):.1f} ms (median of {len(singles)})")
     batches = [_seconds(partial(run, texts)) for _ in range(repeats)]
     print(f"{len(texts):,} texts in batches: {len(texts) / median(batches):,.0f} a second")
-    command = [sys.executable, "-m", "sequences.cli", loaded.task, texts[0]]
-    starts = [
-        _seconds(
-            lambda: subprocess.run([*command, "--model", model], check=True, capture_output=True)
-        )
-        for _ in range(repeats)
-    ]
-    print(f"first answer of the command: {median(starts):.2f} s after starting")
+    console = "from rnnkit.entry_points import sequences; sequences()"
+    commands = {
+        "import torch alone": ["import torch"],
+        "the command, one text": [console, loaded.task, texts[0], "--model", model],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(repeats):  # in turn, so that both see the same load
+        for name, (code, *arguments) in commands.items():
+            run_python = [sys.executable, "-c", code, *arguments]
+            start = partial(subprocess.run, run_python, check=True, capture_output=True)
+            times[name].append(_seconds(start))
+    for name, seconds in times.items():
+        print(f"{name}: {median(seconds):.2f} s from start to end")
 
 
 def _seconds(call: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""Scores of a model on examples that it has not learned, with intervals and simple rivals."""
+"""Scores of a model on examples that it has not learned, with intervals and simple baselines."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Evaluation:
 def evaluate_classifier(
     model: Classifier, examples: Sequence[Labelled], *, bootstrap: int = 1000
 ) -> Evaluation:
-    """Accuracy, and its mean over the labels; rivals: the commonest label, naive Bayes."""
+    """Accuracy, and its mean over the labels; baselines: the commonest label, naive Bayes."""
     wanted = np.array([example.label for example in examples])
     found = model.classify_batch([example.text for example in examples])
     score = _accuracy(np.array([answer.label for answer in found]), wanted)
@@ -72,7 +72,7 @@ def evaluate_classifier(
 def evaluate_tagger(
     model: Tagger, examples: Sequence[Tagged], *, bootstrap: int = 1000
 ) -> Evaluation:
-    """Accuracy and, for entities, F1 of whole ones; rival: each word's most frequent tag."""
+    """Accuracy and, for entities, F1 of whole ones; baseline: each word's most frequent tag."""
     found = [
         [word.tag for word in row] for row in model.tag_batch([each.words for each in examples])
     ]
@@ -95,23 +95,23 @@ def evaluate_translator(
     beam_size: int = 5,
     bootstrap: int = 1000,
 ) -> Evaluation:
-    """Corpus BLEU-4; rivals: the sentence as it is, and the translation of the one most like it.
+    """Corpus BLEU-4; baselines: the sentence as it is, and the translation of the one most like it.
 
     Args:
-        learned: what the model learned from, for the second rival.
+        learned: what the model learned from, for the second baseline.
     """
     sources = [example.source for example in examples]
     found = [
         translation.text for translation in model.translate_batch(sources, beam_size=beam_size)
     ]
     wanted = [example.target for example in examples]
-    rivals = {"the sentence not translated": sources}
+    guesses = {"the sentence not translated": sources}
     if learned:
-        rivals["the nearest learned sentence's translation"] = nearest_translations(
+        guesses["the nearest learned sentence's translation"] = nearest_translations(
             sources, learned
         )
     everything = np.arange(len(examples))
-    baselines = {who: _bleu_score(texts, wanted)(everything) for who, texts in rivals.items()}
+    baselines = {who: _bleu_score(texts, wanted)(everything) for who, texts in guesses.items()}
     return _evaluation("translate", _bleu_score(found, wanted), len(examples), baselines, bootstrap)
 
 

@@ -43,12 +43,12 @@ def log_partition(
 def marginals(
     emissions: torch.Tensor, transitions: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """The probability of each tag of each word, (T, B, K): the slope of log Z by its emission."""
+    """The probability of each tag of each word, (T, B, K): the gradient of log Z by emissions."""
     with torch.enable_grad():
         leaf = emissions.detach().requires_grad_()
         total = log_partition(leaf, transitions.detach(), mask).sum()
-        (slope,) = torch.autograd.grad(total, leaf)
-    return slope
+        (gradient,) = torch.autograd.grad(total, leaf)
+    return gradient
 
 
 def viterbi(

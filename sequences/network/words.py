@@ -9,7 +9,7 @@ from rnnkit.layers import Stack, drop_units
 from sequences.network.architecture import SentenceArchitecture, SentenceDropout
 from sequences.words import PAD, UNKNOWN, Sentences, WordVocabulary
 
-GROUPS = 4
+GROUPS = 4  # of words of similar length, each spelt as a batch of its own
 
 
 class WordEncoder(nn.Module):

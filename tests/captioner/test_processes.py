@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.context import ForkServerContext
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,14 +22,11 @@ from safetensors.torch import load_file
 
 import captioner
 from captioner.captioner import Captioner
-from captioner.checkpoint import save_captioner
-from captioner.cli import main
 from captioner.data.annotations import read_dataset
-from captioner.network.backbones import create_encoder
-from captioner.network.decoder import Decoder, DecoderConfig
-from captioner.network.vocabulary import END, SPECIAL, Vocabulary
+from captioner.jobs.job import TOO_EARLY
 from captioner.training.config import TrainingConfig
 from captioner.training.trainer import train
+from tests.forked_commands import start_forked
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -40,20 +36,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained captioner."""
-    torch.manual_seed(0)
-    encoder = create_encoder("efficientnet-lite0")
-    words = (*SPECIAL, "a", "red", "green", "circle", "square")
-    decoder = Decoder(DecoderConfig(len(words), encoder.channels, 16, 16, 8))
-    with torch.no_grad():
-        decoder.output_bias[END] = -2  # not at once
-    folder = tmp_path_factory.mktemp("model")
-    save_captioner(folder, encoder, decoder, Vocabulary(words), {})
-    return folder
-
-
 def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ,
@@ -61,20 +43,17 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "captioner.cli", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
-    )
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, **options)
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 120
+    condition: Callable[[], bool], process: ForkServerProcess, err: Path, seconds: float = 120
 ) -> None:
     """Waits until something is so; fails if the process ends before."""
     until = time.monotonic() + seconds
     while not condition():
-        if process.poll() is not None:
-            assert process.stderr is not None
-            pytest.fail(f"it ended with {process.returncode}: {process.stderr.read().decode()}")
+        assert process.is_alive(), f"it ended with {process.exitcode}: {err.read_text()}"
         assert time.monotonic() < until, "it took too long"
         time.sleep(0.01)
 
@@ -96,10 +75,10 @@ def hold_little(pipe: IO[bytes]) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
 
 
-def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_stops_it_with_one_line(untrained: Path, tmp_path: Path) -> None:
     photos = many_photos(tmp_path / "photos", 300)
     with start(
-        "caption", photos, "--model", model, "--backend", "torch", "--batch-size", 1
+        "caption", photos, "--model", untrained, "--backend", "torch", "--batch-size", 1
     ) as process:
         assert process.stdout is not None and process.stderr is not None
         hold_little(process.stdout)
@@ -113,49 +92,8 @@ def test_a_reader_that_goes_away_stops_it_with_one_line(model: Path, tmp_path: P
         assert process.wait(timeout=120) == 141
 
 
-def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(
-    model: Path, tmp_path: Path
-) -> None:
-    photos, output = many_photos(tmp_path / "photos", 900), tmp_path / "results.json"
-    with start(
-        "caption",
-        photos,
-        "--model",
-        model,
-        "--backend",
-        "torch",
-        "--format",
-        "coco",
-        "--output",
-        output,
-        "--batch-size",
-        8,
-    ) as process:
-        wait_for(lambda: output.exists() and output.stat().st_size > 100, process)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, b"")
-    results = json.loads(output.read_text(encoding="utf-8"))
-    summary, stopped = err.splitlines()
-    assert summary.startswith(b"captioner: captioned %d, skipped 0, failed 0; " % len(results))
-    assert stopped == b"captioner: interrupted; everything written so far is complete"
-    assert 8 <= len(results) < 900 and [row["image_id"] for row in results] == list(
-        range(len(results))
-    )
-
-
-@pytest.fixture(scope="module")
-def server() -> ForkServerContext:
-    """Makes processes that have the command imported already, so that they start at once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["captioner.cli", "captioner.outputs.parquet"])
-    return context
-
-
-def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
-    """The command, which waits to be killed after a number of batches: the killer may be late."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    sys.stderr = err.open("w", encoding="utf-8")
+def sleep_after_batches(batches: int) -> None:
+    """The command waits after a number of batches: who stops it may be late."""
     search, left = Captioner.caption_features, iter(range(batches))
 
     def some(*arguments: Any) -> Any:
@@ -164,7 +102,31 @@ def start_quietly(arguments: Sequence[str], err: Path, batches: int) -> None:
         return search(*arguments)
 
     Captioner.caption_features = some  # type: ignore[method-assign, assignment]
-    main(arguments)
+
+
+def test_an_interrupt_leaves_whole_results_and_its_own_exit_code(
+    untrained: Path, tmp_path: Path
+) -> None:
+    photos, output = many_photos(tmp_path / "photos", 40), tmp_path / "results.json"
+    given = ("caption", photos, "--model", untrained, "--backend", "torch", "--max-length", 4)
+    process = start_forked(
+        "captioner",
+        *(*given, "--format", "coco", "--output", output, "--batch-size", 8),
+        err=tmp_path / "err",
+        before=partial(sleep_after_batches, 2),
+    )
+    wait_for(lambda: output.exists() and output.stat().st_size > 100, process, tmp_path / "err")
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(120)
+    assert process.exitcode == 130
+    results = json.loads(output.read_text(encoding="utf-8"))
+    summary, stopped = (tmp_path / "err").read_text(encoding="utf-8").splitlines()
+    assert summary.startswith(f"captioner: captioned {len(results)}, skipped 0, failed 0; ")
+    assert stopped == "captioner: interrupted; everything written so far is complete"
+    assert 8 <= len(results) < 40 and [row["image_id"] for row in results] == list(
+        range(len(results))
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +138,6 @@ def test_a_run_that_is_killed_and_killed_again_is_finished_by_the_same_command(
     kills: int,
     untrained: Path,
     tmp_path: Path,
-    server: ForkServerContext,
     caption: Callable[..., tuple[int, str, str]],
 ) -> None:
     if format == "parquet":
@@ -213,10 +174,12 @@ def test_a_run_that_is_killed_and_killed_again_is_finished_by_the_same_command(
         enough = rows() + more
         # Enough batches of three for these rows, though two photos are bad; in all the runs never
         # enough for all.
-        process = server.Process(
-            target=start_quietly, args=(arguments, tmp_path / "err", -(-more // 3) + 1)
+        process = start_forked(
+            "captioner",
+            *arguments,
+            err=tmp_path / "err",
+            before=partial(sleep_after_batches, -(-more // 3) + 1),
         )
-        process.start()
         while rows() < enough and process.is_alive():
             time.sleep(0.001)
         time.sleep(generator.random() * 0.05)  # anywhere in a batch
@@ -263,35 +226,19 @@ def sorted_rows(path: Path, format: str) -> list[str]:
 
 
 def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
-    untrained: Path, tmp_path: Path
+    caption: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
+    import resource  # not on Windows
+
     photos, output = many_photos(tmp_path / "photos", 60), tmp_path / "rows.jsonl"
-    command = [sys.executable, "-m", "captioner.cli", "caption", str(photos)]
-    command += ["--output", str(output)]
-    options = [
-        "--format",
-        "jsonl",
-        "--model",
-        str(untrained),
-        "--backend",
-        "torch",
-        "--max-length",
-        "4",
-    ]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(captioner.__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-    }
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 4; exec {shlex.join([*command, *options])}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 1
-    summary, stopped = done.stderr.splitlines()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        code, _, err = caption(photos, "--output", output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1
+    summary, stopped = err.splitlines()
     assert (
         stopped
         == f"captioner: the file has reached its size limit ({output}); everything written before"
@@ -306,46 +253,42 @@ def test_a_disk_that_fills_up_ends_a_run_with_one_line_and_whole_rows(
     )
 
 
-@pytest.mark.parametrize("redirected", [True, False])
 def test_a_full_device_ends_a_run_with_one_line(
-    redirected: bool, untrained: Path, tmp_path: Path
+    untrained: Path, tmp_path: Path, caption: Callable[..., tuple[int, str, str]]
 ) -> None:
     photos = many_photos(tmp_path / "photos", 3)
-    arguments = ["caption", str(photos), "--model", str(untrained), "--backend", "torch"] + (
-        [] if redirected else ["--output", "/dev/full"]
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(captioner.__file__).parents[1])}
-    with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "captioner.cli", *arguments]
-        done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
-        )
-    assert done.returncode == 1
-    summary, stopped = done.stderr.splitlines()
-    assert summary.startswith(
-        "captioner: captioned 0, skipped 0, failed 0; "
-    ) and stopped.startswith("captioner: the disk is full")
+    code, _, err = caption(photos, "--output", "/dev/full")
+    with Path("/dev/full").open("w") as full:  # Python writes what is left when it ends
+        process = start("caption", photos, "--model", untrained, "--backend", "torch", stdout=full)
+        redirected = process.communicate()[1].decode()
+    assert code == process.returncode == 1
+    for printed in (err, redirected):
+        summary, stopped = printed.splitlines()
+        assert summary == f"captioner: {TOO_EARLY}"
+        assert stopped.startswith("captioner: the disk is full")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are always Unicode here")
-def test_a_photo_whose_name_is_not_utf_8_is_captioned(model: Path, tmp_path: Path) -> None:
+def test_a_photo_whose_name_is_not_utf_8_is_captioned(
+    caption: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     name = os.fsencode(tmp_path) + b"/caf\xe9.png"
     Image.new("RGB", (60, 50), "red").save(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(os.fsdecode(name))
-    with start("caption", tmp_path, "--model", model, "--backend", "torch") as process:
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert out.startswith(os.fsencode(tmp_path) + b"/caf\\udce9.png\t") and out.count(b"\n") == 1
+    code, out, err = caption(tmp_path)
+    assert code == 0, err
+    assert out.startswith(f"{tmp_path}/caf\\udce9.png\t") and out.count("\n") == 1
 
 
-def test_a_model_that_is_not_there_leaves_no_output_in_the_way(tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_leaves_no_output_in_the_way(
+    captioner_command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     photos = many_photos(tmp_path / "photos", 1)
-    with start(
+    code, out, err = captioner_command(
         "caption", photos, "--model", tmp_path / "nowhere", "--output", tmp_path / "rows.tsv"
-    ) as process:
-        out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (2, b"")
-    assert err.count(b"\n") == 1 and err.startswith(b"captioner: no checkpoint at")
+    )
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1 and err.startswith("captioner: no checkpoint at")
     assert not (tmp_path / "rows.tsv").exists()
 
 
@@ -380,10 +323,11 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(
         "--device",
         "cpu",
     )
-    with start(*arguments, "--output", output, "--cache", cache) as process:
-        wait_for((output / "state.safetensors").exists, process)
-        process.kill()
-        process.communicate()
+    given = (*arguments, "--output", output, "--cache", cache)
+    process = start_forked("captioner", *given, err=tmp_path / "err")
+    wait_for((output / "state.safetensors").exists, process, tmp_path / "err")
+    process.kill()
+    process.join()
     log = output / "metrics.jsonl"
     assert 1 <= len(log.read_text(encoding="utf-8").splitlines()) < 5, (
         "it was killed too late to show anything"

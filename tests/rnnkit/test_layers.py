@@ -79,8 +79,8 @@ def test_what_comes_after_a_sentence_changes_nothing(cell: str, bidirectional: b
 def test_layer_k_of_a_dilated_stack_reaches_back_as_far_as_its_dilations_say() -> None:
     stack = Stack("rnn", 1, 4, 1, dilations=(4,)).double().eval()
     x = some(12, 1, 1).requires_grad_()
-    (slope,) = torch.autograd.grad(stack(x)[11].sum(), x)
-    assert slope.flatten().nonzero().flatten().tolist() == [3, 7, 11]
+    (gradient,) = torch.autograd.grad(stack(x)[11].sum(), x)
+    assert gradient.flatten().nonzero().flatten().tolist() == [3, 7, 11]
 
 
 @pytest.mark.parametrize("cell", LAYERS)

@@ -172,7 +172,8 @@ def test_the_figure_is_drawn_from_what_was_logged(tmp_path: Path) -> None:
     run = RunFolder(tmp_path, "parrot")
     for step in range(1, 5):
         run.log({"step": step, "loss": 1 / step, "score": None if step == 1 else step})
-    run.draw([("loss", ("loss",)), ("score", ("score", "never_logged"))])
+    panels = [("loss", ("loss",)), ("score", ("score", "never_logged"))]
+    draw_curves(run.records(), panels, tmp_path / "metrics.png")
     with Image.open(tmp_path / "metrics.png") as picture:
         assert picture.format == "PNG" and picture.width > picture.height
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10

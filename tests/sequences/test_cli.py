@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,8 +108,22 @@ def test_translate_gives_a_line_for_a_line_even_an_empty_one(
     run: Run, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stdin(monkeypatch, "\N{ZERO WIDTH NO-BREAK SPACE}Dia makan.\n\nTom makan nasi.\n".encode())
-    code, out, _ = run("translate", "--model", folders["translate"])
-    assert (code, out) == (1, "He eats.\n\nTom eats rice.\n")
+    code, out, err = run("translate", "--model", folders["translate"])
+    assert (code, out, err) == (
+        1,
+        "He eats.\n\nTom eats rice.\n",
+        "text 2: the text has no words\n",
+    )
+
+
+def test_a_translation_from_a_language_that_the_model_does_not_read_is_said_to_be_a_guess(
+    run: Run, folders: dict[str, Path]
+) -> None:
+    texts = ("Tom makan 2 kucing Jerman.", "She eats rice.")
+    code, out, err = run("translate", *texts, "--model", folders["translate"])
+    assert code == 0 and len(out.splitlines()) == 2
+    assert err.startswith("text 2: the translator knows none of the 3 words, so this is a guess")
+    assert len(err.splitlines()) == 1
 
 
 def test_several_translations_stand_on_one_line(run: Run, folders: dict[str, Path]) -> None:
@@ -121,7 +136,7 @@ def test_several_translations_stand_on_one_line(run: Run, folders: dict[str, Pat
     ("task", "text"),
     [("classify", "label\ttext\n"), ("tag", ""), ("translate", "")],
 )
-def test_evaluate_prints_the_metrics_and_the_rivals(
+def test_evaluate_prints_the_metrics_and_the_baselines(
     task: str, text: str, run: Run, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     rows = {
@@ -165,7 +180,7 @@ def test_neighbours_prints_words_and_cosines(run: Run, folders: dict[str, Path])
     assert len(out.splitlines()) == 2 and "\t" in out
 
 
-def test_forecast_prints_a_row_a_step_and_the_rivals(run: Run, tmp_path: Path) -> None:
+def test_forecast_prints_a_row_a_step_and_the_baselines(run: Run, tmp_path: Path) -> None:
     rows = "".join(f"{year},{year * 2}\n" for year in range(30))
     (tmp_path / "series.csv").write_text("year,value\n" + rows, encoding="utf-8")
     code, out, err = run(
@@ -200,6 +215,7 @@ def test_a_classifier_is_trained_from_files_and_used(run: Run, tmp_path: Path) -
         (("classify", "a", "--format", "xml"), "--format"),
         (("classify", "a", "--model", "nothing"), "nothing"),
         (("classify", "a", "--from-file", "x", "--model", "MODEL"), "--from-file"),
+        (("classify", "--from-file", "EMPTY", "--model", "MODEL"), "there is nothing to read"),
         (("tag", "a", "--model", "MODEL"), "is a model to classify"),
         (("evaluate", "missing.tsv", "--model", "MODEL"), "missing.tsv"),
         (("inspect", "word " * 101, "--model", "MODEL", "--output", "x"), "up to 100 words"),
@@ -210,5 +226,6 @@ def test_a_classifier_is_trained_from_files_and_used(run: Run, tmp_path: Path) -
 def test_wrong_usage_is_said_in_one_line(
     arguments: tuple[str, ...], named: str, run: Run, folders: dict[str, Path]
 ) -> None:
-    code, out, err = run(*(folders["classify"] if each == "MODEL" else each for each in arguments))
+    stand_ins = {"MODEL": str(folders["classify"]), "EMPTY": os.devnull}
+    code, out, err = run(*(stand_ins.get(each, each) for each in arguments))
     assert code == 2 and out == "" and named in err and len(err.splitlines()) == 1

@@ -54,9 +54,19 @@ def test_sentences_end_at_blank_lines_and_further_columns_are_left_out(
     ]
 
 
-def test_a_word_without_a_tag_is_refused_by_its_line(written: Callable[[str], Path]) -> None:
-    with pytest.raises(UserError, match="line 2"):
-        read_tagged(written("The\tDET\ncat\n"))
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The\tDET\ncat\n", "line 2 of .* but 'cat'"),
+        ("label\ttext\ngood\ta good film\n", "line 2 of .* but 'good.ta good film'"),
+        (101 * "Arabic\tAbadi\n", "has 101 lines and no blank line between them"),
+    ],
+)
+def test_a_file_that_is_not_conll_is_refused_with_what_it_has(
+    text: str, found: str, written: Callable[[str], Path]
+) -> None:
+    with pytest.raises(UserError, match=found):
+        read_tagged(written(text))
 
 
 def test_pairs_are_taken_from_the_columns_that_are_named(written: Callable[[str], Path]) -> None:

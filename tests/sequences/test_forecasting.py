@@ -1,4 +1,4 @@
-"""Forecasts: what must come out comes out, and the rivals are what they say."""
+"""Forecasts: what must come out comes out, and the baselines are what they say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_lectures_series_goes_on_one_two_three_four() -> None:
 
 
 @pytest.mark.parametrize("method", ["direct", "fed-back"])
-def test_a_wave_goes_on_and_beats_both_rivals(method: str) -> None:
+def test_a_wave_goes_on_and_beats_both_baselines(method: str) -> None:
     wave = 10 + 3 * np.sin(2 * np.pi * np.arange(100) / 10)
     found = forecast(wave, window=10, horizon=5, method=method, season=7, settings=QUICK)
     expected = 10 + 3 * np.sin(2 * np.pi * np.arange(100, 105) / 10)
@@ -27,7 +27,7 @@ def test_a_wave_goes_on_and_beats_both_rivals(method: str) -> None:
     )
 
 
-def test_the_rivals_errors_are_those_of_the_last_third() -> None:
+def test_the_baselines_errors_are_those_of_the_last_third() -> None:
     series = np.array([*range(20), *[5.0] * 5, 7.0, 5.0, 5.0, 5.0, 5.0])
     found = forecast(series, window=2, season=1, settings=QUICK)
     steps = np.diff(series)[-10:]

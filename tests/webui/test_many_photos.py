@@ -98,6 +98,9 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     assert page.locator(".sum").inner_text().startswith("5 photos, 0.")
     assert "Failed" in row(page, "broken.jpg").inner_text()
     assert "outside of the ZIP" in row(page, "escape.jpg").inner_text()
+    press(page, "Show zoo/broken.jpg large")
+    assert "amaged" in page.locator("dialog.large .frame").inner_text()
+    page.keyboard.press("Escape")
     press(page, "Caption the other 2 photos")
     page.wait_for_function(CAPTIONED)
     tower_caption, lion = caption(page, "paris/tower.jpg"), caption(page, "zoo/lion.jpg")
@@ -182,11 +185,11 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
     page.get_by_role("heading", name="One caption is yours").wait_for()
     press(page, "Cancel")
     press(page, "Caption 2 selected")
-    press(page, "Keep mine, caption the other 1")
+    press(page, "Keep mine, caption the other")
     page.wait_for_function("() => !document.querySelector('.photo-bar .running:not([hidden])')")
     assert caption(page, "001.jpg").input_value() == "edited during the run"
     press(page, "Caption 2 selected")
-    press(page, "Replace all 2")
+    press(page, "Replace 2 captions")
     page.wait_for_function(
         "() => !document.querySelectorAll('.caption-field')[1].value.includes('edited')"
     )
@@ -215,6 +218,7 @@ def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_pho
     expected = [f"sks photo: A dog and one cat named {name}" for name in ("one", "b", "c")]
     assert preview.all_inner_texts() == expected
     press(page, "Change 3 captions")
+    page.get_by_text("3 captions changed. Undo changes them back.").wait_for()
     page.wait_for_function(SAVED)
     fields = page.locator(".photo-row .caption-field")
     page.wait_for_function(

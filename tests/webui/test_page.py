@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.webui.conftest import Server
+from tests.webui.conftest import READY, Server
 from tests.webui.looks import PALE_TEXT, accessibility_faults, lasting_faults
 from webui.example_photos import EXAMPLES
 
@@ -100,7 +100,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_and_a_line_and_can_be_
     assert re.fullmatch(r"(< )?[\d.]+%", number)
     assert " ".join(page.locator("button.word").all_inner_texts()).lower() == caption.lower()
     assert re.search(
-        r"efficientnet-lite2.* CPU .*beam 3 · \d+ ms", page.locator(".line").inner_text()
+        r"efficientnet-lite2.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
     )
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
@@ -196,6 +196,7 @@ def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_
     page.locator("#photo input[type=file]").first.set_input_files(wrong)
     shown(page, "notes.png cannot be used: not a picture of a known format")
     assert "Traceback" not in page.content() and str(tmp_path) not in page.content()
+    page.locator("#photo .not-shown").wait_for()  # a sentence in place of a broken picture
     page.reload()
     assert drop(page, tower)
 
@@ -304,14 +305,14 @@ def test_try_again_keeps_the_prompt_and_takes_a_new_seed(visit: Visit) -> None:
 
 def test_every_view_of_inside_draws_and_a_character_can_be_asked_about(visit: Visit) -> None:
     page = visit(tab="Inside")
-    shown(page, "nats a character")  # of the example text, at once
+    shown(page, "nats per character")  # of the example text, at once
     page.get_by_label("Your text").fill("The rain. " * 100)
     page.get_by_role("button", name="Look inside").click()
     shown(page, "The text has 1,000 characters, more than the limit of 600")
     page.locator("#surprise").wait_for(state="hidden")
     page.get_by_label("Your text").fill("The rain is cold.\nThe ${1+1} hill {{is}} <b>green</b>.")
     page.get_by_role("button", name="Look inside").click()
-    shown(page, "nats a character")
+    shown(page, "nats per character")
     page.get_by_role("link", name="Hidden units").click()
     assert page.evaluate("document.activeElement.id") == "view-units"
     page.locator("#surprise span[style]").nth(10).wait_for()
@@ -424,6 +425,8 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
     page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
     assert "two birds sit on a wire" in page.locator("table.plain").last.inner_text()
+    shade = page.locator(".scroll").first.evaluate("table => getComputedStyle(table).background")
+    assert shade.count("gradient") == 4  # what goes on at the side has a shadow there
     page.get_by_role("button", name="Try sample files").click()
     page.locator("table.plain .photo img").first.wait_for()
     scored = page.locator("#score-result").inner_text()
@@ -478,8 +481,9 @@ def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> No
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Inside":
             page.locator("#gradient svg").first.wait_for()
-        page.wait_for_timeout(300)
+        page.wait_for_function(READY)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
+    assert page.get_by_label("More tabs").is_hidden()
 
 
 def test_tabs_are_reached_with_the_keyboard_and_the_address_and_a_reload_loses_nothing(

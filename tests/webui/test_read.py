@@ -60,11 +60,15 @@ def test_what_is_typed_is_read_at_once_and_an_example_takes_its_place(
     assert box.input_value() == read.TAGS.examples[0]
     assert page.evaluate(SMALL_TARGETS) == []
     box.fill("word " * 120)
-    page.get_by_text("The text has 120 words, more than the limit of 100.").wait_for()
+    page.get_by_text("The text has 120 words, more than the limit of 100: shorten it.").wait_for()
     assert tags.count() == 120  # what can be drawn is
     grid = page.locator("#translate-result tbody tr")
     rows = [list(map(int, cells.split()[1:])) for cells in grid.all_inner_texts()]
     assert len(rows) > 1 and all(95 <= sum(row) <= 105 for row in rows)
+    # This translator has not learned the words of the example.
+    page.get_by_text("The translator knows none of the 6 words, so this is a guess").wait_for()
+    page.get_by_label("Indonesian sentence").fill("Dia membaca buku.")
+    page.locator("#translate-result .notice").wait_for(state="detached")
 
 
 def test_the_endpoints_say_what_the_models_say(server: Server, small_sequences: list[Path]) -> None:

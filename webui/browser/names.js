@@ -23,6 +23,13 @@ const mend = (root) => {
   }
 };
 
+// A file that the browser cannot show, such as a TIFF, can still have a caption.
+const noteShown = ({type, target}) => {
+  if (target.matches?.('#photo img')) target.parentElement.classList.toggle('not-shown', type === 'error');
+};
+document.addEventListener('error', noteShown, true);
+document.addEventListener('load', noteShown, true);
+
 document.addEventListener('page-ready', () => {
   mend(document);
   new MutationObserver((changes) => {

@@ -15,13 +15,18 @@ export class Album extends EventTarget {
   saving = 'saved'; // saved, waiting, offline, lost
   token = null;
   #version = 0;
-  #unsent = new Map(); // id -> {text, step}
+  #unsent = new Map(); // what was typed, by row: id -> {id, text, step}
   #line = Promise.resolve();
   #typing;
   #watching;
 
   get list() {
     return this.order.map((id) => this.rows.get(id));
+  }
+
+  /** Ids of the photos that nobody has captioned yet. */
+  get waiting() {
+    return this.list.filter((row) => row.status === 'waiting' && row.photo).map((row) => row.id);
   }
 
   get running() {
@@ -69,10 +74,9 @@ export class Album extends EventTarget {
 
   /** Note what was typed; it is sent when the typing pauses. */
   edit(id, text, step) {
-    const row = this.rows.get(id);
-    this.#unsent.set(id, {text, step});
-    const status = text.trim() ? 'edited' : 'empty';
-    this.rows.set(id, {...row, caption: text, author: 'person', status, confidence: null});
+    this.#unsent.set(id, {id, text, step});
+    const status = text.trim() ? 'edited' : 'empty', typed = {caption: text, author: 'person'};
+    this.rows.set(id, {...this.rows.get(id), ...typed, status, confidence: null});
     this.#saves('waiting');
     this.#tell([id]);
     clearTimeout(this.#typing);
@@ -95,9 +99,9 @@ export class Album extends EventTarget {
   /** Send what was typed while the page closes. */
   leave() {
     if (!this.token) return;
-    for (const {step, edits} of this.#steps()) {
-      post(`photos/${this.token}/edit`, {edits, step, since: this.#version}, {leaving: true})
-        .catch(() => {});
+    for (const [step, edits] of this.#steps()) {
+      const body = {edits, step, since: this.#version};
+      post(`photos/${this.token}/edit`, body, {leaving: true}).catch(() => {});
     }
   }
 
@@ -119,33 +123,28 @@ export class Album extends EventTarget {
     return this.#guarded(() => get(`photos/${this.token}/download/${kind}`));
   }
 
-  picture(id, size) {
-    return `photos/${this.token}/${size}/${id}`;
+  /** The address of a row's photo, or null. */
+  picture({id, photo}, size) {
+    return photo && this.token ? `photos/${this.token}/${size}/${id}` : null;
   }
 
+  /** Until nothing is left; more may be typed meanwhile. */
   async #send() {
+    if (!this.#unsent.size) return;
     while (this.#unsent.size) {
-      const sent = new Map(this.#unsent);
-      for (const {step, edits} of this.#steps()) {
+      for (const [step, edits] of this.#steps()) {
         const state = await this.#ask('edit', {edits, step});
-        for (const {id, text} of edits) {
-          if (this.#unsent.get(id)?.text === text) this.#unsent.delete(id);
+        for (const edit of edits) {
+          if (this.#unsent.get(edit.id) === edit) this.#unsent.delete(edit.id);
         }
         this.#take(state);
       }
-      if ([...sent.keys()].every((id) => !this.#unsent.has(id))) break;
     }
-    if (!this.#unsent.size) this.#saves('saved');
+    this.#saves('saved');
   }
 
-  /** What was typed, by step. */
   #steps() {
-    const steps = new Map();
-    for (const [id, {text, step}] of this.#unsent) {
-      if (!steps.has(step)) steps.set(step, {step, edits: []});
-      steps.get(step).edits.push({id, text});
-    }
-    return [...steps.values()];
+    return Map.groupBy(this.#unsent.values(), ({step}) => step);
   }
 
   /** Ask the server for something, after what was asked before, and show what has changed. */

@@ -7,15 +7,15 @@ const PAUSE = 400; // ms
 export class Backup {
   #later;
 
-  constructor(album) {
-    this.album = album;
+  constructor(album, root) {
+    Object.assign(this, {album, root});
     album.addEventListener('change', () => {
       clearTimeout(this.#later);
       this.#later = setTimeout(() => this.save(), PAUSE);
     });
   }
 
-  /** {token, rows}, or null. */
+  /** {token, rows, scrolled}, or null. */
   read() {
     try {
       return JSON.parse(sessionStorage.getItem(KEY));
@@ -30,7 +30,8 @@ export class Backup {
     const {list, token} = this.album;
     if (!list.length) return sessionStorage.removeItem(KEY);
     try {
-      sessionStorage.setItem(KEY, JSON.stringify({token: token ?? 'gone', rows: list}));
+      const scrolled = this.root.checkVisibility() ? scrollY : 0;
+      sessionStorage.setItem(KEY, JSON.stringify({token: token ?? 'gone', rows: list, scrolled}));
     } catch {
       // There is no room: the server still has the rows.
     }

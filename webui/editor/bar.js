@@ -10,86 +10,82 @@ const DOWNLOADS = [
   ['metadata', 'metadata.jsonl', 'for Hugging Face data sets'],
   ['coco', 'COCO results', 'to score captions'],
 ];
-const NAMES = {all: 'All', edited: 'Edited', unsure: 'Unsure', empty: 'Empty', failed: 'Failed'};
-const SAVING = {saved: 'Saved', waiting: 'Saving…', offline: 'Not saved: no connection', lost: 'Not on the server'};
+const SAVING = {
+  saved: 'Saved',
+  waiting: 'Saving…',
+  offline: 'Not saved: no connection',
+  lost: 'Not on the server',
+};
 
 export class Bar {
-  /** `actions`: caption, stop, settings, add, change, remove, clear, undo, redo, download. */
+  /** `actions`: caption, stop, add, change, remove, clear, undo, redo, download. */
   constructor(album, list, actions) {
     this.album = album;
     this.list = list;
-    this.sum = make('p', {className: 'sum'});
-    this.saving = make('p', {className: 'saving', role: 'status'});
-    this.start = button('', () => actions.caption(this.waiting), {className: 'primary'});
+    this.start = button('', actions.caption);
     this.stop = button('Stop', actions.stop, {className: 'primary'});
-    this.undo = button('Undo', actions.undo, {className: 'secondary', title: 'Ctrl+Z'});
-    this.redo = button('Redo', actions.redo, {className: 'secondary', title: 'Ctrl+Shift+Z'});
-    this.settings = button('Settings', actions.settings, {className: 'secondary'});
-    this.change = button('Change captions…', actions.change, {className: 'secondary'});
-    this.downloads = menu('Download', DOWNLOADS.map(([kind, name, use]) => [
+    this.undo = button('Undo', actions.undo, {title: 'Ctrl+Z'});
+    this.redo = button('Redo', actions.redo, {title: 'Ctrl+Shift+Z'});
+    this.change = button('Change captions…', actions.change);
+    this.download = button('Download');
+    const downloads = menu(this.download, DOWNLOADS.map(([kind, name, use]) => [
       make('span', {}, make('strong', {}, name), ` ${use}`), () => actions.download(kind),
     ]));
-    this.more = menu('More', [
+    const more = button('More'), settings = button('Settings');
+    const others = menu(more, [
       ['Add photos', () => actions.add()],
       ['Add a folder', () => actions.add({folder: true})],
       ['Remove all photos', actions.clear],
     ]);
+    opens(settings, document.querySelector('#photo-settings')); // which Gradio draws
+    this.saving = make('p', {className: 'saving', role: 'status'});
     this.progress = make('progress', {'aria-label': 'Photos done'});
     this.pace = make('p', {className: 'pace', role: 'status'});
     this.running = make('div', {className: 'running'}, this.progress, this.pace);
-    this.filters = Object.fromEntries(Object.keys(FILTERS).map((name) => [name, filter(name, list)]));
     this.all = make('input', {type: 'checkbox', 'aria-label': 'Select all photos shown'});
-    this.all.addEventListener('change', () => list.chooseAll(this.all.checked));
-    this.chosen = make('span', {});
-    this.remove = button('Remove', actions.remove, {className: 'secondary'});
+    this.all.onchange = () => list.chooseAll(this.all.checked);
+    this.chosen = make('span');
+    this.remove = button('Remove', actions.remove);
+    this.sum = make('p', {className: 'sum'});
+    this.filters = Object.keys(FILTERS).map((name) =>
+      button(name, () => list.show(name), {className: 'filter', name}));
     this.element = make('div', {className: 'photo-bar', role: 'region', 'aria-label': 'All photos'},
-      make('div', {className: 'tools'}, this.start, this.stop, ...this.downloads, this.change,
-        this.undo, this.redo, this.settings, ...this.more, this.saving),
+      make('div', {className: 'tools'}, this.start, this.stop, this.download, downloads,
+        this.change, this.undo, this.redo, settings, more, others, this.saving),
       this.running,
       make('div', {className: 'which'},
         make('label', {className: 'pick-all'}, this.all, this.chosen), this.remove, this.sum,
-        make('div', {className: 'filters', role: 'group', 'aria-label': 'Show'},
-          ...Object.values(this.filters))));
+        make('div', {className: 'filters', role: 'group', 'aria-label': 'Show'}, ...this.filters)));
     for (const event of ['change', 'saved']) album.addEventListener(event, () => this.draw());
     list.addEventListener('choice', () => this.draw());
     this.draw();
   }
 
-  /** Ids of the photos that nobody has captioned yet. */
-  get waiting() {
-    return this.album.list.filter((row) => row.status === 'waiting' && row.photo).map((row) => row.id);
-  }
-
   draw() {
-    const {album, list, waiting} = this, rows = album.list;
+    const {album} = this, rows = album.list;
     const size = rows.reduce((sum, row) => sum + row.size, 0);
+    const done = rows.some((row) => !['waiting', 'failed'].includes(row.status));
     this.element.hidden = !rows.length;
     this.sum.textContent = count(rows.length, 'photo') + (size ? `, ${megabytes(size)}` : '');
-    const done = rows.some((row) => !['waiting', 'failed'].includes(row.status));
     this.start.hidden = album.running;
-    this.stop.hidden = !album.running;
-    this.start.textContent = list.chosen.size ? `Caption ${list.chosen.size} selected`
-      : !waiting.length ? 'Caption all again'
-        : `Caption ${done ? 'the other ' : ''}${count(waiting.length, 'photo')}`;
-    this.start.className = waiting.length ? 'primary' : 'secondary';
-    this.start.disabled = !rows.some((row) => row.photo) || !album.token;
-    this.running.hidden = !album.running;
+    this.stop.hidden = this.running.hidden = !album.running;
     if (album.running) this.#drawProgress(album.run);
+    else this.#drawStart(rows, done);
     this.undo.disabled = !album.undoable && album.saving === 'saved';
     this.redo.disabled = !album.redoable;
-    this.change.disabled = !done;
-    this.downloads[0].disabled = !done;
-    for (const [name, each] of Object.entries(this.filters)) {
-      each.textContent = `${NAMES[name]} ${rows.filter(FILTERS[name]).length}`;
-      each.setAttribute('aria-pressed', String(list.filter === name));
-    }
-    const chosen = list.chosen.size;
-    this.all.checked = chosen > 0 && chosen === list.shown.length;
-    this.all.indeterminate = chosen > 0 && !this.all.checked;
-    this.chosen.textContent = chosen ? `${chosen} selected` : 'Select all';
-    this.remove.hidden = !chosen;
+    this.change.disabled = this.download.disabled = !done;
     this.saving.textContent = SAVING[album.saving];
     this.saving.dataset.state = album.saving;
+    this.#drawChoice(rows);
+  }
+
+  #drawStart(rows, done) {
+    const chosen = this.list.chosen.size, waiting = this.album.waiting.length;
+    const others = `${done ? 'the other ' : ''}${count(waiting, 'photo')}`;
+    this.start.textContent = chosen ? `Caption ${chosen} selected`
+      : waiting ? `Caption ${others}` : 'Caption all again';
+    this.start.className = waiting ? 'primary' : 'secondary';
+    this.start.disabled = !this.album.token || !rows.some((row) => row.photo);
   }
 
   #drawProgress({done, total, seconds}) {
@@ -99,31 +95,45 @@ export class Bar {
     this.pace.textContent = `${done} of ${count(total, 'photo')}` + (done < 3 ? ''
       : `, ${pace.toFixed(pace < 10 ? 1 : 0)} a second, ${duration((total - done) / pace)} left`);
   }
+
+  #drawChoice(rows) {
+    const chosen = this.list.chosen.size;
+    this.all.checked = chosen > 0 && chosen === this.list.shown.length;
+    this.all.indeterminate = chosen > 0 && !this.all.checked;
+    this.chosen.textContent = chosen ? `${chosen} selected` : 'Select all';
+    this.remove.hidden = !chosen;
+    for (const each of this.filters) {
+      each.textContent = `${each.name} ${rows.filter(FILTERS[each.name]).length}`;
+      each.ariaPressed = String(each.name === this.list.filter);
+    }
+  }
 }
 
-function filter(name, list) {
-  return button('', () => list.show(name), {className: 'filter'});
-}
-
-/** A button and the menu that it opens. */
-function menu(text, items) {
-  const popup = make('div', {className: 'menu', popover: 'auto'},
-    ...items.map(([label, act]) => button(label, () => {
-      popup.hidePopover();
-      act();
-    })));
-  const opener = button(text, null, {className: 'secondary', popoverTargetElement: popup});
-  popup.addEventListener('beforetoggle', () => {
-    const box = opener.getBoundingClientRect();
-    popup.style.top = `${box.bottom + 6}px`;
-    popup.style.left = `${Math.max(8, Math.min(box.left, innerWidth - 328))}px`;
+/** Have a button open and close a panel below it. */
+function opens(opener, panel) {
+  panel.popover = 'auto';
+  opener.popoverTargetElement = panel;
+  panel.addEventListener('beforetoggle', () => {
+    const {left, bottom} = opener.getBoundingClientRect();
+    panel.style.setProperty('--left', `${left}px`);
+    panel.style.setProperty('--top', `${bottom + 6}px`);
   });
+}
+
+/** The menu that a button opens. `items`: [label, action] each. */
+function menu(opener, items) {
+  const buttons = items.map(([label, act]) => button(label, () => {
+    popup.hidePopover();
+    act();
+  }, {className: ''}));
+  const popup = make('div', {className: 'menu'}, ...buttons);
+  opens(opener, popup);
   popup.addEventListener('keydown', (event) => {
     const by = {ArrowDown: 1, ArrowUp: -1}[event.key];
     if (!by) return;
     event.preventDefault();
-    const buttons = [...popup.children], here = buttons.indexOf(document.activeElement);
-    buttons[(here + by + buttons.length) % buttons.length].focus();
+    const here = buttons.indexOf(document.activeElement);
+    buttons.at((here + by) % buttons.length).focus();
   });
-  return [opener, popup];
+  return popup;
 }

@@ -3,75 +3,75 @@
 import {button, count, make} from './dom.js';
 
 const PREVIEWED = 30; // changes shown
+const PRIMARY = {className: 'primary'};
 
-/** Ask; gives the value of the button pressed, or null. `answers`: [text, value, kind] each. */
+/** Ask; gives the value of the button pressed, or null. `answers`: [text, value] each, the
+ * recommended one first. */
 export function ask(root, title, text, answers) {
   const dialog = make('dialog', {className: 'ask', 'aria-label': title});
-  const buttons = answers.map(([label, value, kind = 'secondary']) =>
-    button(label, () => dialog.close(value), {className: kind}));
-  buttons.push(button('Cancel', () => dialog.close(''), {className: 'secondary'}));
-  dialog.append(
-    make('h2', {}, title), make('p', {}, text), make('div', {className: 'answers'}, ...buttons));
+  const buttons = answers.map(([label, value], place) =>
+    button(label, () => dialog.close(value), place ? {} : PRIMARY));
+  dialog.append(make('h2', {}, title), make('p', {}, text),
+    make('div', {className: 'answers'}, ...buttons, cancel(dialog)));
   return answered(root, dialog);
 }
 
-/** The dialog for finding and replacing, and for words around every caption. */
-export function changeMany(root, album, ids, {selected}) {
-  const rows = ids.map((id) => album.rows.get(id))
-    .filter((row) => !['waiting', 'failed', 'empty'].includes(row.status));
-  const field = (placeholder = '') => make('input', {type: 'text', placeholder, autocomplete: 'off'});
-  const fields = {
-    find: field(),
-    replace: field(),
-    before: field('such as a trigger word'),
-    after: field(),
-  };
-  const matchCase = make('input', {type: 'checkbox'}), wholeWords = make('input', {type: 'checkbox'});
-  const labelled = (text, input) => make('label', {}, make('span', {}, text), input);
+/** The dialog for finding and replacing, and for words around every caption; gives the changed
+ * texts by row, or null. `whose`: "selected" or "shown". */
+export function changeMany(root, rows, whose) {
   const preview = make('ol', {className: 'preview', tabIndex: 0, 'aria-label': 'Preview'});
   const summary = make('p', {className: 'summary', role: 'status'});
   const dialog = make('dialog', {className: 'change-many', 'aria-label': 'Change captions'});
-  const apply = button('Change', () => dialog.close('apply'), {className: 'primary'});
+  const apply = make('button', {type: 'submit', ...PRIMARY});
+  const form = make('form', {},
+    make('h2', {}, 'Change captions'),
+    make('fieldset', {},
+      make('legend', {}, 'Find and replace'),
+      field('Find', 'find'), field('Replace with', 'replace'),
+      tick('Match case', 'matchCase'), tick('Whole words only', 'wholeWords')),
+    make('fieldset', {},
+      make('legend', {}, 'Words around every caption'),
+      field('Put before', 'before', 'such as a trigger word'), field('Put after', 'after')),
+    summary, preview, make('div', {className: 'answers'}, apply, cancel(dialog)));
   let texts = {};
 
   function look() {
-    const settings = Object.fromEntries(Object.entries(fields).map(([name, {value}]) => [name, value]));
-    const change = changer({...settings, matchCase: matchCase.checked, wholeWords: wholeWords.checked});
-    const changed = rows.filter((row) => change(row.caption) !== row.caption);
-    texts = Object.fromEntries(changed.map((row) => [row.id, change(row.caption)]));
-    preview.replaceChildren(...changed.slice(0, PREVIEWED).map((row) =>
-      make('li', {}, make('del', {}, row.caption), make('ins', {}, texts[row.id] || '(empty)'))));
+    const change = changer(Object.fromEntries(new FormData(form)));
+    const changed = rows.map((row) => [row, change(row.caption)])
+      .filter(([row, text]) => text !== row.caption);
+    texts = Object.fromEntries(changed.map(([row, text]) => [row.id, text]));
+    preview.replaceChildren(...changed.slice(0, PREVIEWED).map(([row, text]) =>
+      make('li', {}, make('del', {}, row.caption), make('ins', {}, text || '(empty)'))));
     const rest = changed.length - PREVIEWED;
     if (rest > 0) preview.append(make('li', {className: 'rest'}, `and ${count(rest, 'more caption')}`));
     preview.hidden = !changed.length;
-    const whose = selected ? 'selected' : 'shown';
-    summary.textContent = `${changed.length} of ${count(rows.length, 'caption')} ${whose} will change.`;
+    summary.textContent = `${changed.length} of the ${count(rows.length, 'caption')} ${whose} will change.`;
     apply.disabled = !changed.length;
     apply.textContent = changed.length ? `Change ${count(changed.length, 'caption')}` : 'Change';
   }
 
-  const form = make(
-    'form', {method: 'dialog'},
-    make('h2', {}, 'Change captions'),
-    make('fieldset', {},
-      make('legend', {}, 'Find and replace'),
-      labelled('Find', fields.find), labelled('Replace with', fields.replace),
-      make('label', {className: 'tick'}, matchCase, make('span', {}, 'Match case')),
-      make('label', {className: 'tick'}, wholeWords, make('span', {}, 'Whole words only'))),
-    make('fieldset', {},
-      make('legend', {}, 'Words around every caption'),
-      labelled('Put before', fields.before), labelled('Put after', fields.after)),
-    summary, preview,
-    make('div', {className: 'answers'}, apply,
-      button('Cancel', () => dialog.close(''), {className: 'secondary'})));
-  form.addEventListener('submit', (event) => { // Enter in a field
+  form.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (!apply.disabled) dialog.close('apply');
+    dialog.close('apply');
   });
   form.addEventListener('input', look);
   dialog.append(form);
   look();
   return answered(root, dialog).then((answer) => answer && texts);
+}
+
+function field(label, name, placeholder = '') {
+  const input = make('input', {type: 'text', name, placeholder, autocomplete: 'off'});
+  return make('label', {}, make('span', {}, label), input);
+}
+
+function tick(label, name) {
+  const input = make('input', {type: 'checkbox', name});
+  return make('label', {className: 'tick'}, input, make('span', {}, label));
+}
+
+function cancel(dialog) {
+  return button('Cancel', () => dialog.close(''));
 }
 
 /** Show a dialog; gives what it was closed with, or null. */
@@ -88,8 +88,9 @@ function answered(root, dialog) {
 function changer({find, replace, before, after, matchCase, wholeWords}) {
   const literal = find.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
   const edge = (character, look) => (wholeWords && /[\p{L}\p{N}_]/u.test(character) ? look : '');
+  const space = wholeWords && !replace ? ' ?' : ''; // goes with a word that is taken out
   const pattern = find && new RegExp(
-    edge(find[0], '(?<![\\p{L}\\p{N}_])') + literal + edge(find.at(-1), '(?![\\p{L}\\p{N}_])'),
+    edge(find[0], '(?<![\\p{L}\\p{N}_])') + literal + edge(find.at(-1), '(?![\\p{L}\\p{N}_])') + space,
     matchCase ? 'gu' : 'giu');
   return (caption) => {
     const text = pattern ? caption.replace(pattern, () => replace).trim() : caption;

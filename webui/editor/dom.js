@@ -1,6 +1,6 @@
 // Makes elements, and writes numbers as people read them.
 
-/** An element: make('button', {className: 'quiet', onclick: go, 'aria-label': 'Go'}, 'Go'). */
+/** An element: make('p', {className: 'name', 'aria-label': 'Name'}, 'photo.jpg'). */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -11,9 +11,15 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A button of type "button". */
-export function button(text, onclick, properties = {}) {
-  return make('button', {type: 'button', onclick, ...properties}, text);
+/** A button, of the quiet kind unless its properties say otherwise. */
+export function button(label, onclick, properties = {}) {
+  return make('button', {type: 'button', className: 'secondary', onclick, ...properties}, label);
+}
+
+/** Show a picture, or none if there is no address; one that is shown already is not loaded again. */
+export function setPicture(image, address) {
+  if (!address) image.removeAttribute('src');
+  else if (image.getAttribute('src') !== address) image.src = address;
 }
 
 /** "1 photo", "30 photos". */

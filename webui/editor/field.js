@@ -3,12 +3,16 @@
 import {newStep} from './album.js';
 import {make} from './dom.js';
 
+const MAX_CAPTION = 2000; // characters, as in webui/services/album.py
+
 /**
  * A field for the caption of the row that `id()` names. `move(by)` goes to another photo. Send it
  * the event "refresh" after its value was set from outside.
  */
 export function captionField(album, id, move) {
-  const field = make('textarea', {className: 'caption-field', rows: 1, spellcheck: true, lang: 'en'});
+  const field = make('textarea', {
+    className: 'caption-field', rows: 1, maxLength: MAX_CAPTION, spellcheck: true, lang: 'en',
+  });
   let before = '', step = newStep();
   const begin = () => {
     before = field.value;
@@ -38,4 +42,10 @@ export function setField(field, text) {
   if (field.value === text) return;
   field.value = text;
   field.dispatchEvent(new Event('refresh'));
+}
+
+/** Put the cursor behind a field's text. */
+export function enter(field) {
+  field.focus({preventScroll: true});
+  field.setSelectionRange(field.value.length, field.value.length);
 }

@@ -1,7 +1,7 @@
 // The photo large, with its caption, and the way to the next.
 
-import {button, make} from './dom.js';
-import {captionField, setField} from './field.js';
+import {button, make, setPicture} from './dom.js';
+import {captionField, enter, setField} from './field.js';
 import {state} from './row.js';
 
 export class LargePhoto {
@@ -10,18 +10,19 @@ export class LargePhoto {
   constructor(root, album, list) {
     this.album = album;
     this.list = list;
-    this.picture = make('img', {});
+    this.picture = make('img');
+    this.missing = make('p', {className: 'help'});
     this.field = captionField(album, () => this.#id, (by) => this.go(by));
     this.place = make('p', {className: 'place', role: 'status'});
     this.state = make('p', {className: 'state'});
-    this.back = button('Previous', () => this.go(-1), {className: 'secondary'});
-    this.next = button('Next', () => this.go(1), {className: 'secondary'});
-    const close = button('Close', () => this.dialog.close(), {className: 'secondary'});
-    const help = make('p', {className: 'help'},
+    this.back = button('Previous', () => this.go(-1));
+    this.next = button('Next', () => this.go(1));
+    const close = button('Close', () => this.dialog.close());
+    const keys = make('p', {className: 'help keys'},
       'Enter or Page Down: next photo. Shift+Enter or Page Up: previous. Esc: close.');
     this.dialog = make('dialog', {className: 'large', 'aria-label': 'Photo and caption'},
       make('div', {className: 'top'}, this.place, this.state, this.back, this.next, close),
-      make('div', {className: 'frame'}, this.picture), this.field, help);
+      make('div', {className: 'frame'}, this.picture, this.missing), this.field, keys);
     this.dialog.addEventListener('keydown', (event) => this.#key(event));
     this.dialog.addEventListener('close', () => this.list.focus(this.#id));
     album.addEventListener('change', () => this.dialog.open && this.#draw());
@@ -32,7 +33,9 @@ export class LargePhoto {
     this.#id = id;
     this.#draw();
     if (!this.dialog.open) this.dialog.showModal();
-    this.#focus();
+    if (this.field.hidden) return;
+    enter(this.field);
+    this.field.dispatchEvent(new Event('refresh'));
   }
 
   go(by) {
@@ -50,22 +53,15 @@ export class LargePhoto {
     this.go(by);
   }
 
-  #focus() {
-    if (this.field.hidden) return;
-    this.field.focus();
-    this.field.setSelectionRange(this.field.value.length, this.field.value.length);
-    this.field.dispatchEvent(new Event('refresh'));
-  }
-
   #draw() {
     const row = this.album.rows.get(this.#id);
     if (!row) return this.dialog.close();
-    const shown = this.list.shown, address = this.album.picture(row.id, 'large');
-    const missing = !row.photo || !this.album.token;
-    if (missing) this.picture.removeAttribute('src');
-    else if (this.picture.getAttribute('src') !== address) this.picture.src = address;
-    this.picture.hidden = missing;
+    const {shown} = this.list, address = this.album.picture(row, 'large');
+    setPicture(this.picture, address);
+    this.picture.hidden = !address;
     this.picture.alt = row.caption || row.name;
+    this.missing.hidden = Boolean(address);
+    this.missing.textContent = row.error || 'The photo is no longer on the server.';
     setField(this.field, row.caption);
     this.field.ariaLabel = `Caption of ${row.name}`;
     this.field.hidden = row.status === 'failed';

@@ -1,20 +1,21 @@
 // The list: which rows are shown, which are chosen, and how the keyboard goes through them.
 
 import {make} from './dom.js';
+import {enter} from './field.js';
 import {RowView} from './row.js';
 
 export const FILTERS = {
-  all: () => true,
-  edited: (row) => row.author === 'person' && row.status !== 'waiting',
-  unsure: (row) => row.status === 'unsure',
-  empty: (row) => row.status === 'empty',
-  failed: (row) => row.status === 'failed',
+  All: () => true,
+  Edited: (row) => row.author === 'person' && row.status !== 'waiting',
+  Unsure: (row) => row.status === 'unsure',
+  Empty: (row) => row.status === 'empty',
+  Failed: (row) => row.status === 'failed',
 };
 
 /** Event "choice": other rows are shown or chosen. */
 export class PhotoList extends EventTarget {
   element = make('ol', {className: 'photo-list', 'aria-label': 'Photos and their captions'});
-  filter = 'all';
+  filter = 'All';
   chosen = new Set();
   #views = new Map();
   #shown = new Set();
@@ -22,12 +23,7 @@ export class PhotoList extends EventTarget {
 
   constructor(album, enlarge) {
     super();
-    this.album = album;
-    this.actions = {
-      enlarge,
-      choose: (id, chosen, range) => this.#choose(id, chosen, range),
-      move: (id, by) => this.focus(this.beside(id, by)),
-    };
+    Object.assign(this, {album, enlarge});
     album.addEventListener('change', ({detail}) => this.#update(detail));
   }
 
@@ -38,60 +34,61 @@ export class PhotoList extends EventTarget {
 
   /** The rows that an action is about: those chosen or, if none is, those shown. */
   get meant() {
-    const shown = this.shown;
-    return this.chosen.size ? shown.filter((id) => this.chosen.has(id)) : shown;
+    const {shown, chosen} = this;
+    return chosen.size ? shown.filter((id) => chosen.has(id)) : shown;
   }
 
   show(filter) {
     this.filter = filter;
     this.#shown.clear();
     this.#sift(this.album.order);
-    for (const id of this.chosen) if (!this.#shown.has(id)) this.#choose(id, false);
-    this.dispatchEvent(new Event('choice'));
+    this.#mark([...this.chosen].filter((id) => !this.#shown.has(id)), false);
   }
 
   chooseAll(chosen) {
-    for (const id of this.shown) this.#mark(id, chosen);
-    this.dispatchEvent(new Event('choice'));
+    this.#mark(this.shown, chosen);
   }
 
   /** The shown row before or after another; undefined at the ends. */
   beside(id, by) {
-    const shown = this.shown;
+    const {shown} = this;
     return shown[shown.indexOf(id) + by];
+  }
+
+  move(id, by) {
+    this.focus(this.beside(id, by));
   }
 
   /** Put the cursor behind a row's caption, and bring the row into sight. */
   focus(id) {
     const view = this.#views.get(id);
     if (!view) return;
-    const place = view.field.hidden ? view.enlarge : view.field;
-    place.focus({preventScroll: true});
-    if (!view.field.hidden) view.field.setSelectionRange(view.field.value.length, view.field.value.length);
+    if (view.field.hidden) view.enlarge.focus({preventScroll: true});
+    else enter(view.field);
     view.element.scrollIntoView({block: 'nearest'});
   }
 
   #update({changed, order}) {
-    if (order) {
-      for (const [id, view] of this.#views) {
-        if (this.album.rows.has(id)) continue;
-        view.element.remove();
-        this.#views.delete(id);
-        this.#shown.delete(id);
-        this.chosen.delete(id);
-      }
-    }
-    const added = [];
-    for (const id of order ? this.album.order : changed) {
+    const {rows} = this.album;
+    for (const id of order ? this.#views.keys() : []) if (!rows.has(id)) this.#drop(id);
+    const ids = order ? this.album.order : changed;
+    for (const id of ids) {
       const view = this.#views.get(id);
-      if (view) view.update(this.album.rows.get(id));
-      else {
-        this.#views.set(id, new RowView(this.album, id, this.actions));
-        added.push(this.#views.get(id).element);
-      }
+      if (view) view.update(rows.get(id));
+      else this.#draw(id);
     }
-    this.element.append(...added);
-    this.#sift(order ? this.album.order : changed);
+    this.#sift(ids);
+  }
+
+  #draw(id) {
+    const view = new RowView(this.album, id, this);
+    this.#views.set(id, view);
+    this.element.append(view.element);
+  }
+
+  #drop(id) {
+    this.#views.get(id).element.remove();
+    for (const those of [this.#views, this.#shown, this.chosen]) those.delete(id);
   }
 
   /** Show the rows that the filter lets through. A row that no longer fits stays until the filter
@@ -103,21 +100,23 @@ export class PhotoList extends EventTarget {
     }
   }
 
-  #choose(id, chosen, range = false) {
-    const shown = this.shown, last = shown.indexOf(this.#lastChosen), here = shown.indexOf(id);
-    if (range && last >= 0) {
-      const [from, to] = [Math.min(last, here), Math.max(last, here)];
-      for (const each of shown.slice(from, to + 1)) this.#mark(each, chosen);
-    } else this.#mark(id, chosen);
+  /** Choose a row or, as a range, all from the one chosen last. */
+  choose(id, chosen, range) {
+    const {shown} = this;
+    const ends = [shown.indexOf(id), shown.indexOf(this.#lastChosen)];
+    if (range && ends[1] >= 0) this.#mark(shown.slice(Math.min(...ends), Math.max(...ends) + 1), chosen);
+    else this.#mark([id], chosen);
     this.#lastChosen = id;
-    this.dispatchEvent(new Event('choice'));
   }
 
-  #mark(id, chosen) {
-    const view = this.#views.get(id);
-    view.pick.checked = chosen;
-    view.element.classList.toggle('chosen', chosen);
-    if (chosen) this.chosen.add(id);
-    else this.chosen.delete(id);
+  #mark(ids, chosen) {
+    for (const id of ids) {
+      const view = this.#views.get(id);
+      view.pick.checked = chosen;
+      view.element.classList.toggle('chosen', chosen);
+      if (chosen) this.chosen.add(id);
+      else this.chosen.delete(id);
+    }
+    this.dispatchEvent(new Event('choice'));
   }
 }

@@ -30,6 +30,7 @@ from webui.uploads import (
 )
 
 MAX_CAPTION = 2000  # characters
+NAMED = 5  # files in one sentence
 MAX_HISTORY = 1_000_000  # characters in the changes that can be undone
 Author = Literal["model", "file", "person"]
 Status = Literal["waiting", "failed", "empty", "edited", "given", "unsure", "ok"]
@@ -142,7 +143,8 @@ class Album:
         self._order_changed = 0  # the version at which a row came or went
         self._undo: list[UndoStep] = []
         self._redo: list[UndoStep] = []
-        self._loose: dict[str, str] = {}  # captions whose photo has not come yet, by name
+        # Names and texts of caption files whose photo has not come yet, by the photo's stem.
+        self._loose: dict[str, tuple[str, str]] = {}
         self._lock = threading.RLock()
 
     # --- what comes in -----------------------------------------------------------------------
@@ -173,10 +175,10 @@ class Album:
                 )
             for entry in entries:
                 if _is_caption_file(entry):
-                    self._loose[_stem(entry.name)] = _read_caption(entry)
+                    self._loose[_stem(entry.name)] = entry.name, _read_caption(entry)
             self._admit(photos)
             self._attach()
-            return [f"{name}.txt belongs to no photo." for name in sorted(self._loose)[:20]]
+            return _without_photo(sorted(name for name, _ in self._loose.values()))
 
     def restore(self, rows: Iterable[PhotoRow]) -> None:
         """Take rows without photos, as a browser kept them while the server was restarted."""
@@ -220,9 +222,9 @@ class Album:
     def _attach(self) -> None:
         """Give the captions that came as files to their photos."""
         for row in self._rows.values():
-            text = self._loose.pop(_stem(row.name), None) if self._loose else None
-            if text is not None and not row.error:
-                row.given = Wording(text, "file")
+            found = self._loose.pop(_stem(row.name), None) if self._loose else None
+            if found is not None and not row.error:
+                row.given = Wording(found[1], "file")
                 if row.wording is None or row.wording.author != "person":
                     row.wording = row.given
                 self._touch(row)
@@ -390,8 +392,16 @@ def checked_caption(text: object) -> str:
             f"a caption has {len(text):,} characters, more than the limit of {MAX_CAPTION:,}"
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise UserError("a caption holds half of a character, which no file can hold")
+        raise UserError("a caption contains half a character, which no file can hold")
     return text
+
+
+def _without_photo(names: Sequence[str]) -> list[str]:
+    """What to say of caption files that belong to no photo."""
+    if len(names) < 2:
+        return [f"{name} belongs to no photo." for name in names]
+    listed = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+    return [f"{len(names)} caption files belong to no photo: {listed}."]
 
 
 def _is_caption_file(entry: Entry) -> bool:

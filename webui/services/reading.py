@@ -85,6 +85,12 @@ def translate(
         )[0]
 
 
+def doubt(reader: Reader[Translator], text: str) -> str:
+    """Why a translation of a text is not to be trusted, in a sentence; "" for no reason."""
+    why = reader.model.doubt(text)
+    return why[:1].upper() + why[1:]
+
+
 def _text(text: Any) -> str:
     if not isinstance(text, str):
         raise UserError("the text must be text")
@@ -100,5 +106,7 @@ def _short(text: str) -> str:
 
     count = len(split_words(text))
     if count > MAX_WORDS:
-        raise UserError(f"the text has {count:,} words, more than the limit of {MAX_WORDS}")
+        raise UserError(
+            f"the text has {count:,} words, more than the limit of {MAX_WORDS}: shorten it"
+        )
     return text

@@ -176,7 +176,7 @@ def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
     device = "GPU" if captioner.device.type == "cuda" else "CPU"
     return (
         f"{captioner.encoder_name} and attention LSTM · {device} ({captioner.backend.name})"
-        f" · {method} · {1000 * seconds:.0f} ms"
+        f" · {method} · {1000 * seconds:.0f}\N{NO-BREAK SPACE}ms"
     )
 
 
@@ -223,8 +223,8 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        " photo. The stronger a word's shading, the less sure it is; words below"
-        f" {percent(UNSURE)} are unsure and have a dotted line.{listed}"
+        " photo. The stronger a word's shading, the less sure the network is of it; a dotted line"
+        f" marks those below {percent(UNSURE)}.{listed}"
     )
 
 

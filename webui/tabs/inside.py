@@ -54,7 +54,7 @@ WORDS = {
     ),
     "connectivity": (
         "What a guess depends on",
-        "Choose a character by a click or with the slider. The stronger the colour of an earlier"
+        "Click on a character, or move the slider. The stronger the colour of an earlier"
         " character, the more it changed the network's guess of the framed one.\nUsually the last"
         " few characters decide. After a line break or a name, the network looks further back.",
     ),
@@ -129,7 +129,9 @@ def build(models: Models, tab: gr.Tab) -> None:
                 clip = gr.Checkbox(
                     True, label="Clip the gradient", info="Scale it down to this norm."
                 )
-                clip_norm = gr.Slider(0.05, 5, 1, step=0.05, label="Clip norm", scale=3)
+                clip_norm = gr.Slider(
+                    0.05, 5, 1, step=0.05, label="Clip norm", scale=3, min_width=240
+                )
             gradient = gr.HTML(elem_id="gradient", container=False, apply_default_css=False)
     read, guesses = gr.State(""), gr.State([])
 
@@ -239,7 +241,7 @@ def _words(view: str) -> None:
 def _summary(nats: float, characters: int, left_out: int) -> str:
     skipped = f"; skipped {left_out} that the network has never seen" if left_out else ""
     return (
-        f"{nats:.3f} nats a character on average ({nats / math.log(2):.3f} bits),"
+        f"{nats:.3f} nats per character on average ({nats / math.log(2):.3f} bits),"
         f" {characters} characters{skipped}."
     )
 
@@ -277,7 +279,7 @@ def _units(text: str, traces: np.ndarray) -> str:
     if not named:
         return drawn
     (layer, unit), feature = next(iter(by_unit.items()))
-    caption = f"The text, coloured by the first of them, layer {layer + 1}, unit {unit}:"
+    caption = f"The text, coloured by the first of them (layer {layer + 1}, unit {unit}):"
     first = coloured_text(
         text,
         rows[named[0]],

@@ -10,11 +10,15 @@ import json
 
 import gradio as gr
 
+from webui.album_routes import SCRIPTS
 from webui.decoding_options import options
 
-# Gradio's own scripts come from elsewhere, so the address is made from the page's.
+# All scripts are asked for at once, not each when another one imports it. Gradio's own come from
+# elsewhere, so the address is made from the page's.
 START = """
-import(new URL('photos/script/main.js', document.baseURI)).then(({start}) => start(element));
+const load = (name) => import(new URL(`photos/script/${name}`, document.baseURI));
+%s.map(load);
+load('main.js').then(({start}) => start(element));
 """
 KEPT = "many-photos-settings"  # where the browser's tab keeps them over a reload
 REMEMBER = f"""(...values) => {{
@@ -35,7 +39,7 @@ def build() -> None:
     gr.HTML(
         '<div class="photo-editor"><div class="drop-place"></div></div>',  # until the scripts come
         elem_id="photos",
-        js_on_load=START,
+        js_on_load=START % json.dumps(sorted(script.name for script in SCRIPTS.glob("*.js"))),
         container=False,
         apply_default_css=False,
     )

@@ -240,9 +240,11 @@ def _names(model: LazyModel[Any]) -> Callable[[str], str]:
 
 def _translation(model: LazyModel[Any]) -> Callable[[str], str]:
     def draw(text: str) -> str:
-        (best,) = reading.translate(model.get(), text, with_attention=True)
+        reader = model.get()
+        (best,) = reading.translate(reader, text, with_attention=True)
         words = [*best.words[:-1], "(end)"]
-        return translation_grid(best.text, best.source, words, best.attention)
+        doubt = reading.doubt(reader, text)
+        return translation_grid(best.text, best.source, words, best.attention, doubt=doubt)
 
     return draw
 

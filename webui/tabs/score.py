@@ -39,8 +39,8 @@ EMPTY = """
   </ul>
   <h2>What comes out</h2>
   <p>BLEU counts words and runs of words that both have, ROUGE-L the longest common sequence.
-  CIDEr-D counts rare words more. Each score comes with a 95% interval: how much it would change
-  with other photos of the same kind.</p>
+  CIDEr-D gives rare words more weight. Each score comes with a 95% interval: how much it would
+  change with other photos of the same kind.</p>
 </section>
 """
 
@@ -76,7 +76,7 @@ def build(models: Models) -> None:
                     info="Score only the photos that have a caption.",
                 )
                 photos = gr.File(
-                    label="Photos (if you like)",
+                    label="Photos (optional)",
                     file_types=["image"],
                     file_count="multiple",
                     elem_id="score-photos",
@@ -134,8 +134,8 @@ def _draw(scored: Scored, photos: Mapping[str, Any]) -> str:
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100 * full))
     summary = (
         f"{report.heading}; {report.distinct} different captions."
-        f" They have {scores.prediction_length} words, their references {scores.reference_length}."
-        " Scores are multiplied by 100, as in papers."
+        f" The captions have {scores.prediction_length} words, their references"
+        f" {scores.reference_length}. Scores are multiplied by 100, as in papers."
     )
     head = f'<p class="fine">{escape(summary)}</p>'
     bars = interval_bars(rows, label="Scores") + head

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -29,6 +29,18 @@ written</span>
 <div class="texts" id="written-texts"></div>
 """
 EMPTY = notice("When the text ends, the ten likeliest next characters appear here.")
+
+
+class Settings(NamedTuple):
+    """How to write, as components; the first five hold for a text that goes on, too."""
+
+    length: gr.Slider
+    temperature: gr.Slider
+    top_k: gr.Slider
+    top_p: gr.Slider
+    stop_text: gr.Textbox
+    count: gr.Slider
+    seed: gr.Number
 
 
 @dataclass
@@ -81,56 +93,11 @@ def build(models: Models) -> None:
                 EMPTY, elem_id="likeliest", container=False, apply_default_css=False
             )
         with gr.Column(scale=4, min_width=280):
-            temperature = gr.Slider(
-                0,
-                2,
-                0.8,
-                step=0.05,
-                label="Temperature",
-                info="Below 1 is tamer, above 1 wilder; 0 always takes the likeliest character.",
-            )
-            length = gr.Slider(
-                20, 5000, 600, step=20, label="Length", info="How many characters to write."
-            )
-            count = gr.Slider(
-                1, MAX_TEXTS, 1, step=1, label="Texts", info="How many to write at the same time."
-            )
-            top_k = gr.Slider(
-                0,
-                100,
-                0,
-                step=1,
-                label="Top-k",
-                info="Draw only from the k likeliest characters; 0 is all.",
-            )
-            top_p = gr.Slider(
-                0.05,
-                1,
-                1,
-                step=0.05,
-                label="Top-p",
-                info="Draw only from the likeliest characters whose probabilities add up to this.",
-            )
-            stop_text = gr.Textbox(
-                "",
-                label="Stop text",
-                info="Writing stops where this text appears. Line breaks count.",
-                lines=2,
-                max_lines=4,
-            )
-            seed = gr.Number(
-                1,
-                label="Seed",
-                info="The same seed writes the same text. Try again takes a new one.",
-                precision=0,
-                minimum=0,
-                maximum=MAX_SEED,
-                elem_id="seed",
-            )
+            chosen = _settings()
     desk = gr.State(WritingDesk())
     # When an event ends, the page receives its last update once more.
     nothing = {text: gr.skip()}
-    settings = [length, temperature, top_k, top_p, stop_text]
+    settings = chosen[:5]
     buttons = [write, stop, go_on, again]
 
     def working(on: bool) -> dict[Any, Any]:
@@ -140,6 +107,9 @@ def build(models: Models) -> None:
             go_on: gr.update(interactive=not on),
             again: gr.update(interactive=not on),
         }
+
+    def shown(draft: Draft, written: list[str]) -> dict[Any, Any]:
+        return {text: {"prompt": draft.prompt, "texts": written}}
 
     def problem(error: UserError) -> dict[Any, Any]:
         return {line: notice(sentence(error), kind="problem")}
@@ -159,16 +129,16 @@ def build(models: Models) -> None:
             stop=_short(stop),
             turn=turn,
         )
-        yield working(True) | {line: ""}
+        yield working(True) | {line: "", likeliest: EMPTY}
         for written in growing:
-            yield {text: {"prompt": draft.prompt, "texts": written}}
+            yield shown(draft, written)
         if turn.over:
             yield nothing
             return
         end: dict[Any, Any] = {line: _line(worker, draft.characters - before, draft)}
         if turn.stopped:
-            whole = {"prompt": draft.prompt, "texts": draft.written}
-            end = {text: whole, line: notice("Stopped. Continue picks up from here.")}
+            stopped = notice("Stopped. Continue picks up from here.")
+            end = {line: stopped} | shown(draft, draft.written)
         yield working(False) | end | {likeliest: _likeliest(draft)}
 
     @in_words
@@ -221,12 +191,12 @@ def build(models: Models) -> None:
         "preprocess": False,
         **private,
     }
-    begin = [desk, prompt, seed, count, *settings]
+    begin = [desk, prompt, chosen.seed, chosen.count, *settings]
     runs = [
         write.click(start, begin, outputs, **limited),
         prompt.submit(start, begin, outputs, **limited),
         go_on.click(resume, [desk, *settings], outputs, **limited),
-        again.click(random_seed, None, seed, queue=False, **private).then(
+        again.click(random_seed, None, chosen.seed, queue=False, **private).then(
             start, begin, outputs, **limited
         ),
     ]
@@ -236,6 +206,55 @@ def build(models: Models) -> None:
     for button, preset in zip(presets, PRESETS, strict=True):
         button.click(None, None, prompt, js=f"() => {json.dumps(preset)}", **private)
     gr.on(None, check, None, missing, **private)  # when the page opens
+
+
+def _settings() -> Settings:
+    """Draw the settings."""
+    temperature = gr.Slider(
+        0,
+        2,
+        0.8,
+        step=0.05,
+        label="Temperature",
+        info="Below 1 is tamer, above 1 wilder; 0 always takes the likeliest character.",
+    )
+    length = gr.Slider(20, 5000, 600, step=20, label="Length", info="How many characters to write.")
+    count = gr.Slider(
+        1, MAX_TEXTS, 1, step=1, label="Texts", info="How many to write at the same time."
+    )
+    top_k = gr.Slider(
+        0,
+        100,
+        0,
+        step=1,
+        label="Top-k",
+        info="Draw only from the k likeliest characters; 0 is all.",
+    )
+    top_p = gr.Slider(
+        0.05,
+        1,
+        1,
+        step=0.05,
+        label="Top-p",
+        info="Draw only from the likeliest characters whose probabilities add up to this.",
+    )
+    stop_text = gr.Textbox(
+        "",
+        label="Stop text",
+        info="Writing stops where this text appears. Line breaks count.",
+        lines=2,
+        max_lines=4,
+    )
+    seed = gr.Number(
+        1,
+        label="Seed",
+        info="The same seed writes the same text. Try again takes a new one.",
+        precision=0,
+        minimum=0,
+        maximum=MAX_SEED,
+        elem_id="seed",
+    )
+    return Settings(length, temperature, top_k, top_p, stop_text, count, seed)
 
 
 def _short(stop: Any) -> Any:
@@ -259,8 +278,9 @@ def _likeliest(draft: Draft) -> str:
 def _line(worker: TextWorker, characters: int, draft: Draft) -> str:
     """What wrote the texts, and how much of them."""
     model, texts = worker.lm.network.architecture, len(draft.written)
+    size = f"{model.num_layers} \N{MULTIPLICATION SIGN} {model.hidden_size}"
     parts = [
-        f"{model.cell.upper()}, {model.num_layers} x {model.hidden_size} units",
+        f"{model.cell.upper()}, {size} units",
         worker.lm.device.type.upper(),
         f"seed {draft.seed}",
         f"{characters:,} characters" + (f" in {texts} texts" if texts > 1 else ""),

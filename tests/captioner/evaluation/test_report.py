@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +328,27 @@ def test_without_the_extra_meteor_and_spice_name_it(monkeypatch: pytest.MonkeyPa
     }
 
 
+@pytest.fixture
+def one_meteor(with_java: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """METEOR's Java program reads its tables for ten seconds: one answers a whole test."""
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    start, end, started = Meteor.__init__, Meteor.__del__, list[Any]()
+
+    def start_once(self: Any) -> None:
+        if not started:
+            start(self)
+            started.append(self)
+        vars(self).update(vars(started[0]))
+
+    monkeypatch.setattr(Meteor, "__init__", start_once)
+    monkeypatch.setattr(Meteor, "__del__", lambda self: None)
+    yield
+    end(started[0])
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("with_java")
+@pytest.mark.usefixtures("one_meteor")
 def test_where_java_is_there_meteor_is_computed_for_any_choice_of_images_whatever_the_locale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

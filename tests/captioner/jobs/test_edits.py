@@ -54,6 +54,18 @@ def test_sidecars_change_where_the_edit_says_so_and_keep_every_other_byte(
         )
 
 
+def test_photos_that_a_glob_brings_in_are_left_out_unless_there_is_nothing_else(
+    edit: Run, tmp_path: Path
+) -> None:
+    pictures, sidecar = [photo(tmp_path / name) for name in ("a.JPG", "b.png")], tmp_path / "a.txt"
+    sidecar.write_bytes(b"a dog\n")
+    code, _, err = edit(pictures[0], sidecar, pictures[1], "--replace", "dog", "wolf")
+    assert (code, sidecar.read_bytes()) == (0, b"a wolf\n")
+    assert err == "captioner: changed 1 caption in 1 of 1 file; left out 2 photos\n"
+    code, _, err = edit(*pictures, "--replace", "dog", "wolf")
+    assert code == 2 and "a.JPG' is a photo, and its captions are in another file" in err
+
+
 def test_sidecars_are_found_by_their_extension_and_in_their_folder(
     edit: Run, tmp_path: Path
 ) -> None:
@@ -143,7 +155,6 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
         ("a.csv", "path,text\na,b\n", ("--dedupe",), "the first line must name the columns path"),
         ("a.jsonl", '{"path": "a"}\n', ("--dedupe",), "line 1: 'status' is missing"),
         ("a.json", "[]", ("--dedupe",), "cannot be edited"),
-        ("a.JPG", "a dog\n", ("--prepend", "sks"), "is a photo, and its captions are in another"),
         ("a.txt", "a\0d\0o\0g\0", ("--prepend", "sks"), "it is not text in UTF-8"),
     ],
 )

@@ -5,9 +5,9 @@ between processes.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
-import subprocess
-import sys
+import socket
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -35,6 +35,7 @@ from rnnkit.checkpoint import update_config
 from rnnkit.errors import UserError
 from rnnkit.runs import RunFolder
 from rnnkit.training import start_accelerator
+from tests.forked_commands import start_forked
 
 Shapes = Callable[[int, int], tuple[Path, Path]]
 
@@ -165,9 +166,8 @@ class _Killed(BaseException):
     """Not an Exception: nothing in between may catch it."""
 
 
-@pytest.mark.parametrize("moment", ["before the state is saved", "after the state is saved"])
 def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_happened(
-    moment: str, shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes: Shapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = shapes(16, 4)
     config = replace(
@@ -180,19 +180,18 @@ def test_a_killed_run_that_is_resumed_ends_as_if_nothing_had_happened(
     )
     run(files, tmp_path / "whole", config)
     save = training.save_state
-    # Among these are the last cross-entropy epoch and the first self-critical one.
-    for victim in (1, 2, 3):
+    # Among these epochs are the last of cross-entropy and the first that is self-critical.
+    for victim, saved in itertools.product((1, 2, 3), (False, True)):
 
-        def dying_save(run: Run, victim: int = victim) -> None:
-            if moment == "after the state is saved":
+        def dying_save(run: Run, victim: int = victim, saved: bool = saved) -> None:
+            if saved or run.progress.epoch < victim:
                 save(run)
             if run.progress.epoch == victim:
                 raise _Killed
-            save(run)
 
         monkeypatch.setattr(training, "save_state", dying_save)
         with pytest.raises(_Killed):
-            run(files, tmp_path / "killed", config, resume=victim > 1)
+            run(files, tmp_path / "killed", config, resume=(victim, saved) > (1, False))
     monkeypatch.undo()
     run(files, tmp_path / "killed", config, resume=True)
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
@@ -273,37 +272,26 @@ def test_two_processes_take_the_same_steps_as_one_with_the_whole_batch(
     config = replace(SMALL, dropout=0.0, epochs=1, self_critical_epochs=0, batch_size=8)
     run((annotations, images), tmp_path / "one", config)
     (tmp_path / "config.json").write_text(json.dumps(vars(config)), encoding="utf-8")
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "captioner.cli",
-        "train",
+    files = ("--annotations", annotations, "--images", images, "--config", tmp_path / "config.json")
+    where = ("--output", tmp_path / "two", "--device", "cpu", "--cache", tmp_path / "cache")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What torchrun sets; a test of charlm starts torchrun itself.
+    together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    together |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    processes = [
+        start_forked(
+            "captioner",
+            *("train", *files, *where),
+            err=tmp_path / f"err{rank}",
+            environment=together | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
     ]
-    files = [
-        "--annotations",
-        str(annotations),
-        "--images",
-        str(images),
-        "--config",
-        str(tmp_path / "config.json"),
-    ]
-    where = [
-        "--output",
-        str(tmp_path / "two"),
-        "--device",
-        "cpu",
-        "--cache",
-        str(tmp_path / "cache"),
-    ]
-    done = subprocess.run(
-        [*launcher, *files, *where], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    for rank, process in enumerate(processes):
+        process.join(300)
+        assert process.exitcode == 0, (tmp_path / f"err{rank}").read_text(encoding="utf-8")
     (one,), (two,) = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert two["step"] == one["step"] == 2
     assert two["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 from charlm.analysis.figures import draw_gradient_flow, draw_surprise
 from charlm.analysis.insight import GradientFlow, Surprise
@@ -33,3 +36,15 @@ def test_the_dashed_lines_of_clipped_gradients_are_explained(
     assert legend is not None
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts.count("dashed: clipped to a norm of 1") == dashed
+
+
+def test_the_gradient_flow_needs_no_fonts_for_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(
+        MathTextParser, "parse", lambda _, text, *settings, **more: asked.append(text)
+    )
+    for smallest in (1e-6, 0.5):  # over decades, and within one
+        norms = np.geomspace(smallest, 1, 4).reshape(1, 1, 4)
+        flow = GradientFlow(norms, norms, np.ones((1, 1)), 0.5, 1.0)
+        draw_gradient_flow({"RNN": flow}).savefig(io.BytesIO())
+    assert asked == []

@@ -43,7 +43,7 @@ def test_an_entity_counts_only_if_its_stretch_and_kind_are_right() -> None:
     assert entity_scores([["O"]], [["O"]]).f1 == 0
 
 
-def test_a_classifier_that_is_always_right_scores_one_and_the_rivals_less(
+def test_a_classifier_that_is_always_right_scores_one_and_the_baselines_less(
     classifier: Classifier,
 ) -> None:
     found = evaluate_classifier(classifier, LABELLED, bootstrap=50)
@@ -65,7 +65,7 @@ def test_balanced_accuracy_is_the_mean_over_the_labels(classifier: Classifier) -
     assert found.values == {"accuracy": 0.75, "balanced_accuracy": 0.5} and not found.intervals
 
 
-def test_a_taggers_rival_gives_each_word_its_most_frequent_tag(tagger: Tagger) -> None:
+def test_a_taggers_baseline_gives_each_word_its_most_frequent_tag(tagger: Tagger) -> None:
     assert tagger.usual_tag("York") == "I-place" and tagger.usual_tag("zebra") == "O"
     found = evaluate_tagger(tagger, TAGGED, bootstrap=20)
     assert found.values == {"accuracy": 1.0, "entity_f1": 1.0}

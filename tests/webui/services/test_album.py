@@ -134,8 +134,8 @@ def test_captions_come_in_with_their_photos_in_a_zip_and_among_the_files() -> No
         file.writestr("x/one.txt", "\ufeff one of mine \n")
         file.writestr("readme.txt", "no caption")
     album = Album()
-    notes = album.add([sent("two.txt", b"two of mine"), sent("all.zip", archive.getvalue())])
-    assert notes == ["readme.txt belongs to no photo.", "two.txt belongs to no photo."]
+    notes = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
+    assert notes == ["2 caption files belong to no photo: readme.txt, two.caption."]
     assert album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")]) == [
         "readme.txt belongs to no photo."
     ]

@@ -1,0 +1,82 @@
+// What can be done with the photos, and the questions that come before.
+
+import {ask, changeMany} from './dialogs.js';
+import {count, make} from './dom.js';
+import {groups} from './uploads.js';
+
+const BY_HAND = ['waiting', 'failed', 'empty']; // states without a caption to change
+
+export class Actions {
+  /** `tell`: says a sentence above the list. */
+  constructor(root, album, list, tell) {
+    Object.assign(this, {root, album, list, tell});
+  }
+
+  async add(files) {
+    const total = files.length;
+    let done = 0, notes = [];
+    for (const group of groups(files)) {
+      const size = group.reduce((sum, {file}) => sum + file.size, 0);
+      notes = await this.album.add(group, (sent) => { // the last notes are about all files
+        const share = total > 1 ? '' : `: ${Math.min(100, Math.round(100 * sent / size))}%`;
+        this.tell(`Sending ${Math.min(total, done + 1)} of ${count(total, 'file')}${share}`);
+      });
+      done += group.length;
+    }
+    this.tell(notes.join(' '));
+  }
+
+  /** Caption the photos that have no caption yet or, if some are selected or all have one, those. */
+  caption() {
+    const {album, list} = this;
+    if (album.waiting.length && !list.chosen.size) return album.caption(album.waiting, false);
+    return this.#captionAgain(this.#meant.filter((row) => row.photo));
+  }
+
+  async #captionAgain(rows) {
+    const ids = rows.map((row) => row.id);
+    const yours = rows.filter((row) => row.author !== 'model').length, others = rows.length - yours;
+    if (!yours) return this.album.caption(ids, false);
+    const answers = [[`Replace ${count(rows.length, 'caption')}`, 'all']];
+    if (others) {
+      answers.unshift([`Keep mine, caption the other${others > 1 ? ` ${others}` : ''}`, 'others']);
+    }
+    const title = yours === 1 ? 'One caption is yours' : `${yours} captions are yours`;
+    const text = `${yours} of the ${count(rows.length, 'caption')} ${yours === 1 ? 'was' : 'were'} written`
+      + ' by you or came with the photo. Undo brings back what is replaced.';
+    const answer = await ask(this.root, title, text, answers);
+    if (answer) await this.album.caption(ids, answer === 'all');
+  }
+
+  async change() {
+    const rows = this.#meant.filter((row) => !BY_HAND.includes(row.status));
+    const whose = this.list.chosen.size ? 'selected' : 'shown';
+    const texts = await changeMany(this.root, rows, whose);
+    if (!texts) return;
+    await this.album.editMany(texts);
+    this.tell(`${count(Object.keys(texts).length, 'caption')} changed. Undo changes them back.`);
+  }
+
+  async remove(ids) {
+    const photos = count(ids.length, 'photo');
+    const edited = ids.filter((id) => this.album.rows.get(id).author === 'person').length;
+    const text = `Their captions go too, ${edited || 'none'} of them edited. This cannot be undone.`;
+    const answer = await ask(this.root, `Remove ${photos}?`, text, [[`Remove ${photos}`, 'yes']]);
+    if (answer) await this.album.remove(ids);
+  }
+
+  async download(kind) {
+    const {name, content} = await this.album.download(kind);
+    const link = make('a', {href: URL.createObjectURL(content), download: name});
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    const empty = this.album.list.filter((row) => row.status === 'empty').length;
+    if (!empty) return;
+    const mark = ['csv', 'jsonl'].includes(kind) ? 'marked as errors' : 'left out';
+    this.tell(`${count(empty, 'caption')} ${empty === 1 ? 'is' : 'are'} empty and ${mark} in ${name}.`);
+  }
+
+  get #meant() {
+    return this.list.meant.map((id) => this.album.rows.get(id));
+  }
+}
