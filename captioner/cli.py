@@ -296,13 +296,19 @@ def edit_command(
         typer.Option(metavar="A B", help="Put B where A stands, as whole words; B may be ''."),
     ] = None,
     prepend: Annotated[
-        str, typer.Option(metavar="TEXT", help="Put TEXT before captions that do not begin so.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="Put TEXT before captions that do not already begin with it."
+        ),
     ] = "",
     append: Annotated[
-        str, typer.Option(metavar="TEXT", help="Put TEXT after captions that do not end so.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="Put TEXT after captions that do not already end with it."
+        ),
     ] = "",
     dedupe: Annotated[
-        bool, typer.Option("--dedupe", help="Take out captions that their photo has already.")
+        bool, typer.Option("--dedupe", help="Remove a photo's duplicate captions.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print each change: name, old and new caption.")
@@ -316,7 +322,7 @@ def edit_command(
     """Edit captions that are there already.
 
     A caption that changes loses its score and confidence, and its row in jsonl says "edited": true;
-    everything else stays as it was, to the byte. Nothing is written before everything was read.
+    everything else stays as it was, to the byte. Nothing is written until everything has been read.
     """
     with_captions = without_photos(paths)
     files = edit_captions(

@@ -148,7 +148,7 @@ def translate(
 ) -> None:
     """Translate: a line for a line.
 
-    A text in another language than the model's is translated all the same; stderr says so.
+    A text that is not in the model's language is translated all the same; stderr says so.
     """
     from sequences.answers import translation_fields
     from sequences.translator import Translator

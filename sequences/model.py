@@ -52,7 +52,7 @@ class Model(ABC, Generic[Example]):
         tensors, config = load_checkpoint(path, kind=KIND, version=VERSION)
         if config.get("task") != cls.task:
             raise UserError(
-                f"'{path}' is a model to {config.get('task')}, not to {cls.task}",
+                f"'{model}' is a model to {config.get('task')}, not to {cls.task}",
                 hint="choose another --model",
             )
         try:

@@ -45,10 +45,8 @@ class Summary:
         reasons = "; ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
         failed = f"failed {self.failed.total()}" + (f" ({reasons})" if reasons else "")
         unsure = f" ({self.unsure} of them unsure)" if self.unsure else ""
-        return (
-            f"captioned {self.captioned}{unsure}, skipped {self.skipped}, {failed};"
-            f" {done / seconds:.1f} photos/s, {duration(seconds)}"
-        )
+        rate = f"; {done / seconds:.1f} photos/s, {duration(seconds)}" if done else ""
+        return f"captioned {self.captioned}{unsure}, skipped {self.skipped}, {failed}{rate}"
 
 
 def with_progress(

@@ -44,8 +44,8 @@ def draw_gradient_flow(flows: Mapping[str, GradientFlow]) -> Figure:
             xlabel="steps back from the loss",
             yscale="log",
         )
-        # Not as powers of ten: those are set in fonts for formulas, and where matplotlib has lost
-        # track of its own, it prints a line for each.
+        # Not as powers of ten: those are set in math fonts, and where matplotlib's list of
+        # fonts is damaged, it prints a line for each.
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter(LogFormatter())
         axes.grid(alpha=0.3)

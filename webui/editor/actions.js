@@ -39,11 +39,11 @@ export class Actions {
     if (!yours) return this.album.caption(ids, false);
     const answers = [[`Replace ${count(rows.length, 'caption')}`, 'all']];
     if (others) {
-      answers.unshift([`Keep mine, caption the other${others > 1 ? ` ${others}` : ''}`, 'others']);
+      answers.unshift([`Keep mine, caption the ${others > 1 ? `other ${others}` : 'other one'}`, 'others']);
     }
     const title = yours === 1 ? 'One caption is yours' : `${yours} captions are yours`;
     const text = `${yours} of the ${count(rows.length, 'caption')} ${yours === 1 ? 'was' : 'were'} written`
-      + ' by you or came with the photo. Undo brings back what is replaced.';
+      + ` by you or came with the ${yours === 1 ? 'photo' : 'photos'}. Undo brings back what is replaced.`;
     const answer = await ask(this.root, title, text, answers);
     if (answer) await this.album.caption(ids, answer === 'all');
   }

@@ -81,7 +81,8 @@ export class Bar {
 
   #drawStart(rows, done) {
     const chosen = this.list.chosen.size, waiting = this.album.waiting.length;
-    const others = `${done ? 'the other ' : ''}${count(waiting, 'photo')}`;
+    const others = done && waiting === 1 ? 'the other photo'
+      : `${done ? 'the other ' : ''}${count(waiting, 'photo')}`;
     this.start.textContent = chosen ? `Caption ${chosen} selected`
       : waiting ? `Caption ${others}` : 'Caption all again';
     this.start.className = waiting ? 'primary' : 'secondary';

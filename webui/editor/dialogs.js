@@ -28,7 +28,7 @@ export function changeMany(root, rows, whose) {
     make('fieldset', {},
       make('legend', {}, 'Find and replace'),
       field('Find', 'find'), field('Replace with', 'replace'),
-      tick('Match case', 'matchCase'), tick('Whole words only', 'wholeWords')),
+      tick('Match case', 'matchCase'), tick('Whole words only', 'wholeWords', true)),
     make('fieldset', {},
       make('legend', {}, 'Words around every caption'),
       field('Put before', 'before', 'such as a trigger word'), field('Put after', 'after')),
@@ -65,8 +65,8 @@ function field(label, name, placeholder = '') {
   return make('label', {}, make('span', {}, label), input);
 }
 
-function tick(label, name) {
-  const input = make('input', {type: 'checkbox', name});
+function tick(label, name, checked = false) {
+  const input = make('input', {type: 'checkbox', name, checked});
   return make('label', {className: 'tick'}, input, make('span', {}, label));
 }
 

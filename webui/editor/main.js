@@ -39,7 +39,7 @@ export async function start(element) {
   root.replaceChildren(place.element, head, nothing, list.element);
   const large = new LargePhoto(root, album, list);
 
-  function mourn() {
+  function showLoss() {
     const over = (action) => trying(async () => {
       await action();
       backup.save();
@@ -61,7 +61,7 @@ export async function start(element) {
   album.addEventListener('saved', () => album.saving === 'offline' && backup.save());
   album.addEventListener('gone', () => {
     backup.save();
-    mourn();
+    showLoss();
   });
   addEventListener('pagehide', () => {
     backup.save();
@@ -72,7 +72,7 @@ export async function start(element) {
   });
   document.addEventListener('keydown', (event) => undoByKey(event, root, album, trying));
   const kept = backup.read();
-  if (kept) await takeUp(kept, album, mourn, tell);
+  if (kept) await takeUp(kept, album, showLoss, tell);
   if (kept?.scrolled) scrollTo({top: kept.scrolled, behavior: 'instant'});
   root.dataset.ready = 'true';
 }
@@ -90,13 +90,13 @@ function attempt(action, tell) {
 }
 
 /** Show again what the browser's tab has kept. */
-async function takeUp(kept, album, mourn, tell) {
+async function takeUp(kept, album, showLoss, tell) {
   try {
     await album.open(kept.token);
   } catch (error) {
     album.token = null;
     album.show(kept.rows);
-    if (error instanceof Gone) mourn();
+    if (error instanceof Gone) showLoss();
     else tell(error.message);
   }
 }

@@ -4,7 +4,7 @@ import {button, make, setPicture} from './dom.js';
 import {captionField, setField} from './field.js';
 
 const BADGES = {
-  waiting: 'Waiting',
+  waiting: 'No caption yet',
   failed: 'Failed',
   empty: 'Empty',
   edited: 'Edited',

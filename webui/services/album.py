@@ -397,11 +397,11 @@ def checked_caption(text: object) -> str:
 
 
 def _without_photo(names: Sequence[str]) -> list[str]:
-    """What to say of caption files that belong to no photo."""
+    """What to say of caption files that match no photo."""
     if len(names) < 2:
-        return [f"{name} belongs to no photo." for name in names]
+        return [f"{name} matches no photo." for name in names]
     listed = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
-    return [f"{len(names)} caption files belong to no photo: {listed}."]
+    return [f"{len(names)} caption files match no photo: {listed}."]
 
 
 def _is_caption_file(entry: Entry) -> bool:

@@ -76,7 +76,7 @@ class View:
 LABEL = View(
     "classify",
     "A label for the sentence",
-    "What the network would say if the sentence ended after each word. One word can turn it round.",
+    "What the network would say if the sentence ended after each word. A word can turn it around.",
     (ENGLISH, "The actors are superb and the story is dull.", "funny at first, then tiresome"),
 )
 TAGS = View(

@@ -135,9 +135,9 @@ def test_captions_come_in_with_their_photos_in_a_zip_and_among_the_files() -> No
         file.writestr("readme.txt", "no caption")
     album = Album()
     notes = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
-    assert notes == ["2 caption files belong to no photo: readme.txt, two.caption."]
+    assert notes == ["2 caption files match no photo: readme.txt, two.caption."]
     assert album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")]) == [
-        "readme.txt belongs to no photo."
+        "readme.txt matches no photo."
     ]
     rows = {row.name: row for row in album.rows}
     assert {name: row.status for name, row in rows.items()} == {
