@@ -10,7 +10,7 @@ first run's, without its scores and confidence, which are no longer true.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -33,7 +33,7 @@ def average(
     tensors, config = loaded[0]
     for run, (_, other) in zip(runs, loaded, strict=True):
         for part in SAME:
-            if other[part] != config[part]:
+            if _network(other[part]) != _network(config[part]):
                 raise UserError(f"'{run}' has another {part} than '{runs[0]}': no mean is possible")
     means = {
         name: torch.stack([each[name].double() for each, _ in loaded]).mean(0).to(tensor.dtype)
@@ -43,6 +43,11 @@ def average(
     }
     kept = {name: value for name, value in config.items() if name not in NO_LONGER_TRUE}
     save_checkpoint(output, means, {**kept, "mean_of": [run.name for run in runs]})
+
+
+def _network(part: Any) -> Any:
+    """A part of the config without the dropout, which only training knows."""
+    return part if isinstance(part, list) else {**part, "dropout": None}
 
 
 if __name__ == "__main__":

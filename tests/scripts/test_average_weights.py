@@ -35,7 +35,11 @@ def test_each_weight_is_the_mean_of_the_runs_weights(
     for factor in (2, 6):
         runs.append(tmp_path / f"times{factor}")
         grown = {name: factor * tensor for name, tensor in tensors.items()}
-        save_checkpoint(runs[-1], grown, {**config, "scores": {"beam_3": 1}})
+        learned = {
+            "decoder": {**config["decoder"], "dropout": factor / 10},
+            "scores": {"beam_3": 1},
+        }
+        save_checkpoint(runs[-1], grown, {**config, **learned})
     average(runs[1:] + runs[:1], tmp_path / "mean")
     means, kept = load_checkpoint(tmp_path / "mean", kind=KIND, version=VERSION)
     for name, tensor in tensors.items():

@@ -100,7 +100,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_and_a_line_and_can_be_
     assert re.fullmatch(r"(< )?[\d.]+%", number)
     assert " ".join(page.locator("button.word").all_inner_texts()).lower() == caption.lower()
     assert re.search(
-        r"efficientnet-lite2.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
+        r"tf_efficientnetv2_b0.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
     )
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
