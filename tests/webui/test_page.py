@@ -60,6 +60,14 @@ PASTE_PHOTO = """async () => {
   document.body.dispatchEvent(
     new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}));
 }"""
+# Keeps what a screen reader is told.
+LISTEN = """() => {
+  window.heard = [];
+  new MutationObserver((changes) => changes.forEach(({target}) => {
+    const live = (target.closest ? target : target.parentElement).closest('[role=status]');
+    if (live?.textContent) window.heard.push(live.textContent);
+  })).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -92,8 +100,11 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_and_a_line_and_can_be_
     visit: Visit, tower: Path
 ) -> None:
     page = visit()
+    page.evaluate(LISTEN)
     caption = drop(page, tower)
     assert len(caption.split()) >= 3
+    page.wait_for_function("() => window.heard.includes('Done')")  # no key that has no translation
+    assert not any("common." in told for told in page.evaluate("window.heard"))
     page.locator(".candidates li").nth(1).wait_for(state="attached")
     assert page.locator(".candidates li").count() == 2
     number = page.locator(".candidates li .number").first.inner_text()
@@ -411,6 +422,7 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
     page.locator("#references").get_by_text(references.name).wait_for()
     page.evaluate(PASTE, predictions.read_text())
     page.locator("#predictions").get_by_text("pasted.json").wait_for()
+    assert re.search(r"\b\d+ bytes", page.locator("#predictions").inner_text())
     page.get_by_role("button", name="Score", exact=True).click()
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
