@@ -68,6 +68,24 @@ LISTEN = """() => {
     if (live?.textContent) window.heard.push(live.textContent);
   })).observe(document.body, {childList: true, subtree: true, characterData: true});
 }"""
+# The contrast of each shade of the legend with the one before it, and of the first with its panel.
+SHADE_STEPS = """() => {
+  const context = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+  const light = (colours) => {
+    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const own = (element) => getComputedStyle(element).backgroundColor;
+  const panel = own(document.querySelector('.sentence'));
+  const lights = [light([panel]), ...[...document.querySelectorAll('.shade')].reverse()
+    .map((shade) => light([panel, own(shade)]))];
+  return lights.slice(1).map((each, place) => {
+    const pair = [each, lights[place]];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  });
+}"""
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -427,13 +445,17 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
     assert [text.split()[0] for text in rows.all_inner_texts()] == [
+        "0",  # to 100
         "BLEU-1",
         "BLEU-2",
         "BLEU-3",
         "BLEU-4",
         "ROUGE-L",
+        "0",  # to what CIDEr-D may reach
         "CIDEr-D",
     ]
+    scales = [text.split()[-1] for text in page.locator("tr.scale").all_inner_texts()]
+    assert scales[0] == "100" and int(scales[1]) % 100 == 0 and int(scales[1]) > 100
     page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
     assert "two birds sit on a wire" in page.locator("table.plain").last.inner_text()
@@ -455,6 +477,8 @@ def test_no_tab_has_a_fault_for_those_who_cannot_see_it_well_and_every_text_has_
     page.locator("button.word").nth(1).click()
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == dark
+    steps = page.evaluate(SHADE_STEPS)
+    assert len(steps) == 4 and min(steps) > 1.15, "the shades of unsure words look alike"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Write":

@@ -134,11 +134,12 @@ def test_captions_come_in_with_their_photos_in_a_zip_and_among_the_files() -> No
         file.writestr("x/one.txt", "\ufeff one of mine \n")
         file.writestr("readme.txt", "no caption")
     album = Album()
-    notes = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
-    assert notes == ["2 caption files match no photo: readme.txt, two.caption."]
-    assert album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")]) == [
-        "readme.txt matches no photo."
-    ]
+    added = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
+    assert added.notes == ["2 caption files match no photo: readme.txt, two.caption."]
+    assert added.repeated == []
+    added = album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")])
+    assert added.notes == ["readme.txt matches no photo."]
+    assert added.repeated == [2]  # the same photo as in the ZIP
     rows = {row.name: row for row in album.rows}
     assert {name: row.status for name, row in rows.items()} == {
         "x/one.jpg": "given",
@@ -171,7 +172,7 @@ def test_no_more_photos_are_taken_than_the_limit(
     monkeypatch.setattr(album_module, "MAX_PHOTOS", 4)
     with pytest.raises(UserError, match="5 photos are more than the limit of 4"):
         album.add([sent(f"{number}.jpg", jpeg()) for number in range(2)])
-    assert album.add([sent("one.jpg", jpeg())]) == []
+    assert album.add([sent("one.jpg", jpeg())]) == ([], [])
     with pytest.raises(UserError, match="there are 4 photos already"):
         album.add([sent("two.jpg", jpeg())])
 
