@@ -163,13 +163,14 @@ def _example(index: int, photo: ExamplePhoto) -> str:
     with Image.open(photo.path) as picture:
         picture.draft("RGB", (2 * EXAMPLE_SIZE, 2 * EXAMPLE_SIZE))
         thumbnail = thumbnail_url(picture, EXAMPLE_SIZE)
+    licence = escape(photo.licence).replace(" ", "\N{NO-BREAK SPACE}")
     failure = '<span class="failure">An honest failure</span>' if photo.fails else ""
     return (
         f'<li><button type="button" data-index="{index}">'
         f'<img src="{thumbnail}" alt="Example photo: {escape(photo.name, quote=True)}"></button>'
         f'{failure}<span class="credit"><a href="{escape(photo.source, quote=True)}"'
         ' target="_blank" rel="noreferrer">Photographer<span class="unseen"> of'
-        f" {escape(photo.name)},</span> on Flickr</a>, {escape(photo.licence)}</span></li>"
+        f" {escape(photo.name)},</span> on Flickr</a>, {licence}</span></li>"
     )
 
 
