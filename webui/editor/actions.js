@@ -28,12 +28,13 @@ export class Actions {
       repeated.push(...added.repeated);
     }
     this.tell(notes.join(' '));
-    if (repeated.length) await this.#sift(repeated);
+    await this.#sift(repeated);
   }
 
   /** Ask what becomes of photos that were in the list already. */
   async #sift(repeated) {
     const ids = repeated.filter((id) => this.album.rows.has(id)); // one may have been removed
+    if (!ids.length) return;
     const one = ids.length === 1, names = ids.map((id) => this.album.rows.get(id).name);
     const listed = names.slice(0, NAMED).join(', ') + (names.length > NAMED ? ', …' : '');
     const title = one ? 'This photo is in the list already' : `${ids.length} of these photos are in the list already`;

@@ -204,12 +204,13 @@ class Album:
                 self._touch(row, order=True)
 
     def _admit(self, entries: Sequence[Entry]) -> list[int]:
-        """Make rows of photos; gives those that repeat another."""
+        """Make rows of photos; gives the new ones that repeat another."""
         lost = {row.name: row for row in self._rows.values() if row.path is None and not row.error}
         taken = dict.fromkeys((row.name for row in self._rows.values()), 1)
         known, repeated = {row.digest for row in self._rows.values() if row.path}, []
         for entry in entries:
             row = lost.pop(entry.name, None)
+            is_new = row is None
             if row is None:
                 row = PhotoRow(self._next_id, numbered(entry.name, taken))
                 self._next_id += 1
@@ -218,7 +219,7 @@ class Album:
             if entry.path is not None:
                 self._store(row, entry.path)
             if row.path is not None:
-                if row.digest in known:
+                if is_new and row.digest in known:  # other rows have captions to keep
                     repeated.append(row.id)
                 known.add(row.digest)
             self._touch(row, order=True)
