@@ -205,14 +205,10 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
         rows: (name, value, low, high, the value at full width) each. Above the first bar and where
             that value changes, the scale is written.
     """
-    drawn, scale = [], None
+    drawn, last = [], None
     for name, value, low, high, full in rows:
-        if full != scale:
-            drawn.append(
-                f'<tr class="scale"><td></td><td class="wide"><span>0</span>'
-                f"<span>{full:.0f}</span></td><td></td><td></td></tr>"
-            )
-            scale = full
+        ends = f'<div class="scale"><span>0</span><span>{full:.0f}</span></div>'
+        scale, last = ("" if full == last else ends), full
         at = [100 * min(1.0, max(0.0, number / full)) for number in (value, low, high)]
         whisker = (
             f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>'
@@ -223,7 +219,7 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
         bar = f'<span class="bar" style="width:{at[0]:.2f}%"></span>'
         drawn.append(
             f'<tr><th scope="row">{escape(name)}</th>'
-            f'<td class="wide"><div class="track">{bar}{whisker}</div></td>'
+            f'<td class="wide">{scale}<div class="track">{bar}{whisker}</div></td>'
             f"<td>{value:.2f}</td><td>{interval}</td></tr>"
         )
     head = (

@@ -440,21 +440,19 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
     page.locator("#references").get_by_text(references.name).wait_for()
     page.evaluate(PASTE, predictions.read_text())
     page.locator("#predictions").get_by_text("pasted.json").wait_for()
-    assert re.search(r"\b\d+ bytes", page.locator("#predictions").inner_text())
+    page.locator("#predictions").get_by_text(re.compile(r"^\d+ bytes")).wait_for()
     page.get_by_role("button", name="Score", exact=True).click()
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
     assert [text.split()[0] for text in rows.all_inner_texts()] == [
-        "0",  # to 100
         "BLEU-1",
         "BLEU-2",
         "BLEU-3",
         "BLEU-4",
         "ROUGE-L",
-        "0",  # to what CIDEr-D may reach
         "CIDEr-D",
     ]
-    scales = [text.split()[-1] for text in page.locator("tr.scale").all_inner_texts()]
+    scales = [text.split()[-1] for text in page.locator(".scale").all_inner_texts()]
     assert scales[0] == "100" and int(scales[1]) % 100 == 0 and int(scales[1]) > 100
     page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
