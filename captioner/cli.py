@@ -44,12 +44,11 @@ from captioner.outputs.sidecars import EXTENSION
 from captioner.outputs.text_around import TextAround
 from captioner.training.config import TrainingConfig
 from captioner.types import Decoding
+from rnnkit.about import CompletionFlag, VersionFlag
 from rnnkit.command_line import run_app
-from rnnkit.completion import completion_script
 from rnnkit.errors import INTERRUPTED, SOME_FAILED, UserError
 from rnnkit.runs import STATE, RunFolder, run_settings
 from rnnkit.settings import settings_from, with_flags
-from rnnkit.version import VERSION
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -106,37 +105,8 @@ Java = Annotated[
 ]
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"captioner {VERSION}")
-        raise typer.Exit
-
-
-def _print_completion(shell: str | None) -> None:
-    if shell is not None:
-        print(completion_script("captioner", app, shell), end="")
-        raise typer.Exit
-
-
 @app.callback()
-def about(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-    completion: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHELL",
-            callback=_print_completion,
-            is_eager=True,
-            help="Print a script that completes this command in bash, zsh or fish; it says where to"
-            " keep it.",
-        ),
-    ] = None,
-) -> None:
+def about(version: VersionFlag = False, completion: CompletionFlag = None) -> None:
     """Write sentences about photos, and train and evaluate the network that does."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from charlm.training.config import TrainingConfig  # its fields are flags
+from rnnkit.about import CompletionFlag, VersionFlag
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, INTERRUPTED, UserError
 from rnnkit.files import replace_file
@@ -39,7 +40,7 @@ MAX_INSPECTED = 1000  # characters; figures of more are unreadable
 
 
 @app.callback()
-def main_help() -> None:
+def about(version: VersionFlag = False, completion: CompletionFlag = None) -> None:
     """Train a character-level language model, write and score text with it, and look inside it."""
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 from rnnkit.layers import (
     LAYERS,
     dilations_of,
@@ -40,7 +40,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
-            raise UserError(f"cell must be {', '.join(LAYERS)}, not {self.cell!r}")
+            raise UserError(f"cell must be {either(LAYERS)}, not {self.cell!r}")
         for name, most in (*((name, MAX_SIZE) for name in SIZES), ("num_layers", MAX_LAYERS)):
             size = getattr(self, name)
             if type(size) is not int or not 1 <= size <= most:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 ALL_DONE, SOME_FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 BROKEN_PIPE = 141  # 128 + SIGPIPE, a signal that Windows does not have
 
@@ -25,6 +28,8 @@ def problem(error: Exception) -> str:
     match error:
         case KeyError():
             return f"{error} is missing"
+        case json.JSONDecodeError():
+            return "it is not JSON" + (f" from line {error.lineno} on" if error.lineno > 1 else "")
         case RecursionError():
             return "nested too deeply"
         case UnicodeDecodeError():
@@ -35,3 +40,9 @@ def problem(error: Exception) -> str:
             return "a number is too large"
         case _:
             return str(error)
+
+
+def either(choices: Iterable[object]) -> str:
+    """Choices as a sentence names them: "tsv, jsonl or csv"."""
+    *others, last = map(str, choices)
+    return f"{', '.join(others)} or {last}" if others else last

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rnnkit.cells import STEPS, Weights
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 
 LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {
     "rnn": nn.RNN,
@@ -53,7 +53,7 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         if cell not in LAYERS:
-            raise UserError(f"cell must be {', '.join(LAYERS)}, not {cell!r}")
+            raise UserError(f"cell must be {either(LAYERS)}, not {cell!r}")
         if not dilations or not all(1 <= dilation <= MAX_DILATION for dilation in dilations):
             raise UserError(f"dilations must be from 1 to {MAX_DILATION:,}, not {dilations!r}")
         self.directions = 2 if bidirectional else 1

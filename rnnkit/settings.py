@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 
 Settings = TypeVar("Settings")
 Values = dict[str, Any]  # by the field's name
@@ -88,8 +88,7 @@ def check_ranges(settings: Any) -> None:
 def _range(allowed: Mapping[str, Any]) -> str:
     """A field's range in words, such as "from 1 to 100" or "at least 0 and below 1"."""
     if allowed["choices"]:
-        *others, last = allowed["choices"]
-        return f"{', '.join(others)} or {last}" if others else str(last)
+        return either(allowed["choices"])
     low, high = allowed["low"], allowed["high"]
     if low is not None and high is not None:
         return f"from {low:,} to {high:,}"

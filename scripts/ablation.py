@@ -97,6 +97,7 @@ CAPTIONER_VARIANTS: dict[str, Settings] = {
     "less dropout": {"dropout": 0.3},
     "stochastic depth": {"stochastic_depth": 0.1},
     "two stages": {"fine_tune_stages": 2},
+    "colours": {"colours": True},
 }
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)

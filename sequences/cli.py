@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from rnnkit.about import CompletionFlag, VersionFlag
 from rnnkit.command_line import run_app
-from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, UserError
+from rnnkit.errors import ALL_DONE, INTERRUPTED, SOME_FAILED, UserError, either
 from rnnkit.layers import parse_dilations
 from rnnkit.settings import with_flags
 from sequences.data import read_labelled, read_pairs, read_tagged
@@ -71,7 +72,7 @@ Config = Annotated[
 
 
 @app.callback()
-def main_help() -> None:
+def about(version: VersionFlag = False, completion: CompletionFlag = None) -> None:
     """Read sentences and series: a label, a tag for each word, a translation, a forecast."""
 
 
@@ -430,7 +431,7 @@ def train_translate(
 def check_format(format: str, known: tuple[str, ...] = ("tsv", "jsonl")) -> None:
     """Raises: UserError for a format that a command does not write."""
     if format not in known:
-        raise UserError(f"--format must be {' or '.join(known)}, not '{format}'")
+        raise UserError(f"--format must be {either(known)}, not '{format}'")
 
 
 def one_line(text: str) -> str:

@@ -128,9 +128,11 @@ class Translator(Model[Pair]):
         known = sum(self.vocabulary.word_id(word) != UNKNOWN for word in counted)
         if 2 * known >= len(counted):
             return ""
+        data = self.info.get("data")
+        language = data.get("language") if isinstance(data, dict) else None
         return (
             f"the translator knows {known or 'none'} of the {len(counted)} words, so this is a"
-            " guess: is the sentence in the language that it reads?"
+            f" guess: is the sentence in {language or 'the language that it reads'}?"
         )
 
     def _search(self, sentences: Sequence[Sequence[str]], beam: int) -> list[list[Hypothesis]]:

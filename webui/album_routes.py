@@ -50,7 +50,7 @@ def album_routes(albums: Albums, models: Models) -> list[BaseRoute]:
     answers = _Answers(albums, models)
     actions: dict[str, Action] = {
         "changes": lambda visit, body: None,
-        "add": lambda visit, body: {"notes": visit.album.add(body.get("files"))},
+        "add": lambda visit, body: visit.album.add(body.get("files"))._asdict(),
         "edit": _edit,
         "undo": lambda visit, body: visit.album.undo(),
         "redo": lambda visit, body: visit.album.redo(),

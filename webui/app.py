@@ -37,6 +37,13 @@ READY = """() => {
 PLACES = 128  # events under way for one model; later visitors are asked to try again
 SESSIONS = 1000  # visitors' tabs that the page remembers
 FILES_LIVE, SWEEP_EVERY = 3600, 600  # seconds
+# What screen readers would be told by Gradio's keys, of which it has no translation itself.
+WORDS = {
+    "common.complete": "Done",
+    "common.upload": "Upload",
+    "common.video": "Video",
+    "common.webcam": "Camera",
+}
 HEAD = """
 <header class="masthead">
   <div>
@@ -123,6 +130,7 @@ def launch(
         enable_monitoring=False,
         ssr_mode=False,
         run_history=False,
+        i18n=gr.I18n(en=WORDS),
         footer_links=["api"],  # not Gradio's settings, which offer what this page does not have
         app_kwargs={
             "middleware": [Middleware(RequestFilter)],

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rnnkit.about import CompletionFlag, VersionFlag
 from rnnkit.command_line import run_app
 from rnnkit.errors import ALL_DONE, UserError
 
@@ -65,6 +66,8 @@ def serve(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the page in a browser.")
     ] = False,
+    version: VersionFlag = False,
+    completion: CompletionFlag = None,
 ) -> None:
     """Serve the page: caption photos, write text, read sentences, look inside the networks, score
     captions.

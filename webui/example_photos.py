@@ -58,10 +58,10 @@ EXAMPLES = (
         "a bowl of broccoli with noodles behind it",
     ),
     _photo(
-        "000000433998", "a baseball game", "CC BY-SA 2.0", 5652833786,
-        "a baseball player is about to throw the ball",
-        "a pitcher stands on the mound of a baseball field",
-        "a baseball player in white on a field",
+        "000000183709", "a street", "CC BY 2.0", 267588789,
+        "a man in a leather jacket waits at a crossing",
+        "people stand at a street corner with traffic lights",
+        "the back of a man in black on a city street",
     ),
     _photo(
         "000000557172", "a bathroom", "CC BY-SA 2.0", 5875095353,

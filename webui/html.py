@@ -14,8 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from captioner.confidence import UNSURE
+
 Array = NDArray[np.float64]
-SURE = 0.9  # a word that is as sure as this has no shade
+# How strong the shade of a word is, in percent, that is less sure than this; one that is surer than
+# all of them has none. Few steps, so that each can be told from the next.
+SHADES = ((UNSURE, 100), (0.55, 66), (0.7, 40), (0.9, 20))
 
 
 def visible(character: str) -> str:
@@ -56,11 +60,10 @@ def shaded_words(
     words: Sequence[str],
     sure: Sequence[float | None],
     *,
-    unsure_below: float,
     masks: Sequence[str] = (),
 ) -> str:
-    """A sentence whose words are the darker the less sure they are, with those marked that are
-    unsure.
+    """A sentence whose words have the stronger a shade the less sure they are, with those marked
+    that are unsure.
 
     Args:
         words: in the order of the text; one that it writes otherwise stays plain.
@@ -74,9 +77,9 @@ def shaded_words(
             continue
         kind, shade = "word", ""
         if own is not None:
-            share = 100 * min(1.0, max(0.0, (SURE - own) / SURE))
-            kind = "word unsure" if own < unsure_below else "word"
-            shade = f' style="--share:{share:.0f}%" title="{percent(own)} sure"'
+            share = next((strength for below, strength in SHADES if own < below), 0)
+            kind = "word unsure" if own < UNSURE else "word"
+            shade = f' style="--share:{share}%" title="{percent(own)} sure"'
         drawn = f'<span class="{kind}"{shade}>{escape(word)}</span>'
         if masks:
             drawn = (
@@ -86,6 +89,19 @@ def shaded_words(
         shaded += escape(text[end:start]) + drawn
         end = start + len(word)
     return shaded + escape(text[end:])
+
+
+def shades_legend() -> str:
+    """What the shades of words mean."""
+    items, least = "", 0.0
+    for below, strength in SHADES:
+        meant = (
+            f"{percent(least)} to {percent(below)}" if least else f"under {percent(below)}: unsure"
+        )
+        kind = "shade" if least else "shade unsure"
+        items += f'<li><span class="{kind}" style="--share:{strength}%">{meant}</span></li>'
+        least = below
+    return f'<ul class="legend shades" aria-label="How sure a word is, by its shade">{items}</ul>'
 
 
 def coloured_text(
@@ -186,10 +202,13 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
     """Bars with whiskers.
 
     Args:
-        rows: (name, value, low, high, the value at full width) each.
+        rows: (name, value, low, high, the value at full width) each. Above the first bar and where
+            that value changes, the scale is written.
     """
-    drawn = []
+    drawn, last = [], None
     for name, value, low, high, full in rows:
+        ends = f'<div class="scale"><span>0</span><span>{full:.0f}</span></div>'
+        scale, last = ("" if full == last else ends), full
         at = [100 * min(1.0, max(0.0, number / full)) for number in (value, low, high)]
         whisker = (
             f'<span class="whisker" style="left:{at[1]:.2f}%;width:{at[2] - at[1]:.2f}%"></span>'
@@ -200,7 +219,7 @@ def interval_bars(rows: Sequence[tuple[str, float, float, float, float]], *, lab
         bar = f'<span class="bar" style="width:{at[0]:.2f}%"></span>'
         drawn.append(
             f'<tr><th scope="row">{escape(name)}</th>'
-            f'<td class="wide"><div class="track">{bar}{whisker}</div></td>'
+            f'<td class="wide">{scale}<div class="track">{bar}{whisker}</div></td>'
             f"<td>{value:.2f}</td><td>{interval}</td></tr>"
         )
     head = (

@@ -10,7 +10,7 @@ from captioner.backends.base import Backend
 from captioner.backends.torch_backend import TorchBackend
 from captioner.network.encoder import Encoder, LazyEncoder
 from rnnkit.checkpoint import weights_hash
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 
 logger = logging.getLogger(__name__)
 BACKENDS = ("auto", "torch", "openvino")
@@ -36,7 +36,7 @@ def choose_backend(
     Raises: UserError for an unknown name, or for openvino where it cannot run.
     """
     if name not in BACKENDS:
-        raise UserError(f"unknown backend '{name}': use {', '.join(BACKENDS)}")
+        raise UserError(f"unknown backend '{name}': use {either(BACKENDS)}")
     if name == "openvino" and device.type != "cpu":
         raise UserError(
             "the openvino backend runs on CPUs only", hint="use --device cpu or --backend torch"

@@ -24,7 +24,7 @@ from captioner.outputs.resumable_file import ResumableFile, check_writable
 from captioner.outputs.sidecars import EXTENSION, Sidecars
 from captioner.outputs.text_around import TextAround
 from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 
 RUNNERS = ("local", "ray")
 LATER_SETTINGS = ("min_length", "prefix")
@@ -87,7 +87,7 @@ def run_job(job: CaptionJob) -> bool:
 
 def _check_options(job: CaptionJob) -> None:
     if job.runner not in RUNNERS:
-        raise UserError(f"unknown --runner '{job.runner}': use {' or '.join(RUNNERS)}")
+        raise UserError(f"unknown --runner '{job.runner}': use {either(RUNNERS)}")
     if job.in_place and (not job.embed or job.output is not None):
         raise UserError(
             "--in-place changes the photos themselves: use it with --embed and without --output"

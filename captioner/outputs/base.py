@@ -13,7 +13,7 @@ from captioner.outputs.sidecars import EXTENSION, Sidecars
 from captioner.outputs.stream import Stream
 from captioner.outputs.text_formats import ROW_FORMATS, SAFE_CSV
 from captioner.types import Caption, CaptionResult, EncodedPicture
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 
 FORMAT_NAMES = (*ROW_FORMATS, "sidecar", "metadata", "parquet", "webdataset")
 _ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".json": "coco", ".parquet": "parquet"}
@@ -85,9 +85,9 @@ def open_output(
         else.
     """
     if format not in FORMAT_NAMES or format == "webdataset":
-        raise UserError(f"unknown format '{format}': use {', '.join(FORMAT_NAMES)}")
+        raise UserError(f"unknown format '{format}': use {either(FORMAT_NAMES)}")
     if if_exists not in EXISTING:
-        raise UserError(f"unknown --existing '{if_exists}': use {', '.join(EXISTING)}")
+        raise UserError(f"unknown --existing '{if_exists}': use {either(EXISTING)}")
     if format == "sidecar":
         if output is not None:
             raise UserError(

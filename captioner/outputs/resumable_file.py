@@ -481,7 +481,7 @@ def check_writable(output: Path) -> None:
     elif not output.exists():
         reason = _why_no_file(folder)
     if reason:
-        raise UserError(f"cannot write to '{output}' ({reason})")
+        raise UserError(f"cannot write to '{output}' ({reason}): choose another place")
 
 
 def _why_no_file(folder: Path) -> str | None:
@@ -491,7 +491,7 @@ def _why_no_file(folder: Path) -> str | None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except FileNotFoundError:
-        return "no files can be made there"
+        return f"the system lets nobody make files in '{folder}'"
     except FileExistsError:
         return None
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 from rnnkit.layers import LAYERS, MAX_DILATION
 
 MAX_SIZE, MAX_LAYERS = 100_000, 100
@@ -32,7 +32,7 @@ class SentenceArchitecture:
 
     def __post_init__(self) -> None:
         if self.cell not in LAYERS:
-            raise UserError(f"cell must be {', '.join(LAYERS)}, not {self.cell!r}")
+            raise UserError(f"cell must be {either(LAYERS)}, not {self.cell!r}")
         sizes = ("hidden_size", "word_size", "character_size", "spelling_size")
         for name, most in (*((name, MAX_SIZE) for name in sizes), ("num_layers", MAX_LAYERS)):
             size = getattr(self, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-import captioner
 from captioner.checkpoint import save_captioner
 from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.network.backbones import create_encoder
@@ -115,49 +113,6 @@ def test_sidecars_lie_beside_their_photos(command: Run, shapes: Shapes) -> None:
     assert (code, out) == (0, "")
     assert sorted(path.name for path in folder.iterdir()) == ["0.png", "0.txt", "1.png", "1.txt"]
     assert (folder / "0.txt").read_text(encoding="utf-8").count("\n") == 1
-
-
-def test_the_version_and_scripts_for_shells_are_printed(captioner_command: Run) -> None:
-    assert captioner_command("--version") == (0, f"captioner {captioner.__version__}\n", "")
-    for shell in ("bash", "zsh", "fish"):
-        code, script, _ = captioner_command("--completion", shell)
-        assert code == 0 and "sidecar-folder" in script
-    assert captioner_command("--completion", "cmd")[0] == 2
-
-
-ASK = {
-    "bash": "COMP_WORDS=({typed}); COMP_CWORD={place}; _captioner; echo ${{COMPREPLY[*]}}",
-    # Its own parts of completion answer to a terminal only; a prefix is what they would keep.
-    "zsh": "words=({typed}); CURRENT={place}+1; PREFIX=$words[-1]; _captioner",
-    "fish": "complete -C '{typed}'",
-}
-ZSH = """compdef() {}; _default() { print file }
-compadd() { shift; for word; do [[ $word == $PREFIX* ]] && print -- $word; done }
-"""
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_completes_commands_flags_and_files(
-    shell: str, captioner_command: Run, tmp_path: Path
-) -> None:
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
-    (tmp_path / "file").touch()
-    script = (ZSH if shell == "zsh" else "") + captioner_command("--completion", shell)[1]
-    for typed, place, expected in (
-        ("captioner ed", 1, "edit"),
-        ("captioner caption photos/ --sidecar", 3, "--sidecar-folder"),
-        ("captioner caption fi", 2, "" if shell == "bash" else "file"),  # bash's own default
-    ):
-        done = subprocess.run(
-            [shell, "-c", script + ASK[shell].format(typed=typed, place=place)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
-        )
-        assert (done.stdout.strip(), done.stderr) == (expected, "")
 
 
 def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -> None:

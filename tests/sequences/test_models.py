@@ -199,8 +199,9 @@ def test_the_bundled_models_read_a_plain_sentence() -> None:
     found = [(each.first, each.last, each.kind) for each in entities([word.tag for word in names])]
     assert found == [(0, 1, "person"), (3, 4, "person"), (6, 6, "location")]
     assert Classifier.load("sentiment").classify("A moving story.").label == "positive"
-    translated = Translator.load("indonesian-english").translate("Tolong bantu saya.")
-    assert translated.text == "Please help me."
+    translator = Translator.load("indonesian-english")
+    assert translator.translate("Tolong bantu saya.").text == "Please help me."
+    assert translator.doubt("She eats rice.").endswith("is the sentence in Indonesian?")
 
 
 def test_a_strange_name_is_copied_and_a_strange_word_is_not(translator: Translator) -> None:

@@ -30,6 +30,21 @@ SMALL_TARGETS = """() => [...document.querySelectorAll('#photos button, #photos 
   }).map((control) => control.outerHTML.slice(0, 100))"""
 
 
+# What the phone's bar should not make a person look for.
+MISPLACED = """() => {
+  const place = (selector) => document.querySelector(selector).getBoundingClientRect();
+  const names = ['Download', 'Undo', 'Redo', 'More'];
+  const bar = [...document.querySelectorAll('.photo-bar .tools > button')];
+  const away = names.filter((name) => {
+    const {left, right, width} = bar.find((each) => each.innerText.trim() === name)
+      .getBoundingClientRect();
+    return left < 0 || right > innerWidth || width < 24;
+  });
+  const aligned = place('.pick-all input').x === place('.photo-row .pick input').x;
+  return aligned ? away : [...away, 'Select all'];
+}"""
+
+
 def make_zip(folder: Path, tower: Path) -> Path:
     path = folder / "holiday.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -38,6 +53,11 @@ def make_zip(folder: Path, tower: Path) -> Path:
         archive.writestr("zoo/broken.jpg", b"\xff\xd8\xff\xe0 not much of a photo")
         archive.writestr("../../escape.jpg", tower.read_bytes())
     return path
+
+
+def photo_of_its_own(tower: Path, number: int) -> bytes:
+    """The tower, as another file."""
+    return tower.read_bytes() + bytes([number])
 
 
 def open_list(visit: Visit, *files: Path, width: int = 1280) -> Any:
@@ -93,6 +113,10 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     own = tmp_path / "own.jpg"
     own.write_bytes(tower.read_bytes())
     page = open_list(visit, make_zip(tmp_path, tower), own, note)
+    page.get_by_role("heading", name="This photo is in the list already").wait_for()
+    press(page, "Keep it too")
+    page.locator(".drop-place input").first.set_input_files(own)
+    press(page, "Skip it")
     row(page, "own.jpg").get_by_text("From file").wait_for()
     assert caption(page, "own.jpg").input_value() == "a caption of my own"
     assert page.locator(".sum").inner_text().startswith("5 photos, 0.")
@@ -158,7 +182,7 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(150):
-            archive.write(tower, f"{number:03}.jpg")
+            archive.writestr(f"{number:03}.jpg", photo_of_its_own(tower, number))
     page = open_list(visit, path)
     press(page, "Caption 150 photos")
     page.wait_for_function(
@@ -203,8 +227,8 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
 def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_photos_alone(
     visit: Visit, tower: Path, tmp_path: Path
 ) -> None:
-    for name in ("a", "b", "c"):
-        (tmp_path / f"{name}.jpg").write_bytes(tower.read_bytes())
+    for number, name in enumerate("abc"):
+        (tmp_path / f"{name}.jpg").write_bytes(photo_of_its_own(tower, number))
         (tmp_path / f"{name}.txt").write_text(f"A dog and a cat named {name}")
     page = open_list(visit, *sorted(tmp_path.iterdir()))
     page.locator(".photo-row").nth(2).wait_for()
@@ -213,9 +237,11 @@ def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_pho
     page.get_by_label("Replace with").fill("one")
     page.get_by_label("Match case").check()
     page.get_by_label("Put before").fill("sks photo:")
-    preview = page.locator(".preview ins")
+    preview = page.locator(".preview .after")
     expected = [f"sks photo: A dog and one cat named {name}" for name in ("one", "b", "c")]
     assert preview.all_inner_texts() == expected
+    marked = [page.locator(f".preview {tag}").all_inner_texts() for tag in ("del", "ins")]
+    assert marked[0] == ["a"] * 4 and marked[1][:4] == ["sks", "photo:", "one", "one"]
     press(page, "Change 3 captions")
     page.get_by_text("3 captions changed. Undo changes them back.").wait_for()
     page.wait_for_function(SAVED)
@@ -272,12 +298,18 @@ def test_the_list_is_readable_named_and_large_enough_to_touch_on_a_phone_and_in_
     page.get_by_label("Select good.jpg").check()
     caption(page, "good.jpg").fill("")
     page.wait_for_function(SAVED)
+    assert page.locator(".photo-row").last.bounding_box()["height"] < 130
+    assert page.evaluate(MISPLACED) == []
     for dark in (False, True):
         page.evaluate("(dark) => document.body.classList.toggle('dark', dark)", dark)
         page.wait_for_function(f"() => !({PALE_TEXT})().length")
         assert accessibility_faults(page) == []
         assert page.evaluate(SMALL_TARGETS) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    press(page, "Remove")
+    page.locator("dialog button.danger").wait_for()
+    press(page, "Cancel")
+    press(page, "More")
     press(page, "Settings")
     page.locator("#photo-settings").get_by_label("Sampling").check()
     page.locator("#photo-settings").get_by_label("Seed").fill("7")

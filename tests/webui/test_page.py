@@ -60,6 +60,32 @@ PASTE_PHOTO = """async () => {
   document.body.dispatchEvent(
     new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}));
 }"""
+# Keeps what a screen reader is told.
+LISTEN = """() => {
+  window.heard = [];
+  new MutationObserver((changes) => changes.forEach(({target}) => {
+    const live = (target.closest ? target : target.parentElement).closest('[role=status]');
+    if (live?.textContent) window.heard.push(live.textContent);
+  })).observe(document.body, {childList: true, subtree: true, characterData: true});
+}"""
+# The contrast of each shade of the legend with the one before it, and of the first with its panel.
+SHADE_STEPS = """() => {
+  const context = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+  const light = (colours) => {
+    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+    const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map((v) => v / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const own = (element) => getComputedStyle(element).backgroundColor;
+  const panel = own(document.querySelector('.sentence'));
+  const lights = [light([panel]), ...[...document.querySelectorAll('.shade')].reverse()
+    .map((shade) => light([panel, own(shade)]))];
+  return lights.slice(1).map((each, place) => {
+    const pair = [each, lights[place]];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+  });
+}"""
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -92,15 +118,18 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_and_a_line_and_can_be_
     visit: Visit, tower: Path
 ) -> None:
     page = visit()
+    page.evaluate(LISTEN)
     caption = drop(page, tower)
     assert len(caption.split()) >= 3
+    page.wait_for_function("() => window.heard.includes('Done')")  # no key that has no translation
+    assert not any("common." in told for told in page.evaluate("window.heard"))
     page.locator(".candidates li").nth(1).wait_for(state="attached")
     assert page.locator(".candidates li").count() == 2
     number = page.locator(".candidates li .number").first.inner_text()
     assert re.fullmatch(r"(< )?[\d.]+%", number)
     assert " ".join(page.locator("button.word").all_inner_texts()).lower() == caption.lower()
     assert re.search(
-        r"efficientnet-lite2.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
+        r"tf_efficientnetv2_b0.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
     )
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy").click()
@@ -411,6 +440,7 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
     page.locator("#references").get_by_text(references.name).wait_for()
     page.evaluate(PASTE, predictions.read_text())
     page.locator("#predictions").get_by_text("pasted.json").wait_for()
+    page.locator("#predictions").get_by_text(re.compile(r"^\d+ bytes")).wait_for()
     page.get_by_role("button", name="Score", exact=True).click()
     rows = page.locator("table.scores tbody tr")
     rows.first.wait_for()
@@ -422,6 +452,8 @@ def test_score_draws_bars_intervals_and_the_photos_at_both_ends(
         "ROUGE-L",
         "CIDEr-D",
     ]
+    scales = [text.split()[-1] for text in page.locator(".scale").all_inner_texts()]
+    assert scales[0] == "100" and int(scales[1]) % 100 == 0 and int(scales[1]) > 100
     page.locator(".whisker").nth(5).wait_for(state="attached")
     assert page.locator(".whisker").count() == 6
     assert "two birds sit on a wire" in page.locator("table.plain").last.inner_text()
@@ -443,6 +475,8 @@ def test_no_tab_has_a_fault_for_those_who_cannot_see_it_well_and_every_text_has_
     page.locator("button.word").nth(1).click()
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 150) == dark
+    steps = page.evaluate(SHADE_STEPS)
+    assert len(steps) == 4 and min(steps) > 1.15, "the shades of unsure words look alike"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
         if tab == "Write":

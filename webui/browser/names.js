@@ -16,10 +16,10 @@ const mend = (root) => {
     header.removeAttribute('role');
     header.removeAttribute('tabindex');
   }
-  // Where Gradio shows the key of a word that it has no translation of.
-  for (const named of root.querySelectorAll('[aria-label^="common."]')) {
-    const word = named.ariaLabel.slice('common.'.length);
-    named.ariaLabel = word[0].toUpperCase() + word.slice(1);
+  for (const link of root.querySelectorAll('.file-preview .download-link')) {
+    for (const part of link.childNodes) {
+      part.nodeValue = part.nodeValue.replace(/^(\d+)\.0\sB$/, '$1 bytes'); // there are no tenths
+    }
   }
 };
 

@@ -4,6 +4,7 @@ import {ask, changeMany} from './dialogs.js';
 import {count, make} from './dom.js';
 import {groups} from './uploads.js';
 
+const NAMED = 5; // photos in one sentence
 const BY_HAND = ['waiting', 'failed', 'empty']; // states without a caption to change
 
 export class Actions {
@@ -14,16 +15,32 @@ export class Actions {
 
   async add(files) {
     const total = files.length;
+    const repeated = [];
     let done = 0, notes = [];
     for (const group of groups(files)) {
       const size = group.reduce((sum, {file}) => sum + file.size, 0);
-      notes = await this.album.add(group, (sent) => { // the last notes are about all files
+      const added = await this.album.add(group, (sent) => {
         const share = total > 1 ? '' : `: ${Math.min(100, Math.round(100 * sent / size))}%`;
         this.tell(`Sending ${Math.min(total, done + 1)} of ${count(total, 'file')}${share}`);
       });
       done += group.length;
+      notes = added.notes; // the last ones are about all files
+      repeated.push(...added.repeated);
     }
     this.tell(notes.join(' '));
+    await this.#sift(repeated);
+  }
+
+  /** Ask what becomes of photos that were in the list already. */
+  async #sift(repeated) {
+    const ids = repeated.filter((id) => this.album.rows.has(id)); // one may have been removed
+    if (!ids.length) return;
+    const one = ids.length === 1, names = ids.map((id) => this.album.rows.get(id).name);
+    const listed = names.slice(0, NAMED).join(', ') + (names.length > NAMED ? ', …' : '');
+    const title = one ? 'This photo is in the list already' : `${ids.length} of these photos are in the list already`;
+    const answers = [[one ? 'Skip it' : `Skip these ${ids.length}`, 'skip'],
+      [one ? 'Keep it too' : 'Keep them too', 'keep']];
+    if (await ask(this.root, title, listed, answers, {cancels: false}) === 'skip') await this.album.remove(ids);
   }
 
   /** Caption the photos that have no caption yet or, if some are selected or all have one, those. */
@@ -51,6 +68,7 @@ export class Actions {
   async change() {
     const rows = this.#meant.filter((row) => !BY_HAND.includes(row.status));
     const whose = this.list.chosen.size ? 'selected' : 'shown';
+    if (!rows.length) return this.tell('There are no captions here to change.');
     const texts = await changeMany(this.root, rows, whose);
     if (!texts) return;
     await this.album.editMany(texts);
@@ -61,7 +79,8 @@ export class Actions {
     const photos = count(ids.length, 'photo');
     const edited = ids.filter((id) => this.album.rows.get(id).author === 'person').length;
     const text = `Their captions go too, ${edited || 'none'} of them edited. This cannot be undone.`;
-    const answer = await ask(this.root, `Remove ${photos}?`, text, [[`Remove ${photos}`, 'yes']]);
+    const answers = [[`Remove ${photos}`, 'yes']];
+    const answer = await ask(this.root, `Remove ${photos}?`, text, answers, {destroys: true});
     if (answer) await this.album.remove(ids);
   }
 

@@ -63,13 +63,14 @@ export class Album extends EventTarget {
     this.show([]);
   }
 
-  /** Upload files, [{file, name}], and add them; gives sentences about what has no row. */
+  /** Upload files, [{file, name}], and add them; gives {notes, repeated}: sentences about what has no
+   * row, and the ids of photos that were in the list already. */
   async add(files, progress) {
     if (!this.token && this.order.length) throw new Problem('Decide first what becomes of the captions.');
     if (!this.token) await this.begin();
     const paths = await upload(files, progress);
     const sent = paths.map((path, index) => ({path, orig_name: files[index].name}));
-    return (await this.#act('add', {files: sent})).notes;
+    return this.#act('add', {files: sent});
   }
 
   /** Note what was typed; it is sent when the typing pauses. */

@@ -6,13 +6,15 @@ const PREVIEWED = 30; // changes shown
 const PRIMARY = {className: 'primary'};
 
 /** Ask; gives the value of the button pressed, or null. `answers`: [text, value] each, the
- * recommended one first. */
-export function ask(root, title, text, answers) {
+ * recommended one first, which may destroy something. */
+export function ask(root, title, text, answers, {destroys = false, cancels = true} = {}) {
   const dialog = make('dialog', {className: 'ask', 'aria-label': title});
+  const first = destroys ? {className: 'danger'} : PRIMARY;
   const buttons = answers.map(([label, value], place) =>
-    button(label, () => dialog.close(value), place ? {} : PRIMARY));
+    button(label, () => dialog.close(value), place ? {} : first));
+  if (cancels) buttons.push(cancel(dialog));
   dialog.append(make('h2', {}, title), make('p', {}, text),
-    make('div', {className: 'answers'}, ...buttons, cancel(dialog)));
+    make('div', {className: 'answers'}, ...buttons));
   return answered(root, dialog);
 }
 
@@ -41,7 +43,7 @@ export function changeMany(root, rows, whose) {
       .filter(([row, text]) => text !== row.caption);
     texts = Object.fromEntries(changed.map(([row, text]) => [row.id, text]));
     preview.replaceChildren(...changed.slice(0, PREVIEWED).map(([row, text]) =>
-      make('li', {}, make('del', {}, row.caption), make('ins', {}, text || '(empty)'))));
+      make('li', {}, ...difference(row.caption, text))));
     const rest = changed.length - PREVIEWED;
     if (rest > 0) preview.append(make('li', {className: 'rest'}, `and ${count(rest, 'more caption')}`));
     preview.hidden = !changed.length;
@@ -82,6 +84,40 @@ function answered(root, dialog) {
     dialog.remove();
     resolve(dialog.returnValue || null);
   }));
+}
+
+/** Two paragraphs, before and after, in which the words that differ are marked. */
+function difference(before, after) {
+  const words = (text) => text.match(/\s*\S+|\s+$/g) ?? [];
+  const [old, young] = [words(before), words(after)], same = commonWords(old, young);
+  const marked = (list, tag, kept) => list.map((word, place) => {
+    const [, space, rest] = /^(\s*)(.*)$/s.exec(word);
+    return kept.has(place) ? word : [space, make(tag, {}, rest)];
+  }).flat();
+  return [
+    make('p', {className: 'before'}, ...marked(old, 'del', new Set(same.map(([place]) => place)))),
+    make('p', {className: 'after'}, ...(after
+      ? marked(young, 'ins', new Set(same.map(([, place]) => place))) : ['(empty)'])),
+  ];
+}
+
+/** The places, in both lists, of the words of their longest common subsequence. */
+function commonWords(old, young) {
+  const key = (word) => word.trim();
+  const length = Array.from({length: old.length + 1}, () => new Uint16Array(young.length + 1));
+  for (let i = old.length - 1; i >= 0; i--) {
+    for (let j = young.length - 1; j >= 0; j--) {
+      length[i][j] = key(old[i]) === key(young[j]) ? length[i + 1][j + 1] + 1
+        : Math.max(length[i + 1][j], length[i][j + 1]);
+    }
+  }
+  const pairs = [];
+  for (let i = 0, j = 0; i < old.length && j < young.length;) {
+    if (key(old[i]) === key(young[j])) pairs.push([i++, j++]);
+    else if (length[i + 1][j] >= length[i][j + 1]) i++;
+    else j++;
+  }
+  return pairs;
 }
 
 /** A function from a caption to the changed one. */

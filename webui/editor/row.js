@@ -11,7 +11,6 @@ const BADGES = {
   given: 'From file',
   unsure: 'Unsure',
 };
-const CARDS = matchMedia('(max-width: 640px)'); // as in editor.css
 
 /** What became of a row, as elements: a badge, and how sure the model is of its own caption. */
 export function state({status, confidence}) {
@@ -54,7 +53,7 @@ export class RowView {
     this.enlarge.ariaLabel = `Show ${row.name} large`;
     this.field.ariaLabel = `Caption of ${row.name}`;
     this.name.textContent = row.name;
-    const address = this.#album.picture(row, CARDS.matches ? 'card' : 'small');
+    const address = this.#album.picture(row, 'small');
     if (address !== this.image.getAttribute('src')) this.#lacksPhoto(!address);
     setPicture(this.image, address);
     setField(this.field, row.caption);

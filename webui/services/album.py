@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from captioner import Caption, ImageError
 from captioner.confidence import UNSURE
@@ -54,6 +55,7 @@ class PhotoRow:
         path: None if there is no photo to caption, because it could not be used, or because only
             its caption was brought back after a restart.
         size: of the photo, in bytes.
+        digest: of the photo's bytes; empty without a photo.
         wording: the caption as it now stands; None while there is none.
         own: the model's last caption, also where another stands.
         given: the caption that came with the photo.
@@ -65,6 +67,7 @@ class PhotoRow:
     name: str
     path: Path | None = None
     size: int = 0
+    digest: bytes = b""
     wording: Wording | None = None
     own: Wording | None = None
     given: Wording | None = None
@@ -128,6 +131,18 @@ class UndoStep:
         return sum(len(wording.text) if wording else 0 for wording in wordings)
 
 
+class Added(NamedTuple):
+    """What came of files that were sent.
+
+    Attributes:
+        notes: sentences about what could not be used and has no row.
+        repeated: rows of photos that were in the list already, byte for byte.
+    """
+
+    notes: list[str]
+    repeated: list[int]
+
+
 class Album:
     """The rows, which several threads may read and change.
 
@@ -149,10 +164,9 @@ class Album:
 
     # --- what comes in -----------------------------------------------------------------------
 
-    def add(self, files: object) -> list[str]:
+    def add(self, files: object) -> Added:
         """Add photos, ZIPs, and text files with captions, as a client sent them.
 
-        Returns: sentences about what could not be used and has no row.
         Raises: UserError if nothing can be taken.
         """
         if not disk_has_room(0):
@@ -176,9 +190,10 @@ class Album:
             for entry in entries:
                 if _is_caption_file(entry):
                     self._loose[_stem(entry.name)] = entry.name, _read_caption(entry)
-            self._admit(photos)
+            repeated = self._admit(photos)
             self._attach()
-            return _without_photo(sorted(name for name, _ in self._loose.values()))
+            notes = _without_photo(sorted(name for name, _ in self._loose.values()))
+            return Added(notes, repeated)
 
     def restore(self, rows: Iterable[PhotoRow]) -> None:
         """Take rows without photos, as a browser kept them while the server was restarted."""
@@ -188,11 +203,14 @@ class Album:
                 self._rows[row.id] = row
                 self._touch(row, order=True)
 
-    def _admit(self, entries: Sequence[Entry]) -> None:
+    def _admit(self, entries: Sequence[Entry]) -> list[int]:
+        """Make rows of photos; gives the new ones that repeat another."""
         lost = {row.name: row for row in self._rows.values() if row.path is None and not row.error}
         taken = dict.fromkeys((row.name for row in self._rows.values()), 1)
+        known, repeated = {row.digest for row in self._rows.values() if row.path}, []
         for entry in entries:
             row = lost.pop(entry.name, None)
+            is_new = row is None
             if row is None:
                 row = PhotoRow(self._next_id, numbered(entry.name, taken))
                 self._next_id += 1
@@ -200,7 +218,12 @@ class Album:
             row.error = entry.error
             if entry.path is not None:
                 self._store(row, entry.path)
+            if row.path is not None:
+                if is_new and row.digest in known:  # other rows have captions to keep
+                    repeated.append(row.id)
+                known.add(row.digest)
             self._touch(row, order=True)
+        return repeated
 
     def _store(self, row: PhotoRow, source: Path) -> None:
         """Keep a photo, or say why it cannot be used."""
@@ -210,6 +233,8 @@ class Album:
         except ImageError as error:
             row.error = reason_as_note(error.reason)
             return
+        with source.open("rb") as file:
+            row.digest = hashlib.file_digest(file, "blake2b").digest()
         row.path = source
         if not source.is_relative_to(self.folder):  # Gradio deletes its own copy after a while
             row.path = self.folder / f"{row.id}{source.suffix[:8]}"

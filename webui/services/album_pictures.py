@@ -9,7 +9,7 @@ from captioner.data.images import open_image
 from webui.services.album import Album, PhotoRow
 from webui.workers import decoding_turn
 
-SIDES = {"small": 192, "card": 480, "large": 1280}  # pixels on the longer side
+SIDES = {"small": 192, "large": 1280}  # pixels on the longer side
 
 
 def picture(album: Album, row: PhotoRow, size: str) -> Path | None:

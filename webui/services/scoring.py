@@ -14,7 +14,7 @@ from captioner.data.images import open_image
 from captioner.evaluation.predictions import read_predictions
 from captioner.evaluation.references import choose_split, read_references
 from captioner.evaluation.report import Report, judge
-from rnnkit.errors import UserError
+from rnnkit.errors import UserError, either
 from webui.example_photos import EXAMPLES
 from webui.html import thumbnail_url
 from webui.uploads import MAX_FILE, Upload, new_folder, receive
@@ -49,7 +49,7 @@ def score_files(
         raise UserError("two files are needed: references and predictions")
     split = split or "automatic"
     if split not in SPLITS:
-        raise UserError(f"the split must be one of {', '.join(SPLITS)}")
+        raise UserError(f"the split must be {either(SPLITS)}")
     uploads = [receive(value, limit=MAX_FILE) for value in (references, predictions)]
     if any(isinstance(upload.source, bytes) for upload in uploads):
         raise UserError("references and predictions must be uploaded as files")

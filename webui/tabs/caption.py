@@ -22,7 +22,14 @@ from webui.client_values import whole_number
 from webui.decoding_options import chosen_decoding, options
 from webui.errors import shown_by
 from webui.example_photos import EXAMPLES, ExamplePhoto
-from webui.html import notice, percent, shaded_words, small_png, thumbnail_url
+from webui.html import (
+    notice,
+    percent,
+    shaded_words,
+    shades_legend,
+    small_png,
+    thumbnail_url,
+)
 from webui.page_scripts import script
 from webui.services.captioning import caption_photo
 from webui.workers import Models
@@ -156,12 +163,14 @@ def _example(index: int, photo: ExamplePhoto) -> str:
     with Image.open(photo.path) as picture:
         picture.draft("RGB", (2 * EXAMPLE_SIZE, 2 * EXAMPLE_SIZE))
         thumbnail = thumbnail_url(picture, EXAMPLE_SIZE)
+    licence = escape(photo.licence).replace(" ", "\N{NO-BREAK SPACE}")
     failure = '<span class="failure">An honest failure</span>' if photo.fails else ""
     return (
         f'<li><button type="button" data-index="{index}">'
         f'<img src="{thumbnail}" alt="Example photo: {escape(photo.name, quote=True)}"></button>'
         f'{failure}<span class="credit"><a href="{escape(photo.source, quote=True)}"'
-        f' target="_blank" rel="noreferrer">Photographer</a>, {escape(photo.licence)}</span></li>'
+        ' target="_blank" rel="noreferrer">Photographer<span class="unseen"> of'
+        f" {escape(photo.name)},</span> on Flickr</a>, {licence}</span></li>"
     )
 
 
@@ -193,12 +202,13 @@ def _result(captions: list[Caption], line: str, title: str = "") -> str:
         play = f'<button type="button" class="small-button play" data-name="{name}">{name}</button>'
     heading = f"<h2>{escape(title)}</h2>" if title else ""
     hint = "Point at a word, or choose it, to see where the network looked for it." if play else ""
+    legend = shades_legend() if best.word_confidence is not None else ""
     return (
         f'<section class="sentence">{heading}'
         f'<div class="caption" id="{own}" role="group" aria-label="Caption">{_shaded(best)}</div>'
         f'<div class="actions"><button type="button" class="small-button" data-copies="{own}">Copy'
         f"</button>{play}</div>"
-        f'<p class="fine">{hint} {_how_sure(best)}</p>'
+        f'<p class="fine">{hint} {_how_sure(best)}</p>{legend}'
         f"{_candidates(captions[1:])}"
         f'<p class="fine line" role="status">{escape(line)}</p></section>'
     )
@@ -207,7 +217,7 @@ def _result(captions: list[Caption], line: str, title: str = "") -> str:
 def _shaded(caption: Caption) -> str:
     masks = () if caption.attention is None else [_mask(weights) for weights in caption.attention]
     sure = caption.word_confidence or (None,) * len(caption.words)
-    return shaded_words(caption.text, caption.words, sure, unsure_below=UNSURE, masks=masks)
+    return shaded_words(caption.text, caption.words, sure, masks=masks)
 
 
 def _how_sure(caption: Caption) -> str:
@@ -223,8 +233,7 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        " photo. The stronger a word's shading, the less sure the network is of it; a dotted line"
-        f" marks those below {percent(UNSURE)}.{listed}"
+        f" photo. A word's shade says how sure the network is of it.{listed}"
     )
 
 

@@ -10,8 +10,10 @@ import json
 
 import gradio as gr
 
+from captioner.confidence import UNSURE
 from webui.album_routes import SCRIPTS
 from webui.decoding_options import options
+from webui.html import percent
 
 # All scripts are asked for at once, not each when another one imports it. Gradio's own come from
 # elsewhere, so the address is made from the page's.
@@ -37,7 +39,8 @@ def build() -> None:
     with gr.Column(elem_id="photo-settings"):
         chosen = options(candidates=False)
     gr.HTML(
-        '<div class="photo-editor"><div class="drop-place"></div></div>',  # until the scripts come
+        f'<div class="photo-editor" data-unsure="{percent(UNSURE)}">'
+        '<div class="drop-place"></div></div>',  # until the scripts come
         elem_id="photos",
         js_on_load=START % json.dumps(sorted(script.name for script in SCRIPTS.glob("*.js"))),
         container=False,

@@ -130,12 +130,13 @@ def _draw(scored: Scored, photos: Mapping[str, Any]) -> str:
     rows = []
     for name, value in scores.values.items():
         low, high = scores.intervals.get(name, (np.nan, np.nan))
-        full = max(1.0, value, high) if name == "cider_d" else 1.0
+        full = max(1.0, *np.ceil(np.nan_to_num([value, high]))) if name == "cider_d" else 1.0
         rows.append((NAMES[name], 100 * value, 100 * low, 100 * high, 100 * full))
     summary = (
         f"{report.heading}; {report.distinct} different captions."
         f" The captions have {scores.prediction_length} words, their references"
-        f" {scores.reference_length}. Scores are multiplied by 100, as in papers."
+        f" {scores.reference_length}. Scores are multiplied by 100, as in papers. BLEU and ROUGE-L"
+        " reach at most 100; CIDEr-D can be more, so its bar has a scale of its own."
     )
     head = f'<p class="fine">{escape(summary)}</p>'
     bars = interval_bars(rows, label="Scores") + head

@@ -107,7 +107,7 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
         (("--from-file", "no/such/list"), "cannot read the list 'no/such/list'"),
         (
             ("PHOTOS", "--existing", "delete"),
-            "unknown --existing 'delete': use skip, overwrite, append, prepend",
+            "unknown --existing 'delete': use skip, overwrite, append or prepend",
         ),
         (("PHOTOS", "--runner", "spark"), "unknown --runner 'spark': use local or ray"),
         (("PHOTOS", "--engine", "spark"), "unknown --runner 'spark': use local or ray"),
@@ -140,7 +140,7 @@ def test_a_missing_photo_is_a_failed_row_and_the_others_are_captioned(
         (("PHOTOS", "--review", "photos/0.jpg"), "exists and is no contact sheet"),
         (("PHOTOS", "--prepend", "a\tb"), "the text of --prepend has a tab or a line break"),
         (("PHOTOS", "--length-penalty", "nan"), "length-penalty must be from -100 to 100"),
-        (("PHOTOS", "--output", "/proc/rows"), "cannot write to '/proc/rows' (no files can be"),
+        (("PHOTOS", "--output", "/proc/rows"), "(the system lets nobody make files in '/proc')"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_done(

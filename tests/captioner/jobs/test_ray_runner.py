@@ -167,6 +167,7 @@ def test_what_ray_cannot_do_is_said_before_it_starts(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             ShardFolder(output, format, [Path("a.jpg")], existing)
     (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "x.jsonl").write_text('{"precious": 1}\n')
-    with pytest.raises(UserError, match="is not a jsonl file of captions"):
-        ShardFolder(tmp_path / "foreign", "jsonl", [Path("a.jpg")])
+    for content, why in (('{"precious": 1}', "'path' is missing"), ("notes", "it is not JSON")):
+        (tmp_path / "foreign" / "x.jsonl").write_text(f"{content}\n")
+        with pytest.raises(UserError, match=rf"is not a jsonl file of captions \({why}\): choose"):
+            ShardFolder(tmp_path / "foreign", "jsonl", [Path("a.jpg")])

@@ -251,7 +251,7 @@ def test_an_output_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_format_is_refused_and_the_known_ones_named(tmp_path: Path) -> None:
     with pytest.raises(
         UserError,
-        match="unknown format 'xml': use tsv, jsonl, csv, coco, sidecar, metadata, parquet, webd",
+        match="unknown format 'xml': use tsv, jsonl, csv, coco, sidecar, metadata, parquet or webd",
     ):
         written("xml", ROWS, tmp_path / "rows.xml")
     assert not list(tmp_path.iterdir())

@@ -134,11 +134,12 @@ def test_captions_come_in_with_their_photos_in_a_zip_and_among_the_files() -> No
         file.writestr("x/one.txt", "\ufeff one of mine \n")
         file.writestr("readme.txt", "no caption")
     album = Album()
-    notes = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
-    assert notes == ["2 caption files match no photo: readme.txt, two.caption."]
-    assert album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")]) == [
-        "readme.txt matches no photo."
-    ]
+    added = album.add([sent("two.caption", b"two of mine"), sent("all.zip", archive.getvalue())])
+    assert added.notes == ["2 caption files match no photo: readme.txt, two.caption."]
+    assert added.repeated == []
+    added = album.add([sent("two.jpg", jpeg()), sent("bad.jpg", b"bad")])
+    assert added.notes == ["readme.txt matches no photo."]
+    assert added.repeated == [2]  # the same photo as in the ZIP
     rows = {row.name: row for row in album.rows}
     assert {name: row.status for name, row in rows.items()} == {
         "x/one.jpg": "given",
@@ -160,7 +161,8 @@ def test_captions_come_in_with_their_photos_in_a_zip_and_among_the_files() -> No
 
 def test_photos_added_again_join_the_captions_that_were_brought_back(album: Album) -> None:
     album.edit({2: "mine"}, "field")
-    album.add([sent("b.jpg", jpeg())])
+    added = album.add([sent("b.jpg", jpeg()), sent("c.jpg", jpeg())])
+    assert added.repeated == []  # they have captions, which must not be skipped with them
     assert len(album.rows) == 3 and album.rows[1].path is not None
     assert texts(album) == ["a dog", "mine", "a dog"]
 
@@ -171,7 +173,7 @@ def test_no_more_photos_are_taken_than_the_limit(
     monkeypatch.setattr(album_module, "MAX_PHOTOS", 4)
     with pytest.raises(UserError, match="5 photos are more than the limit of 4"):
         album.add([sent(f"{number}.jpg", jpeg()) for number in range(2)])
-    assert album.add([sent("one.jpg", jpeg())]) == []
+    assert album.add([sent("one.jpg", jpeg())]) == ([], [])
     with pytest.raises(UserError, match="there are 4 photos already"):
         album.add([sent("two.jpg", jpeg())])
 

@@ -15,7 +15,7 @@ SURE = (None, 0.95, None, 0.2, 0.6)
 
 
 def test_words_are_shaded_by_how_unsure_they_are_and_the_text_stays_whole() -> None:
-    html = shaded_words(TEXT, WORDS, SURE, unsure_below=0.4)
+    html = shaded_words(TEXT, WORDS, SURE)
     assert unescape(re.sub(r"<[^>]*>", "", html)) == TEXT
     shares = {word: int(share) for share, word in re.findall(r"--share:(\d+)%[^>]*>([^<]*)<", html)}
     assert shares["man"] == 0 < shares["shirt"] < shares["&lt;blue&gt;"] <= 100
@@ -23,9 +23,7 @@ def test_words_are_shaded_by_how_unsure_they_are_and_the_text_stays_whole() -> N
 
 
 def test_a_word_that_the_text_writes_otherwise_stays_plain() -> None:
-    assert shaded_words("a (red", ("a", "-lrb-", "red"), (None, 0.3, None), unsure_below=0.4) == (
-        "a (red"
-    )
+    assert shaded_words("a (red", ("a", "-lrb-", "red"), (None, 0.3, None)) == "a (red"
 
 
 def test_the_page_says_in_words_how_sure_the_caption_and_its_candidates_are() -> None:
@@ -34,6 +32,7 @@ def test_the_page_says_in_words_how_sure_the_caption_and_its_candidates_are() ->
     html = _result([best, other], "by nobody")
     assert "People would use about 58% of these words" in html and "Unsure: &lt;blue&gt;." in html
     assert "how sure they are</h2>" in html and ">31%<" in html and "probability" not in html
+    assert ">under 40%: unsure<" in html and ">70% to 90%<" in html
     assert "<strong>Unsure.</strong>" not in html
     assert "<strong>Unsure.</strong>" in _result([other], "by nobody")
 
