@@ -175,14 +175,7 @@ def forecast(
         str | None, typer.Option(help="Column of the series; the last one if not given.")
     ] = None,
     horizon: Annotated[int, typer.Option(min=1, help="Steps to forecast.")] = 1,
-    window: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps that the network sees at once; if not given, one more than a season, and"
-            " up to 96 of a long series.",
-        ),
-    ] = None,
+    window: Annotated[int, typer.Option(min=1, help="Steps that the network sees at once.")] = 24,
     method: Annotated[
         str,
         typer.Option(

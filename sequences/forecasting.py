@@ -7,9 +7,7 @@ line can do, and a recurrent network learns its residuals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -21,10 +19,7 @@ from rnnkit.schedules import warmup_cosine
 
 HELD_OUT = 3  # the last third is forecast one step ahead, by a network that has not seen it
 METHODS = ("direct", "fed-back")
-MAX_WINDOW = 96  # unless the caller asks for more
 PENALTIES = (1e-6, 1e-3, 1e-2, 3e-2, 1e-1)  # of the linear part, of which one is chosen
-CHECK_EVERY, PATIENCE = 10, 50  # steps of training; those without gain after which it ends
-LEAST_GAIN = 0.01  # share of the squared error; a network that explains less is not kept
 MAX_STEPS = 100_000  # values of a series
 
 
@@ -43,7 +38,7 @@ class ForecastSettings:
     steps: int = 150
     learning_rate: float = 0.005
     weight_decay: float = 0.1
-    batch_size: int = 64
+    batch_size: int = 256
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -76,8 +71,7 @@ class WindowNetwork(nn.Module):
     """Recurrent layers over a window; the last state gives the residuals of the linear part.
 
     The network sees each value twice: relative to the window's last value in units of the window's
-    spread, and its level, which tanh bounds, because a series may grow beyond what the network has
-    learned. Untrained, it leaves the linear forecast alone.
+    spread, and as it is. Untrained, it leaves the linear forecast alone.
     """
 
     def __init__(self, outputs: int, settings: ForecastSettings) -> None:
@@ -91,15 +85,14 @@ class WindowNetwork(nn.Module):
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Scaled windows (N, window) to steps after them, (N, outputs)."""
         spread = windows.std(1, keepdim=True, correction=0).clamp_min(0.05)  # (N, 1)
-        relative = (windows - windows[:, -1:]) / spread
-        x = torch.stack([relative, windows.tanh()], dim=-1)  # (N, window, 2)
+        x = torch.stack([(windows - windows[:, -1:]) / spread, windows], dim=-1)  # (N, window, 2)
         steps: torch.Tensor = self.output(self.layers(x.transpose(0, 1))[-1]) * spread
         return steps
 
 
 def forecast(
     series: Sequence[float] | np.ndarray,
-    window: int | None = None,
+    window: int = 24,
     horizon: int = 1,
     *,
     method: str = "direct",
@@ -110,7 +103,7 @@ def forecast(
 
     Args:
         series: values at equal steps of time.
-        window: how many values the network sees at once; None is `default_window`.
+        window: how many values the network sees at once.
         horizon: how many values it gives.
         method: "direct" learns all of them from one window; "fed-back" learns the next one, and is
             fed its own forecasts.
@@ -119,9 +112,7 @@ def forecast(
     Raises: UserError for a series that is too short or has values that are no numbers, or settings
         out of their range.
     """
-    values = _numbers(series)
-    window = default_window(len(values), season) if window is None else window
-    _check_settings(len(values), window, horizon, method, season)
+    values = _checked(series, window, horizon, method, season)
     outputs = horizon if method == "direct" else 1
     cut = len(values) - len(values) // HELD_OUT
     seen = _Forecaster(values[:cut], window, 1, settings)
@@ -139,15 +130,6 @@ def forecast(
         )
     whole = _Forecaster(values, window, outputs, settings)
     return Forecast(whole.extrapolate(values, horizon), errors, fitted, season)
-
-
-def default_window(length: int, season: int) -> int:
-    """The window for a series of some length: a season and a step, or more of a long series.
-
-    With a season and a step, a line can add this step's change of last year to the last value. The
-    more windows there are to learn from, the longer they may be: a thirtieth of the series.
-    """
-    return min(max(season + 1, length // 30), MAX_WINDOW, max(length // 4, 1))
 
 
 class _Forecaster:
@@ -194,38 +176,21 @@ class _Linear:
         roots: work on square roots, which suits counts and amounts that vary more where they are
             larger; the series must not be negative.
         penalty: of the squared weights.
-        aging: whether the penalty grows with the age of the value that a weight is for.
-
-    Attributes:
-        left_out_error: root mean squared error of the steps after each window, had the line been
-            fitted to all the others (Allen 1974, PRESS).
     """
 
     def __init__(
-        self,
-        values: np.ndarray,
-        window: int,
-        outputs: int,
-        *,
-        roots: bool,
-        penalty: float,
-        aging: bool,
+        self, values: np.ndarray, window: int, outputs: int, *, roots: bool, penalty: float
     ) -> None:
         self.roots = roots
         known = np.sqrt(values) if roots else values
         self.mean, self.unit = float(known.mean()), float(known.std()) or 1.0
         windows, targets = _windows(self.scale(values), window, outputs)
         x = _with_constant(windows)
-        ages = np.arange(window, 0, -1.0) if aging else np.ones(window)
-        shrink = np.diag([*(penalty * len(x) * ages), 1e-9])
-        fit = np.linalg.solve(x.T @ x + shrink, x.T)  # (window + 1, N)
-        self.weights = fit @ (targets - windows[:, -1:])
-        errors = targets - self.predict(windows)
+        shrink = penalty * len(x) * np.eye(window + 1)
+        shrink[-1, -1] = 1e-9
+        self.weights = np.linalg.solve(x.T @ x + shrink, x.T @ (targets - windows[:, -1:]))
         # The mean of a square is more than the square of the mean.
-        self.excess = errors.var(0) * self.unit**2 if roots else 0.0
-        # What each window adds to its own forecast is known, so no line need be fitted without it.
-        left_out = targets - errors / (1 - (x * fit.T).sum(1, keepdims=True))
-        self.left_out_error = _rmse(self.unscale(left_out), self.unscale(targets) - self.excess)
+        self.excess = (targets - self.predict(windows)).var(0) * self.unit**2 if roots else 0.0
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """Values as the linear part and the networks see them."""
@@ -246,25 +211,27 @@ class _Linear:
 
 
 def _chosen_linear(values: np.ndarray, window: int, outputs: int) -> _Linear:
-    """The linear part whose settings do best, one step ahead, on windows left out."""
+    """The linear part whose settings do best, one step ahead, on the last fifth of the series."""
+    cut = max(len(values) - len(values) // 5, window + outputs + 2)
+    choices = [
+        (roots, penalty)
+        for roots in ((False, True) if values.min() >= 0 else (False,))
+        for penalty in PENALTIES
+    ]
 
-    def linear(outputs: int, choice: tuple[bool, float, bool]) -> _Linear:
-        roots, penalty, aging = choice
-        return _Linear(values, window, outputs, roots=roots, penalty=penalty, aging=aging)
+    def error(choice: tuple[bool, float]) -> float:
+        linear = _Linear(values[:cut], window, 1, roots=choice[0], penalty=choice[1])
+        windows, targets = _windows(values[cut - window :], window, 1)
+        return _rmse(linear.unscale(linear.predict(linear.scale(windows))), targets)
 
-    choices = product((False, True) if values.min() >= 0 else (False,), PENALTIES, (False, True))
-    return linear(outputs, min(choices, key=lambda choice: linear(1, choice).left_out_error))
+    roots, penalty = min(choices, key=error)
+    return _Linear(values, window, outputs, roots=roots, penalty=penalty)
 
 
 def _trained(
     windows: np.ndarray, targets: np.ndarray, settings: ForecastSettings, seed: int
 ) -> WindowNetwork:
-    """A network that has learned targets, (N, outputs), from scaled windows, (N, window).
-
-    It learns all but the last fifth of them, and is kept as it was when it did best on that fifth
-    (early stopping; Prechelt 1998): untrained, and so of no effect, if it learned nothing that
-    holds there by more than chance.
-    """
+    """A network that has learned targets, (N, outputs), from scaled windows, (N, window)."""
     s = settings
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
@@ -272,28 +239,16 @@ def _trained(
         network = WindowNetwork(targets.shape[1], s)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=s.weight_decay)
     x, wanted = _tensor(windows), _tensor(targets)
-    learned = len(x) - len(x) // 5
-
-    @torch.no_grad()
-    def error() -> float:
-        return float((network(x[learned:]) - wanted[learned:]).square().mean())
-
-    least, best, best_step = (1 - LEAST_GAIN) * error(), deepcopy(network.state_dict()), 0
     for step in range(s.steps):
         rate = warmup_cosine(step, s.steps, peak=s.learning_rate, warmup_steps=s.steps // 20)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        indices = torch.randint(learned, (min(s.batch_size, learned),), generator=generator)
+        indices = torch.randint(len(x), (min(s.batch_size, len(x)),), generator=generator)
         loss = (network(x[indices]) - wanted[indices]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        if (step + 1) % CHECK_EVERY == 0 and (found := error()) < least:
-            least, best, best_step = found, deepcopy(network.state_dict()), step + 1
-        if step + 1 - best_step >= PATIENCE:
-            break
-    network.load_state_dict(best)
     return network.eval()
 
 
@@ -307,28 +262,27 @@ def _with_constant(windows: np.ndarray) -> np.ndarray:
     return np.hstack([windows, np.ones((len(windows), 1))])
 
 
-def _numbers(series: Sequence[float] | np.ndarray) -> np.ndarray:
+def _checked(
+    series: Sequence[float] | np.ndarray, window: int, horizon: int, method: str, season: int
+) -> np.ndarray:
     values = np.asarray(series, dtype=np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise UserError("a series must be a list of numbers, without gaps")
-    if len(values) > MAX_STEPS:
-        raise UserError(f"a series may have {MAX_STEPS:,} values, not {len(values):,}")
-    return values
-
-
-def _check_settings(length: int, window: int, horizon: int, method: str, season: int) -> None:
     if method not in METHODS:
         raise UserError(f"method must be {' or '.join(METHODS)}, not '{method}'")
     for name, value in (("window", window), ("horizon", horizon), ("season", season)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, not {value}")
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise UserError("a series must be a list of numbers, without gaps")
+    if len(values) > MAX_STEPS:
+        raise UserError(f"a series may have {MAX_STEPS:,} values, not {len(values):,}")
     needed = (window + horizon + 8) * HELD_OUT // (HELD_OUT - 1) + 1
-    if length < needed:
+    if len(values) < needed:
         raise UserError(
-            f"a series of {length} values is too short for a window of {window} and a horizon"
+            f"a series of {len(values)} values is too short for a window of {window} and a horizon"
             f" of {horizon}: it needs {needed}",
             hint="use a smaller --window or --horizon",
         )
+    return values
 
 
 def _rmse(found: np.ndarray, wanted: np.ndarray) -> float:

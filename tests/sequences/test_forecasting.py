@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnkit.errors import UserError
-from sequences.forecasting import ForecastSettings, _Linear, default_window, forecast
+from sequences.forecasting import ForecastSettings, forecast
 
 QUICK = ForecastSettings(steps=20, networks=1, hidden_size=8)
 
@@ -43,32 +43,6 @@ def test_the_network_learns_what_a_line_cannot() -> None:
     settings = ForecastSettings(steps=150, networks=1, learning_rate=0.02)
     errors = forecast(values, window=3, settings=settings).errors
     assert errors["forecast"] < 0.5 * errors["its linear part alone"]
-
-
-def test_a_network_that_learned_nothing_leaves_the_line_alone() -> None:
-    noise = np.random.default_rng(1).normal(size=90)
-    errors = forecast(noise, window=3, settings=QUICK).errors
-    assert errors["forecast"] == errors["its linear part alone"]
-
-
-def test_the_error_of_windows_left_out_is_that_of_lines_fitted_without_them() -> None:
-    values, window, penalty = np.random.default_rng(2).normal(5, 2, size=30), 4, 0.01
-    linear = _Linear(values, window, 1, roots=False, penalty=penalty, aging=True)
-    rows = np.lib.stride_tricks.sliding_window_view(linear.scale(values), window + 1)
-    x = np.hstack([rows[:, :-1], np.ones((len(rows), 1))])
-    y = rows[:, -1] - rows[:, -2]
-    shrink = np.diag([*(penalty * len(rows) * np.array([4, 3, 2, 1])), 1e-9])
-    errors = []
-    for index in range(len(rows)):
-        others = np.delete(x, index, 0)
-        weights = np.linalg.solve(others.T @ others + shrink, others.T @ np.delete(y, index))
-        errors.append((y[index] - x[index] @ weights) * values.std())
-    assert linear.left_out_error == pytest.approx(np.sqrt(np.mean(np.square(errors))))
-
-
-def test_the_window_is_a_season_and_a_step_and_grows_with_the_series() -> None:
-    assert [default_window(length, 12) for length in (40, 144, 1500, 9000)] == [10, 13, 50, 96]
-    assert default_window(400, 52) == 53 and default_window(2, 1) == 1
 
 
 def test_a_series_that_never_changes_stays_as_it_is() -> None:
