@@ -160,7 +160,8 @@ def caption_command(
         typer.Option("--in-place", help="With --embed: change the photos themselves, not copies."),
     ] = False,
     fail_fast: Annotated[
-        bool, typer.Option("--fail-fast", help="Stop at the first photo that fails.")
+        bool,
+        typer.Option("--fail-fast", help="Stop after the first batch with a photo that fails."),
     ] = False,
     dry_run: Annotated[
         bool,

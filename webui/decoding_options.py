@@ -130,7 +130,7 @@ def options(*, candidates: bool = True) -> Options:
     careful = gr.Checkbox(
         False,
         label="Careful wording",
-        info="Search again without the colours, numbers, men and women that it is unsure of.",
+        info="Search again without the colours, numbers and gendered words that it is unsure of.",
     )
 
     prefix = gr.Textbox(

@@ -20,9 +20,11 @@ from captioner.outputs.resumable_file import refuse_other_parts
 from captioner.outputs.sidecars import EXTENSION, sidecar_names, with_dot
 from captioner.outputs.text_around import TextAround
 from captioner.outputs.text_formats import Csv, json_line
-from rnnkit.errors import UserError, problem
+from rnnkit.errors import UserError, either, problem
 from rnnkit.files import write_file
 from rnnkit.run_lock import RunLock
+
+SIDECARS = (EXTENSION, ".caption")  # by their names; others only if the caller says so
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def edit_captions(
     files, locks = [], []
     for path in dict.fromkeys(_files(paths, names, with_dot(extension), recursive=recursive)):
         lock = RunLock(path)  # before the file is read
-        files.append(_edited(path, edit))
+        files.append(_edited(path, edit, with_dot(extension)))
         if not files[-1].is_sidecar:
             refuse_other_parts(path)
             locks.append(lock)
@@ -194,11 +196,11 @@ def _captions_of(sidecar: Callable[[Path], Path], photos: Iterable[Path]) -> Ite
         yield photo.parent / METADATA
 
 
-def _edited(path: Path, edit: Edit) -> EditedFile:
+def _edited(path: Path, edit: Edit, extension: str) -> EditedFile:
     captions = _Captions(edit)
     try:
         data = path.read_bytes()
-        editor = _editor(path, data)
+        editor = _editor(path, data, extension)
         pieces = editor(path, data, captions)
         return EditedFile(path, b"".join(pieces), captions.changes, editor is _sidecar)
     except OSError as error:
@@ -212,7 +214,7 @@ def _edited(path: Path, edit: Edit) -> EditedFile:
 Editor = Callable[[Path, bytes, _Captions], Iterator[bytes]]
 
 
-def _editor(path: Path, data: bytes) -> Editor:
+def _editor(path: Path, data: bytes, extension: str) -> Editor:
     kind = path.suffix.lower()
     if kind in (".json", ".parquet", ".tar"):
         raise UserError(
@@ -226,7 +228,14 @@ def _editor(path: Path, data: bytes) -> Editor:
         return by_name[kind]
     # A file of rows may have any name.
     lines = [line for line in data.splitlines() if line.strip()]
-    return _tsv if lines and all(line.count(b"\t") == 1 for line in lines) else _sidecar
+    if lines and all(line.count(b"\t") == 1 for line in lines):
+        return _tsv
+    if kind not in (*SIDECARS, extension.lower()):
+        raise UserError(
+            f"'{path}' is not a file of captions by its name: give a sidecar ({either(SIDECARS)};"
+            " others with --extension), tsv, csv or jsonl; nothing was changed"
+        )
+    return _sidecar
 
 
 # --- kinds of files -------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ class Summary:
         reasons = "; ".join(f"{count} {reason}" for reason, count in self.failed.most_common())
         failed = f"failed {self.failed.total()}" + (f" ({reasons})" if reasons else "")
         unsure = f" ({self.unsure} of them unsure)" if self.unsure else ""
-        rate = f"; {done / seconds:.1f} photos/s, {duration(seconds)}" if done else ""
+        rate = f"; {done / seconds:.1f} photos/s, {duration(seconds)}" if self.captioned else ""
         return f"captioned {self.captioned}{unsure}, skipped {self.skipped}, {failed}{rate}"
 
 

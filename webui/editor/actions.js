@@ -78,7 +78,9 @@ export class Actions {
   async remove(ids) {
     const photos = count(ids.length, 'photo');
     const edited = ids.filter((id) => this.album.rows.get(id).author === 'person').length;
-    const text = `Their captions go too, ${edited || 'none'} of them edited. This cannot be undone.`;
+    const captions = ids.length === 1 ? 'Its caption goes too' : 'Their captions go too';
+    const yours = ids.length === 1 ? ', with your edits' : `, ${edited} of them edited`;
+    const text = `${captions}${edited ? yours : ''}. This cannot be undone.`;
     const answers = [[`Remove ${photos}`, 'yes']];
     const answer = await ask(this.root, `Remove ${photos}?`, text, answers, {destroys: true});
     if (answer) await this.album.remove(ids);

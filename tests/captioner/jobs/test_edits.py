@@ -155,6 +155,7 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
         ("a.csv", "path,text\na,b\n", ("--dedupe",), "the first line must name the columns path"),
         ("a.jsonl", '{"path": "a"}\n', ("--dedupe",), "line 1: 'status' is missing"),
         ("a.json", "[]", ("--dedupe",), "cannot be edited"),
+        ("a.html", "<p>a dog</p>\n", ("--prepend", "sks"), "is not a file of captions by its name"),
         ("a.txt", "a\0d\0o\0g\0", ("--prepend", "sks"), "it is not text in UTF-8"),
     ],
 )
