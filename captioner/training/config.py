@@ -66,8 +66,8 @@ class TrainingConfig:
     )
     init: str = setting(
         "",
-        "Start from this checkpoint's weights, sizes, vocabulary and preprocessing; bundled is the"
-        " captioner that comes with the package.",
+        "Start from this checkpoint's weights, CNN, sizes, vocabulary and preprocessing; bundled is"
+        " the captioner that comes with the package.",
     )
     # Regularisation
     dropout: float = setting(

@@ -92,6 +92,9 @@ def prepare_run(
 
     Raises: UserError if the run cannot start.
     """
+    initial = _initial_parts(config)
+    if initial is not None:
+        config = replace(config, encoder=initial.encoder)
     state, progress = _load_state(folder, config, resuming=resuming)
     _check_enough_photos(
         sum(len(dataset.split("train")) for dataset in datasets),
@@ -99,7 +102,6 @@ def prepare_run(
         accelerator.num_processes,
     )
     _check_enough_captions(config, datasets, accelerator.num_processes)
-    initial = _initial_parts(config)
     if initial is None:
         captions = _training_captions(datasets)
         vocabulary = Vocabulary.from_captions(captions, min_count=config.min_count)
@@ -301,15 +303,19 @@ def _load_photos(
 def _initial_parts(config: TrainingConfig) -> StoredParts | None:
     """What the checkpoint of --init says of its parts; None without --init.
 
-    Raises: UserError if it has another encoder.
+    Raises: UserError if it has another encoder than the one that is asked for.
     """
     if not config.init:
         return None
     source = _initial_folder(config)
     parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
-    if parts.encoder != config.encoder:
+    if config.encoder not in (
+        TrainingConfig.encoder,
+        parts.encoder,
+    ):  # the default is not asked for
         raise UserError(
-            f"'{source}' was trained on {parts.encoder}", hint=f"add --encoder {parts.encoder}"
+            f"'{source}' was trained on {parts.encoder}",
+            hint=f"leave out --encoder {config.encoder}",
         )
     return parts
 

@@ -270,6 +270,7 @@ def test_many_captions_change_together_and_a_restart_of_the_server_costs_the_pho
     assert caption(page, "b.jpg").input_value() == "an edit of the large photo"
 
     page.wait_for_function(SAVED)
+    page.wait_for_function("sessionStorage['many-photos']")
     page.evaluate(  # as a restart does
         "fetch(`photos/${JSON.parse(sessionStorage['many-photos']).token}/forget`,"
         " {method: 'POST', body: '{}'})"

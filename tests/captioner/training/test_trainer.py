@@ -598,6 +598,7 @@ def test_data_sets_of_one_name_are_scored_apart(shapes: Shapes, tmp_path: Path) 
 def test_the_bundled_captioner_is_a_checkpoint_to_start_from() -> None:
     parts = _initial_parts(TrainingConfig(init="bundled"))
     assert parts is not None and "bicycle" in parts.vocabulary.words
+    assert parts.encoder != TrainingConfig().encoder  # and yet it is taken without being named
 
 
 def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
@@ -617,7 +618,7 @@ def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
         second.decoder.key.weight, first.decoder.key.weight, atol=1e-4, rtol=0
     )
     with pytest.raises(
-        UserError, match="was trained on efficientnet-lite0: add --encoder efficientnet-lite0"
+        UserError, match="was trained on efficientnet-lite0: leave out --encoder efficientnet-lite1"
     ):
         run(
             files,
