@@ -309,10 +309,8 @@ def _initial_parts(config: TrainingConfig) -> StoredParts | None:
         return None
     source = _initial_folder(config)
     parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
-    if config.encoder not in (
-        TrainingConfig.encoder,
-        parts.encoder,
-    ):  # the default is not asked for
+    named = config.encoder != TrainingConfig.encoder
+    if named and config.encoder != parts.encoder:
         raise UserError(
             f"'{source}' was trained on {parts.encoder}",
             hint=f"leave out --encoder {config.encoder}",
