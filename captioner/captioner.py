@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property, partial
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from captioner.backends.select import choose_backend
-from captioner.careful import search_carefully
+from captioner.careful import CAREFUL_CLARITY, search_carefully
 from captioner.checkpoint import (
     KIND,
     VERSION,
     confidence_model,
+    gender_clarity,
     length_penalty,
     load_part,
     read_parts,
@@ -26,9 +28,10 @@ from captioner.checkpoint import (
     require_confidence,
     save_captioner,
 )
-from captioner.confidence import ConfidenceModel, caption_confidence
+from captioner.confidence import ConfidenceModel, caption_confidence, rank
 from captioner.data.images import Source, open_image
-from captioner.decoding.generate import generate, words_used_once
+from captioner.decoding.gender import ClearGender
+from captioner.decoding.generate import Adjust, generate, words_used_once
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder
 from captioner.network.encoder import Encoder, LazyEncoder
@@ -84,6 +87,13 @@ class Captioner:
         """The length penalty that was chosen for this checkpoint."""
         return length_penalty(self.info)
 
+    def gender_clarity(self, decoding: Decoding) -> float:
+        """The share of both genders' probability that a caption's gender needs; 0 for no rule."""
+        if decoding.gender_clarity is not None:
+            return decoding.gender_clarity
+        own = gender_clarity(self.info)
+        return max(own, CAREFUL_CLARITY) if decoding.careful else own
+
     @property
     def confidence_model(self) -> ConfidenceModel | None:
         """How sure this checkpoint's words are; None if it has no model of that."""
@@ -98,6 +108,11 @@ class Captioner:
         Raises: UserError if the checkpoint has none.
         """
         return require_confidence(self.info, asked)
+
+    @cached_property
+    def gender_rule(self) -> ClearGender:
+        """The vocabulary's gendered words, and what is said where a gender is not clear."""
+        return ClearGender(self.vocabulary).to(self.device)
 
     def _weights_hash(self) -> str:
         encoder, decoder = self.encoder, self.decoder
@@ -299,13 +314,15 @@ class Captioner:
         """
         decoding = decoding or Decoding()
         prefix = self.vocabulary.encode_prefix(decoding.prefix)
-        model = self.require_confidence("careful wording") if decoding.careful else None
+        model = self.confidence_model
+        if decoding.careful:
+            model = self.require_confidence("careful wording")
         penalty = decoding.length_penalty
-        once = self._used_once()
+        once, adjust = self._used_once(), self._clear_gender(decoding)
 
         def search(rows: Tensor, excluded: Tensor | None = None) -> list[list[Hypothesis]]:
             with torch.inference_mode(), self.backend.threads():
-                return generate(
+                found = generate(
                     self._running_decoder,
                     rows,
                     decoding,
@@ -313,10 +330,14 @@ class Captioner:
                     prefix=prefix,
                     once=once,
                     excluded=excluded,
+                    adjust=adjust,
                 )
+            if model is not None and not decoding.sample:
+                found = [self._surest_first(group, model) for group in found]
+            return [group[: decoding.num_captions] for group in found]
 
         sentences = search(features)
-        if model is None:
+        if model is None or not decoding.careful:
             return sentences
         return search_carefully(
             lambda images, excluded: search(
@@ -327,12 +348,26 @@ class Captioner:
             self.vocabulary,
         )
 
+    def _surest_first(
+        self, sentences: Sequence[Hypothesis], model: ConfidenceModel
+    ) -> list[Hypothesis]:
+        return sorted(
+            sentences,
+            key=lambda sentence: rank(sentence, self.vocabulary.tokens(sentence.ids), model),
+            reverse=True,
+        )
+
     def _used_once(self) -> Tensor | None:
         """Which words a searched sentence may use only once, (vocabulary,); None for no rule."""
         repeatable = repeatable_words_of(self.info)
         if repeatable is None:
             return None
         return words_used_once(self.vocabulary, repeatable).to(self.device)
+
+    def _clear_gender(self, decoding: Decoding) -> Adjust | None:
+        """The rule for gendered words; None for no such rule."""
+        clarity, rule = self.gender_clarity(decoding), self.gender_rule
+        return partial(rule, clarity=clarity) if clarity and rule.applies else None
 
     def _caption(
         self,

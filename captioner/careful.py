@@ -12,17 +12,15 @@ import torch
 from torch import Tensor
 
 from captioner.confidence import ConfidenceModel
+from captioner.decoding.gender import PRONOUNS
 from captioner.metrics.truth import COLOURS, NUMBERS, gender, singular
 from captioner.network.vocabulary import Vocabulary
 from rnnkit.beam_search import Hypothesis
 
 THRESHOLD = 0.5  # chosen on validation photos: docs/scores.md
+CAREFUL_CLARITY = 0.95  # how clear a gender must be for careful wording
 ROUNDS = 3  # of searches in which single words are excluded; then their whole kind is
 KINDS = ("colour", "number", "gender")
-_PRONOUNS = {
-    "he": "male", "him": "male", "his": "male", "himself": "male",
-    "she": "female", "her": "female", "hers": "female", "herself": "female",
-}  # fmt: skip
 
 # (images (A,), their excluded words (A, vocabulary)) -> sentences of each image, best first
 Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
@@ -82,7 +80,7 @@ def _kind(lemma: str) -> str:
         return "colour"
     if lemma in NUMBERS:
         return "number"
-    return "gender" if gender(lemma) or lemma in _PRONOUNS else ""
+    return "gender" if gender(lemma) or lemma in PRONOUNS else ""
 
 
 class _AvoidableWords:
@@ -98,7 +96,7 @@ class _AvoidableWords:
     def with_word(self, word: str) -> list[int]:
         """Ids of both numbers of a word and, if it is gendered, of the pronouns of its gender."""
         own = gender(word) or "no gender"
-        return [i for i, lemma, _ in self._words if lemma == word or _PRONOUNS.get(lemma) == own]
+        return [i for i, lemma, _ in self._words if lemma == word or PRONOUNS.get(lemma) == own]
 
     def with_kind(self, word: str) -> list[int]:
         """Ids of all words of a word's kind."""

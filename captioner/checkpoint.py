@@ -48,6 +48,8 @@ def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
             )
         if not abs(penalty := length_penalty(config)) <= 100:
             raise ValueError(f"length_penalty must be from -100 to 100, not {penalty}")
+        if not 0 <= (clarity := gender_clarity(config)) <= 1:
+            raise ValueError(f"gender_clarity must be from 0 to 1, not {clarity}")
         frozenset(repeatable_words_of(config) or ())
         confidence_model(config)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
@@ -61,6 +63,11 @@ def read_parts(config: Mapping[str, Any], *, source: Path) -> StoredParts:
 def length_penalty(info: Mapping[str, Any]) -> float:
     """The length penalty that was chosen for a checkpoint."""
     return float(info.get("decoding", {}).get("length_penalty", FORMER_LENGTH_PENALTY))
+
+
+def gender_clarity(info: Mapping[str, Any]) -> float:
+    """How clear a gender must be for a checkpoint's captions to tell it; 0 for no such rule."""
+    return float(info.get("decoding", {}).get("gender_clarity", 0))
 
 
 def repeatable_words_of(info: Mapping[str, Any]) -> list[str] | None:

@@ -55,7 +55,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 SEARCH = ("beam_size", "max_length")
 DECODING = (
     *("beam_size", "prefix", "min_length", "max_length", "length_penalty", "num_captions"),
-    *("careful", "sample", "temperature", "top_p", "seed"),
+    *("careful", "gender_clarity", "sample", "temperature", "top_p", "seed"),
 )
 
 REFERENCES = (
@@ -319,7 +319,7 @@ def edit_command(
 
 
 @app.command("evaluate")
-@with_flags(Decoding, only=(*SEARCH, "careful"), panel="Decoding")
+@with_flags(Decoding, only=(*SEARCH, "careful", "gender_clarity"), panel="Decoding")
 def evaluate_command(
     annotations: Annotated[Path, typer.Option(help=REFERENCES)],
     predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
@@ -424,7 +424,10 @@ def _caption_examples(
 def _describe(captioner: Captioner, decoding: Decoding) -> str:
     repeatable = captioner.info.get("decoding", {}).get("repeatable")
     return describe_decoding(
-        decoding, length_penalty=captioner.length_penalty, no_repeats=repeatable is not None
+        decoding,
+        length_penalty=captioner.length_penalty,
+        no_repeats=repeatable is not None,
+        gender_clarity=captioner.gender_clarity(decoding),
     )
 
 

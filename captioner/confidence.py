@@ -117,3 +117,11 @@ def caption_confidence(words: Sequence[float | None]) -> float:
     """The mean confidence of a caption's content words; 0 if it has none, and so says nothing."""
     known = [sure for sure in words if sure is not None]
     return sum(known) / len(known) if known else 0.0
+
+
+def rank(sentence: Hypothesis, words: Sequence[str], model: ConfidenceModel) -> float:
+    """What a search's sentences about one photo are put in order by: score and confidence.
+
+    The score says what is likely to be said, the confidence what is likely to be true.
+    """
+    return sentence.score + caption_confidence(model.word_confidence(sentence, words))

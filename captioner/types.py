@@ -48,6 +48,15 @@ class Decoding:
     careful: bool = setting(
         False, "Search again without colours, numbers and gendered words that are unsure."
     )
+    # None: the checkpoint's own
+    gender_clarity: float | None = setting(
+        None,
+        "A caption tells somebody's gender only if it has more than this share of both genders'"
+        " probability, and says person or child otherwise; 0 always tells it, 1 never; if not"
+        " given, the model's own.",
+        low=0,
+        high=1,
+    )
     min_length: int = setting(1, "Shortest caption in words.", low=1, high=100)
     prefix: str = setting(
         "",
@@ -84,6 +93,7 @@ class DecodingOptions(TypedDict, total=False):
     top_p: float
     seed: int | None
     careful: bool
+    gender_clarity: float | None
     min_length: int
     prefix: str
 
@@ -94,9 +104,10 @@ class Caption:
 
     Attributes:
         text: the sentence.
-        score: what captions are ranked by: the natural-log probability divided by
-            (words + 1) ** length_penalty; for a sampled sentence, divided by (words + 1). The words
-            of a prefix are given, so they do not count.
+        score: the natural-log probability divided by (words + 1) ** length_penalty; for a sampled
+            sentence, divided by (words + 1). The words of a prefix are given, so they do not count.
+            A search's captions are in the order of score + confidence, sampled ones in that of
+            their scores.
         words: its words, with those of a prefix.
         attention: (words, rows, columns), how much of its attention each word paid to each region
             of the photo; a word's values sum to 1 or less. None unless it was asked for.

@@ -11,6 +11,7 @@ with photos that it was not fitted on.
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from captioner.training.confidence import (
     WrittenSentence,
     cross_fitted,
     fit_confidence,
+    fit_folds,
     measure,
     write_sentences,
 )
@@ -53,22 +55,23 @@ def fit(
     captioner = Captioner.load(checkpoint, device=device, backend=backend)
     if only_measure:
         captioner.require_confidence("--measure")
-    written: list[WrittenSentence] = []
+    decoding = Decoding(beam_size=beam_size, num_captions=1 if only_measure else beam_size)
+    written: list[list[WrittenSentence]] = []
     for file, folder in zip(annotations, images, strict=True):
         usable, features, errors = encode_photos(captioner, read_dataset(file, folder).split(split))
         for error in errors:
             print(f"left out: {error}")
-        written += write_sentences(captioner, usable, features, Decoding(beam_size=beam_size))
+        written += write_sentences(captioner, usable, features, decoding)
     if only_measure:
         model = captioner.require_confidence("--measure")
-        sure = [list(model.word_confidence(each.sentence, each.words)) for each in written]
-        print("\n".join(measure(written, sure).lines()))
+        first = [group[0] for group in written]
+        stated = [model.word_confidence(each.sentence, each.words) for each in first]
+        print("\n".join(measure(first, stated).lines()))
         return
-    fitted = fit_confidence(written)
-    halves = cross_fitted(written)
-    if fitted is None or halves is None:
+    fitted, folds = fit_confidence(list(chain.from_iterable(written))), fit_folds(written)
+    if fitted is None or folds is None:
         raise UserError(f"{len(written)} photos have too few words to fit the confidence on")
-    print("\n".join(measure(written, halves).lines()))
+    print("\n".join(measure(*cross_fitted(written, folds)).lines()))
     update_config(checkpoint, {"confidence": fitted.as_config()})
     print(f"\nstored in {checkpoint}")
 

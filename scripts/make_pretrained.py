@@ -5,22 +5,25 @@ scores the captioner and stores it.
     --images B/ --output captioner/pretrained
 
 The penalty chosen has the highest sum of CIDEr-D and BLEU-4; CIDEr-D hardly depends on it, BLEU-4
-does. How sure each word is is fitted on the validation photos too. Prints the tables of the model
-card and of careful wording. The run's checkpoint is in half precision already, so what is scored
-is what is stored.
+does. How sure each word is is fitted on the validation photos too. It takes part in choosing the
+captions, so in all tables but that of the penalties each half of the photos is captioned with a
+confidence that was fitted on the other half. Prints the tables of the model card. The run's
+checkpoint is in half precision already, so what is scored is what is stored.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 import typer
 
 from captioner import Captioner, Decoding
+from captioner.confidence import ConfidenceModel
 from captioner.data.annotations import Example, read_dataset
 from captioner.evaluation.caption_split import encode_photos
 from captioner.evaluation.report import judge
@@ -29,6 +32,7 @@ from captioner.training.confidence import (
     WrittenSentence,
     cross_fitted,
     fit_confidence,
+    fit_folds,
     measure,
     write_sentences,
 )
@@ -37,8 +41,16 @@ from rnnkit.errors import UserError
 from rnnkit.metrics.tokenizer import tokenize
 
 PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5)
+CLARITIES = (0.8, 0.9, 0.95, 0.98)
 STORED = ("images", "values", "intervals", "distinct_captions", "support")
-Features = tuple[list[Example], torch.Tensor]  # the features are (photos, regions, channels)
+
+
+class Photos(NamedTuple):
+    """A data set's validation photos."""
+
+    examples: list[Example]
+    features: torch.Tensor  # (photos, regions, channels)
+    first: int  # how many photos of other sets come before them
 
 
 def make(
@@ -55,6 +67,9 @@ def make(
     beam_size: Annotated[
         int, typer.Option(help="Beam with which the length penalty is chosen.")
     ] = 3,
+    gender_clarity: Annotated[
+        float, typer.Option(help="How clear a gender must be for a caption to tell it.")
+    ] = 0.9,
 ) -> None:
     """Choose the length penalty, score the captioner and store it."""
     captioner = Captioner.load(run)
@@ -68,13 +83,21 @@ def make(
         for example in dataset.split("train")
         for caption in example.captions
     )
-    captioner.info["decoding"] = {"repeatable": repeatable_words(learned)}
-    sets = {name: _features(captioner, dataset.split("val")) for name, dataset in datasets.items()}
+    captioner.info.pop("confidence", None)
+    captioner.info["decoding"] = {
+        "repeatable": repeatable_words(learned),
+        "gender_clarity": gender_clarity,
+    }
+    sets: dict[str, Photos] = {}
+    for name, dataset in datasets.items():
+        before = sum(len(photos.examples) for photos in sets.values())
+        sets[name] = _encode(captioner, dataset.split("val"), before)
     captioner.info["decoding"]["length_penalty"] = choose_penalty(captioner, sets, beam_size)
-    captioner.info["scores"] = score(captioner, sets)
     written = write(captioner, sets, beam_size)
-    compare_careful(captioner, sets, written, beam_size)
-    captioner.info["confidence"] = fit(list(chain.from_iterable(written.values())))
+    models = fit_halves(written)
+    compare(captioner, sets, models, beam_size)
+    captioner.info["scores"] = score(captioner, sets, models)
+    captioner.info["confidence"] = fit(written, models)
     settings = captioner.info.get("training", {})
     if settings.get("init"):  # where it lay on this machine helps nobody
         settings["init"] = Path(settings["init"]).name
@@ -84,7 +107,7 @@ def make(
         print(f"\nstored in {output}: {size / 1e6:.1f} MB")
 
 
-def choose_penalty(captioner: Captioner, sets: dict[str, Features], beam_size: int) -> float:
+def choose_penalty(captioner: Captioner, sets: dict[str, Photos], beam_size: int) -> float:
     """The length penalty with the highest CIDEr-D + BLEU-4; prints a table of all."""
     print(f"CIDEr-D / BLEU-4 on validation photos at beam {beam_size}\n")
     print(f"| length penalty | {' | '.join(sets)} | mean CIDEr-D + BLEU-4 |")
@@ -92,7 +115,7 @@ def choose_penalty(captioner: Captioner, sets: dict[str, Features], beam_size: i
     means = {}
     for penalty in PENALTIES:
         decoding = Decoding(beam_size=beam_size, length_penalty=penalty)
-        reports = [_judge(captioner, name, *photos, decoding) for name, photos in sets.items()]
+        reports = [_judge(captioner, name, photos, decoding) for name, photos in sets.items()]
         scores = [
             (100 * report["values"]["cider_d"], 100 * report["values"]["bleu_4"])
             for report in reports
@@ -103,13 +126,15 @@ def choose_penalty(captioner: Captioner, sets: dict[str, Features], beam_size: i
     return max(means, key=lambda penalty: means[penalty])
 
 
-def score(captioner: Captioner, sets: dict[str, Features]) -> dict[str, dict[str, Any]]:
+def score(
+    captioner: Captioner, sets: dict[str, Photos], models: Sequence[ConfidenceModel]
+) -> dict[str, dict[str, Any]]:
     """The scores that the checkpoint keeps, by data set and beam; prints them."""
     scores: dict[str, dict[str, Any]] = {name: {} for name in sets}
     for beam in (1, 3, 5):
         for name, photos in sets.items():
             decoding = Decoding(beam_size=beam)
-            report = _judge(captioner, name, *photos, decoding, bootstrap=1000)
+            report = _judge(captioner, name, photos, decoding, models, bootstrap=1000)
             distinct = f"{report['distinct_captions']} distinct captions of {report['images']}"
             print(f"\n{name}, beam {beam}: {distinct}")
             for metric, value in report["values"].items():
@@ -120,103 +145,121 @@ def score(captioner: Captioner, sets: dict[str, Features]) -> dict[str, dict[str
 
 
 def write(
-    captioner: Captioner, sets: dict[str, Features], beam_size: int
-) -> dict[str, list[WrittenSentence]]:
-    """What the captioner writes about the photos of each data set, and what people did."""
-    decoding = Decoding(beam_size=beam_size)
-    return {name: write_sentences(captioner, *photos, decoding) for name, photos in sets.items()}
+    captioner: Captioner, sets: dict[str, Photos], beam_size: int
+) -> list[list[WrittenSentence]]:
+    """What the captioner writes about the photos of all data sets, and what people did."""
+    decoding = Decoding(beam_size=beam_size, num_captions=beam_size)
+    return [
+        group
+        for photos in sets.values()
+        for group in write_sentences(captioner, photos.examples, photos.features, decoding)
+    ]
 
 
-def fit(written: list[WrittenSentence]) -> dict[str, Any]:
-    """How sure the captioner is of its words, for its config; prints how true that is."""
-    sure, model = cross_fitted(written), fit_confidence(written)
-    if sure is None or model is None:
+def fit_halves(written: list[list[WrittenSentence]]) -> list[ConfidenceModel]:
+    """For the photos in even places and for the others, a model that they did not fit."""
+    models = fit_folds(written)
+    if models is None:
         raise UserError(f"{len(written)} photos have too few words to fit the confidence on")
+    return models
+
+
+def fit(written: list[list[WrittenSentence]], models: Sequence[ConfidenceModel]) -> dict[str, Any]:
+    """How sure the captioner is of its words, for its config; prints how true that is."""
     print("\nconfidence, each half of the photos by a model fitted on the other half:\n")
-    print("\n".join(measure(written, sure).lines()))
+    print("\n".join(measure(*cross_fitted(written, models)).lines()))
+    model = fit_confidence(list(chain.from_iterable(written)))
+    assert model is not None  # twice as many words as `fit_halves` had
     return model.as_config()
 
 
-def compare_careful(
+def compare(
     captioner: Captioner,
-    sets: dict[str, Features],
-    written: dict[str, list[WrittenSentence]],
+    sets: dict[str, Photos],
+    models: Sequence[ConfidenceModel],
     beam_size: int,
 ) -> None:
-    """Print what careful wording changes.
-
-    Each half of the photos is captioned with a confidence that was fitted on the other half.
-    """
+    """Print what choosing by confidence, clear gender and careful wording each change."""
     kinds = ("colour", "gendered", "content")
     print(f"\n| supported, % | {' | '.join(kinds)} | content words | CIDEr-D | BLEU-4 | changed |")
     print("|---|---|---|---|---|---|---|---|")
-    found: dict[str, dict[str, str]] = {name: {} for name in sets}
-    for half in (0, 1):
-        model = fit_confidence(
-            [each for group in written.values() for each in group[1 - half :: 2]]
-        )
-        if model is None:
-            raise UserError("there are too few words to fit the confidence on")
-        captioner.info["confidence"] = model.as_config()
-        for name, (examples, features) in sets.items():
-            decoding = Decoding(beam_size=beam_size, careful=True)
-            found[name] |= _captions(captioner, examples[half::2], features[half::2], decoding)
-    for name, (examples, _) in sets.items():
-        plain = {
-            str(example.image_id): " ".join(each.words)
-            for example, each in zip(examples, written[name], strict=True)
-        }
-        for label, captions in ((name, plain), (f"{name}, careful", found[name])):
-            report = judge(
-                captions, examples, data=name, split="val", decoding=label, bootstrap=0, java=False
-            )
-            values, support = report.as_json()["values"], report.as_json()["support"]["captions"]
+    settings: list[tuple[str, dict[str, Any], Sequence[ConfidenceModel]]] = [
+        ("the likeliest", {"gender_clarity": 0.0}, ()),
+        ("the likeliest, clear gender", {}, ()),
+        ("the surest, any gender", {"gender_clarity": 0.0}, models),
+        ("as it is", {}, models),
+        *((f"gender clarity {c}", {"gender_clarity": c}, models) for c in CLARITIES),
+        ("careful", {"careful": True}, models),
+    ]
+    for name, photos in sets.items():
+        before: dict[str, str] = {}
+        for label, options, used in settings:
+            decoding = Decoding(beam_size=beam_size, **options)
+            captions = _captions(captioner, photos, decoding, used)
+            report = _report(name, photos, captions, decoding)
+            values, support = report["values"], report["support"]["captions"]
             shares = " | ".join(f"{100 * support['values'][kind]:.1f}" for kind in kinds)
             scores = f"{100 * values['cider_d']:.1f} | {100 * values['bleu_4']:.1f}"
-            changed = sum(captions[image] != plain[image] for image in plain)
             words = f"{support['content_words_per_caption']:.2f}"
-            print(f"| {label} | {shares} | {words} | {scores} | {changed} of {len(plain)} |")
-            print(f"  colour words: {support['words']['colour']}", flush=True)
+            if label == "as it is":
+                before = captions
+            changed = sum(captions[image] != text for image, text in before.items())
+            print(f"| {name}, {label} | {shares} | {words} | {scores} | {changed} |")
+            counts = ", ".join(f"{kind} {support['words'][kind]}" for kind in kinds[:2])
+            print(f"  words: {counts}", flush=True)
 
 
-def _features(captioner: Captioner, examples: list[Example]) -> Features:
+def _encode(captioner: Captioner, examples: list[Example], before: int) -> Photos:
     usable, features, errors = encode_photos(captioner, examples)
     for error in errors:
         print(f"left out: {error}")
-    return usable, features
+    return Photos(usable, features, before)
 
 
 def _judge(
     captioner: Captioner,
     name: str,
-    examples: list[Example],
-    features: torch.Tensor,
+    photos: Photos,
     decoding: Decoding,
+    models: Sequence[ConfidenceModel] = (),
     *,
     bootstrap: int = 0,
 ) -> dict[str, Any]:
-    report = judge(
-        _captions(captioner, examples, features, decoding),
-        examples,
+    captions = _captions(captioner, photos, decoding, models)
+    return _report(name, photos, captions, decoding, bootstrap=bootstrap)
+
+
+def _report(
+    name: str, photos: Photos, captions: dict[str, str], decoding: Decoding, *, bootstrap: int = 0
+) -> dict[str, Any]:
+    return judge(
+        captions,
+        photos.examples,
         data=name,
         split="val",
         decoding=f"beam {decoding.beam_size}",
         bootstrap=bootstrap,
         java=False,
-    )
-    return report.as_json()
+    ).as_json()
 
 
 def _captions(
-    captioner: Captioner, examples: list[Example], features: torch.Tensor, decoding: Decoding
+    captioner: Captioner,
+    photos: Photos,
+    decoding: Decoding,
+    models: Sequence[ConfidenceModel] = (),
 ) -> dict[str, str]:
+    """Captions by image id, of each share of the photos with one of the models if there are any."""
     captions: dict[str, str] = {}
-    for start in range(0, len(examples), 32):
-        candidates = captioner.caption_features(features[start : start + 32].float(), decoding)
-        captions |= {
-            str(example.image_id): best[0].text
-            for example, best in zip(examples[start : start + 32], candidates, strict=True)
-        }
+    folds = max(len(models), 1)
+    for fold in range(folds):
+        captioner.info["confidence"] = models[fold].as_config() if models else None
+        share = slice((fold - photos.first) % folds, None, folds)
+        examples, features = photos.examples[share], photos.features[share]
+        for start in range(0, len(examples), 32):
+            found = captioner.caption_features(features[start : start + 32].float(), decoding)
+            for example, best in zip(examples[start : start + 32], found, strict=True):
+                captions[str(example.image_id)] = best[0].text
     return captions
 
 

@@ -17,6 +17,8 @@ from rnnkit.errors import UserError
 
 FORBIDDEN = (PAD, START, UNKNOWN)
 
+Adjust = Callable[[Tensor], Tensor]
+
 
 class NoSentenceError(UserError):
     """The weights give no sentence a probability, as after training that has diverged."""
@@ -36,8 +38,9 @@ def generate(
     prefix: Sequence[int] = (),
     once: Tensor | None = None,
     excluded: Tensor | None = None,
+    adjust: Adjust | None = None,
 ) -> list[list[Hypothesis]]:
-    """Sentences about photos: for each up to num_captions, best first.
+    """Sentences about photos, best first: all that the search ends with, or num_captions samples.
 
     Args:
         features: (B, R, channels).
@@ -45,6 +48,7 @@ def generate(
         prefix: ids of words that the decoder is fed first. The sentences are what follows them,
             with probabilities that take them as given; their length counts in `decoding`.
         once: as in `beam_search`; sampling does not use it.
+        adjust: what becomes of the next word's logits (B, K, vocabulary) before a word is chosen.
 
     Raises: NoSentenceError; UserError if the prefix leaves no room for another word.
     """
@@ -67,6 +71,7 @@ def generate(
                 length_penalty=length_penalty,
                 prefix=prefix,
                 excluded=share,
+                adjust=adjust,
             )
         ]
     state, memory = decoder.start(features)
@@ -74,7 +79,7 @@ def generate(
     for word in read:
         words = torch.full((len(features), 1), word, device=state.hidden.device)
         _, state, _ = decoder.step(words, state, memory)
-    step = log_prob_step(decoder)
+    step = log_prob_step(decoder, adjust)
     if decoding.sample:
         return _sampled(step, state, memory, decoding, last, len(prefix), excluded)
     hypotheses = beam_search(
@@ -93,7 +98,7 @@ def generate(
     )
     if not all(hypotheses):
         raise NoSentenceError
-    return [group[: decoding.num_captions] for group in hypotheses]
+    return hypotheses
 
 
 def _without_prefix(
@@ -164,13 +169,14 @@ def _sampled(
 
 
 def log_prob_step(
-    decoder: DecoderRunner,
+    decoder: DecoderRunner, adjust: Adjust | None = None
 ) -> Callable[[Tensor, State, Memory], tuple[Tensor, State]]:
     """A decoder's step with log-probabilities (B, K, V) instead of logits and attention."""
 
     def step(words: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         logits, state, _ = decoder.step(words, state, memory)
-        return logits.float().log_softmax(dim=-1), state
+        logits = logits.float()
+        return (adjust(logits) if adjust else logits).log_softmax(dim=-1), state
 
     return step
 

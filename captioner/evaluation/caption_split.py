@@ -78,11 +78,14 @@ def captions_by_id(examples: Sequence[Example], results: Iterable[CaptionResult]
     }
 
 
-def describe_decoding(decoding: Decoding, *, length_penalty: float, no_repeats: bool) -> str:
+def describe_decoding(
+    decoding: Decoding, *, length_penalty: float, no_repeats: bool, gender_clarity: float
+) -> str:
     """How captions were made, for the report.
 
     Args:
         no_repeats: words may not come twice, except for those that people repeat.
+        gender_clarity: how clear a gender must be to be told; 0 for no such rule.
     """
     description = (
         f"beam {decoding.beam_size}, at most {decoding.max_length} words, length penalty"
@@ -91,6 +94,8 @@ def describe_decoding(decoding: Decoding, *, length_penalty: float, no_repeats: 
     if no_repeats:
         # Reports of different versions are compared, so these words stay.
         description += ", no word twice but those that people repeat"
+    if gender_clarity:
+        description += f", gender clarity {gender_clarity:g}"
     if decoding.careful:
         description += ", careful wording"
     return description

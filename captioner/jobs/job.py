@@ -27,7 +27,7 @@ from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
 from rnnkit.errors import UserError, either
 
 RUNNERS = ("local", "ray")
-LATER_SETTINGS = ("min_length", "prefix")
+LATER_SETTINGS = ("gender_clarity", "min_length", "prefix")
 SAMPLES = 3  # photos that a dry run captions
 TOO_EARLY = "stopped before the first batch of photos was done"
 

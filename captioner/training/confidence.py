@@ -1,5 +1,7 @@
 """Fits how sure a captioner is of its words, on validation photos, and measures how true that is.
 
+It is fitted on all sentences that the search ends with, because it chooses among them.
+
 A word counts as true if people use it for the same photo. Photos have about five references, and
 `captioner.metrics.truth` judges captions by all but the last of them, as it does people. That
 counts for three quarters of what is fitted here; judged by all of them, a few more words are true.
@@ -16,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from captioner.captioner import Captioner
-from captioner.confidence import FEATURES, ConfidenceModel, caption_confidence, word_features
+from captioner.confidence import FEATURES, ConfidenceModel, caption_confidence, rank, word_features
 from captioner.data.annotations import Example
 from captioner.metrics.calibration import (
     calibration_table,
@@ -58,8 +60,8 @@ def write_sentences(
     decoding: Decoding,
     *,
     batch_size: int = 32,
-) -> list[WrittenSentence]:
-    """The best sentence about each photo.
+) -> list[list[WrittenSentence]]:
+    """The sentences about each photo, up to `decoding.num_captions`.
 
     Args:
         features: of the examples' photos (photos, regions, channels).
@@ -69,9 +71,13 @@ def write_sentences(
         batch = features[start : start + batch_size].float()
         groups = captioner.search_features(batch, decoding)
         for example, group in zip(examples[start : start + batch_size], groups, strict=True):
-            words = captioner.vocabulary.tokens(group[0].ids)
             references = [tokenize(caption) for caption in example.captions]
-            written.append(WrittenSentence(group[0], words, references))
+            written.append(
+                [
+                    WrittenSentence(sentence, captioner.vocabulary.tokens(sentence.ids), references)
+                    for sentence in group
+                ]
+            )
     return written
 
 
@@ -182,22 +188,40 @@ class Reliability:
             yield f"| {share:.0%} | {least:.2f} | {risk:.1%} |"
 
 
-def cross_fitted(
-    written: Sequence[WrittenSentence], folds: int = 2
-) -> list[list[float | None]] | None:
-    """Each sentence's word confidence by a model that was fitted on the other folds' photos.
+def fit_folds(
+    written: Sequence[Sequence[WrittenSentence]], folds: int = 2
+) -> list[ConfidenceModel] | None:
+    """For each fold (the photos i with i % folds the same), a model fitted on the other folds.
 
     Returns: None if the other folds have too few words to fit a model.
     """
-    found: list[list[float | None]] = [[] for _ in written]
+    models = []
     for fold in range(folds):
-        model = fit_confidence([each for i, each in enumerate(written) if i % folds != fold])
+        others = (group for i, group in enumerate(written) if i % folds != fold)
+        model = fit_confidence(list(chain.from_iterable(others)))
         if model is None:
             return None
-        for index in range(fold, len(written), folds):
-            each = written[index]
-            found[index] = list(model.word_confidence(each.sentence, each.words))
-    return found
+        models.append(model)
+    return models
+
+
+def cross_fitted(
+    written: Sequence[Sequence[WrittenSentence]], models: Sequence[ConfidenceModel]
+) -> tuple[list[WrittenSentence], list[Sequence[float | None]]]:
+    """Each photo's first sentence and its word confidence, by a model that the photo did not fit.
+
+    Args:
+        written: the sentences about each photo.
+        models: from `fit_folds`.
+    """
+    first: list[WrittenSentence] = []
+    sure: list[Sequence[float | None]] = []
+    for index, group in enumerate(written):
+        model = models[index % len(models)]
+        chosen = max(group, key=lambda each: rank(each.sentence, each.words, model))
+        first.append(chosen)
+        sure.append(model.word_confidence(chosen.sentence, chosen.words))
+    return first, sure
 
 
 def measure(

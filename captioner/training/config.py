@@ -191,6 +191,13 @@ class TrainingConfig:
         20, "Longest caption in words, in validation and sampling.", low=1, high=LARGEST
     )
     length_penalty: float = setting(0.6, "Exponent of the length by which beam scores are divided.")
+    gender_clarity: float = setting(
+        0.9,
+        "Captions tell somebody's gender only if it has more than this share of both genders'"
+        " probability; 0 always tells it.",
+        low=0,
+        high=1,
+    )
     validation_photos: int = setting(
         0, "Photos of each data set to validate on; 0 takes all.", low=0
     )

@@ -340,7 +340,11 @@ def _checkpoint_info(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     """What the checkpoint's config says of decoding, training, data and scores."""
     sizes = asdict(run.model.decoder.config)
     return {
-        "decoding": {"length_penalty": run.config.length_penalty, "repeatable": run.repeatable},
+        "decoding": {
+            "length_penalty": run.config.length_penalty,
+            "gender_clarity": run.config.gender_clarity,
+            "repeatable": run.repeatable,
+        },
         # With --init, sizes come from a checkpoint.
         "training": {k: sizes.get(k, v) for k, v in asdict(run.config).items()},
         "data": {d.name: {s: len(d.split(s)) for s in ("train", "val")} for d in run.datasets},

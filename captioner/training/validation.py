@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from captioner.checkpoint import load_parts
+from captioner.decoding.gender import ClearGender
 from captioner.decoding.generate import generate, words_used_once
 from captioner.metrics.scores import score_captions
 from captioner.training.batches import TrainingSet
@@ -24,7 +26,7 @@ def validate(run: Run) -> dict[str, Any]:
     """
     record: dict[str, Any] = {"validation": {}}
     for name, photos in run.validation.items():
-        captions = [run.vocabulary.tokens(sentence.ids) for sentence in _sentences(run, photos)]
+        captions = [run.vocabulary.tokens(group[0].ids) for group in _sentences(run, photos)]
         scores = score_captions(captions, photos.tokens)
         record["validation"][name] = scores.values | {
             "distinct": len({tuple(tokens) for tokens in captions}),
@@ -48,29 +50,32 @@ def confidence_of_best(run: Run) -> dict[str, Any] | None:
     written = [
         WrittenSentence(sentence, run.vocabulary.tokens(sentence.ids), references)
         for photos in run.validation.values()
-        for sentence, references in zip(_sentences(run, photos), photos.tokens, strict=True)
+        for group, references in zip(_sentences(run, photos), photos.tokens, strict=True)
+        for sentence in group
     ]
     fitted = fit_confidence(written)
     return None if fitted is None else fitted.as_config()
 
 
 @torch.no_grad()
-def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[Hypothesis]:
-    """The best sentence about each photo."""
+def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[list[Hypothesis]]:
+    """The sentences that the search for each photo ends with, likeliest first."""
     config, model = run.config, run.validated_model
     decoding = Decoding(beam_size=config.beam_size, max_length=config.max_length)
     once = words_used_once(run.vocabulary, run.repeatable).to(run.accelerator.device)
+    told = ClearGender(run.vocabulary).to(run.accelerator.device)
+    adjust = partial(told, clarity=config.gender_clarity) if told.applies else None
     sentences = []
     for start in range(0, len(photos), size):
         chosen = np.arange(start, min(start + size, len(photos)))
         inputs = photos.inputs(chosen).to(run.accelerator.device)
         with run.accelerator.autocast():
-            groups = generate(
+            sentences += generate(
                 model.decoder,
                 model.features(inputs),
                 decoding,
                 length_penalty=config.length_penalty,
                 once=once,
+                adjust=adjust,
             )
-        sentences += [group[0] for group in groups]
     return sentences

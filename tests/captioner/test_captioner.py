@@ -249,6 +249,7 @@ def test_a_folder_that_is_not_a_captioner_is_refused_with_the_reason(tmp_path: P
         ({"decoding": 0.9}, r"config in '.*kept' is damaged"),
         ({"decoding": {"length_penalty": 10**400}}, "damaged"),
         ({"decoding": {"repeatable": 5}}, "damaged"),
+        ({"decoding": {"gender_clarity": 2}}, r"gender_clarity must be from 0 to 1, not 2.0"),
         ({"vocabulary": [*config["vocabulary"][:-1], 5]}, "words must be text"),
         ({"encoder": config["encoder"] | {"name": 5}}, "the encoder's name must be text, not 5"),
         *(

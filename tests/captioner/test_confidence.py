@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from captioner import Captioner, Decoding
+from captioner.careful import CAREFUL_CLARITY
 from captioner.confidence import FEATURES, ConfidenceModel, caption_confidence, word_features
 from captioner.metrics.truth import singular
 from captioner.network.backbones import create_encoder
@@ -19,6 +20,7 @@ from captioner.training.confidence import (
     WrittenSentence,
     cross_fitted,
     fit_confidence,
+    fit_folds,
     measure,
 )
 from rnnkit.beam_search import Hypothesis
@@ -70,9 +72,10 @@ def test_function_words_have_no_confidence_and_content_words_have_every_feature(
 
 def test_what_is_fitted_comes_true_on_photos_that_it_was_not_fitted_on() -> None:
     sentences = written(600)
-    sure = cross_fitted(sentences)
-    assert sure is not None
-    found = measure(sentences, sure)
+    photos = [[sentence] for sentence in sentences]
+    folds = fit_folds(photos)
+    assert folds is not None
+    found = measure(*cross_fitted(photos, folds))
     assert found.words == 3000 and max(found.errors) < 0.04 and found.gain > 0.12
     risks = [risk for _, _, risk in found.curve]
     assert risks[0] > risks[5] > risks[-1]
@@ -85,12 +88,28 @@ def test_what_is_fitted_comes_true_on_photos_that_it_was_not_fitted_on() -> None
 
 
 def test_a_few_words_are_too_few_to_fit_and_words_that_are_all_true_give_finite_weights() -> None:
-    assert fit_confidence(written(19)) is None and cross_fitted(written(30)) is None
+    assert fit_confidence(written(19)) is None
+    assert fit_folds([[sentence] for sentence in written(30)]) is None
     true = [WrittenSentence(each.sentence, each.words, [list(each.words)]) for each in written(40)]
     fitted = fit_confidence(true)
     assert fitted is not None
     assert all(abs(weight) < 100 for weight in fitted.weights.values())
     assert min(filter(None, fitted.word_confidence(true[0].sentence, true[0].words))) > 0.9
+
+
+def test_of_a_photos_sentences_the_first_is_likely_and_sure_by_a_model_of_other_photos() -> None:
+    def sentence(word: str, score: float) -> WrittenSentence:
+        return WrittenSentence(Hypothesis((4,), score, score, (-1.0,)), [word], [[word]])
+
+    photos = [
+        [sentence("rock", -1.0), sentence("lake", -1.2)],  # 0.5 and 0.88 sure of them
+        [sentence("rock", -1.0), sentence("lake", -1.5)],
+        [sentence("rock", -1.0), sentence("lake", -1.2)],
+    ]
+    models = [model({"rock": -2.0}), model({})]
+    first, sure = cross_fitted(photos, models)
+    assert [each.words for each in first] == [["lake"], ["rock"], ["lake"]]
+    assert sure[1] == models[1].word_confidence(photos[1][0].sentence, ["rock"])
 
 
 # --- a captioner with and without it --------------------------------------------------------------
@@ -122,7 +141,7 @@ def features() -> torch.Tensor:
     return 2 * torch.rand(6, 9, 1280, generator=torch.Generator().manual_seed(1))
 
 
-def test_captions_are_the_same_with_and_without_a_model_of_confidence(
+def test_a_caption_is_the_same_with_and_without_a_model_that_is_equally_sure_of_all_words(
     captioner: Captioner, features: torch.Tensor
 ) -> None:
     plain = [group[0] for group in captioner.caption_features(features)]
@@ -139,13 +158,51 @@ def test_captions_are_the_same_with_and_without_a_model_of_confidence(
         assert known == [word not in ("a", "his", "on") for word in after.words]
 
 
+def test_the_search_prefers_what_it_is_sure_of_and_loses_no_sentence(
+    captioner: Captioner, features: torch.Tensor
+) -> None:
+    several = Decoding(max_length=6, beam_size=4, num_captions=4)
+    likely = captioner.caption_features(features, several)
+    captioner.info["confidence"] = model({"dog": -9.0, "red": -2.0}).as_config()
+    found = captioner.caption_features(features, several)
+    moved = 0
+    for before, after in zip(likely, found, strict=True):
+        assert {caption.text for caption in before} == {caption.text for caption in after}
+        ranks = [caption.score + (caption.confidence or 0) for caption in after]
+        assert ranks == sorted(ranks, reverse=True)
+        moved += before[0].text != after[0].text
+    assert moved > 0
+    best = captioner.caption_features(features, Decoding(max_length=6, beam_size=4))
+    assert [group[0].text for group in best] == [group[0].text for group in found]
+
+
+def test_a_gender_is_told_only_where_it_is_clear_and_as_the_checkpoint_or_the_caller_says(
+    captioner: Captioner, features: torch.Tensor
+) -> None:
+    def words(**options: float) -> set[str]:
+        decoding = Decoding(max_length=8, num_captions=3, **options)  # type: ignore[arg-type]
+        groups = captioner.caption_features(features, decoding)
+        return {word for group in groups for caption in group for word in caption.words}
+
+    assert {"man", "woman"} & words()  # a checkpoint of former days has no such rule
+    captioner.info["decoding"] = {"gender_clarity": 1.0}
+    assert not {"man", "woman"} & words()
+    assert "person" in words()
+    assert {"man", "woman"} & words(gender_clarity=0)
+    captioner.info["decoding"] = {"gender_clarity": 0.0}
+    assert not {"man", "woman"} & words(gender_clarity=1)
+    captioner.info["confidence"] = model({}).as_config()
+    assert words(careful=True) == words(gender_clarity=CAREFUL_CLARITY)
+
+
 def test_careful_wording_avoids_what_is_unsure_and_leaves_other_captions_alone(
     captioner: Captioner, features: torch.Tensor
 ) -> None:
     unsure = {"man": -9.0, "red": -9.0, "two": -9.0, "dog": -9.0}
     captioner.info["confidence"] = model(unsure).as_config()
     plain = captioner.caption_features(features, Decoding(max_length=8))
-    careful = captioner.caption_features(features, Decoding(max_length=8, careful=True))
+    options = Decoding(max_length=8, careful=True, gender_clarity=0)
+    careful = captioner.caption_features(features, options)
     changed = 0
     for (before,), (after,) in zip(plain, careful, strict=True):
         assert not {"man", "red", "two"} & set(after.words)  # a dog is none of the kinds

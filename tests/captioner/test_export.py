@@ -34,14 +34,15 @@ def encoder() -> Encoder:
 def make_captioner(encoder: Encoder, attention: str) -> Captioner:
     """An untrained captioner that writes a dozen different words."""
     torch.manual_seed(0)
-    words = (*SPECIAL, *(f"word{number}" for number in range(60)))
+    gendered = ("man", "woman", "person", "his", "her", "their")
+    words = (*SPECIAL, *gendered, *(f"word{number}" for number in range(54)))
     sizes = (len(words), encoder.channels, 16, 24, 8)
     decoder = Decoder(DecoderConfig(*sizes, attention=attention, adaptive=attention != "none"))
     with torch.no_grad():
         for parameter in decoder.parameters():
             parameter.mul_(3)
         decoder.output_bias[END] = -3
-    info = {"decoding": {"repeatable": ["word7"]}}
+    info = {"decoding": {"repeatable": ["word7"], "gender_clarity": 0.9}}
     return Captioner(encoder, decoder, Vocabulary(words), info=info)
 
 
