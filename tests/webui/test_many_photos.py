@@ -169,6 +169,8 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     assert found["zoo/broken.jpg"]["status"] == "error"
     assert "1 caption is empty" in page.locator(".message").first.inner_text()
     assert "file_name" in download(page, "metadata.jsonl")
+    told = page.locator(".message").first.inner_text()
+    assert "2 photos have no caption and are not in metadata.jsonl. 1 caption" in told
     assert len(json.loads(download(page, "COCO results"))) == 2
 
     reload(page)
@@ -198,6 +200,9 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
     left = page.locator('.photo-row[data-status="waiting"]').count()
     assert 0 < left < 149
     page.wait_for_function(SAVED)
+    assert len(records(page)) == 150 - left
+    told = page.locator(".message").first.inner_text()
+    assert told.startswith(f"{left} photo") and told.endswith("not in captions.jsonl.")
     found = records(page)
     assert found["001.jpg"]["caption"] == "edited during the run" and found["001.jpg"]["edited"]
     assert found["149.jpg"]["caption"] == "edited before its turn"

@@ -91,10 +91,19 @@ export class Actions {
     const link = make('a', {href: URL.createObjectURL(content), download: name});
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    const empty = this.album.list.filter((row) => row.status === 'empty').length;
-    if (!empty) return;
-    const mark = ['csv', 'jsonl'].includes(kind) ? 'marked as errors' : 'left out';
-    this.tell(`${count(empty, 'caption')} ${empty === 1 ? 'is' : 'are'} empty and ${mark} in ${name}.`);
+    this.tell(this.#lacking(['csv', 'jsonl'].includes(kind), name));
+  }
+
+  /** Which photos have no caption in a file. `marks`: the file names errors. */
+  #lacking(marks, name) {
+    const {waiting = 0, empty = 0, failed = 0} = Object.fromEntries(BY_HAND.map((status) =>
+      [status, this.album.list.filter((row) => row.status === status).length]));
+    const missing = marks ? waiting : waiting + failed, is = (number) => number === 1 ? 'is' : 'are';
+    const have = missing === 1 ? 'has' : 'have', fate = marks ? 'marked as errors' : 'left out';
+    return [
+      missing && `${count(missing, 'photo')} ${have} no caption and ${is(missing)} not in ${name}.`,
+      empty && `${count(empty, 'caption')} ${is(empty)} empty and ${fate} in ${name}.`,
+    ].filter(Boolean).join(' ');
   }
 
   get #meant() {
