@@ -58,10 +58,10 @@ EXAMPLES = (
         "a bowl of broccoli with noodles behind it",
     ),
     _photo(
-        "000000183709", "a street", "CC BY 2.0", 267588789,
-        "a man in a leather jacket waits at a crossing",
-        "people stand at a street corner with traffic lights",
-        "the back of a man in black on a city street",
+        "000000011511", "a statue", "CC BY-SA 2.0", 7556029168,
+        "a statue of two women who sit on a bench",
+        "two bronze women sit side by side on a stone bench",
+        "a bronze statue of women with bags, sitting in a street",
     ),
     _photo(
         "000000557172", "a bathroom", "CC BY-SA 2.0", 5875095353,

@@ -192,7 +192,7 @@ class TrainingConfig:
     )
     length_penalty: float = setting(0.6, "Exponent of the length by which beam scores are divided.")
     gender_clarity: float = setting(
-        0.9,
+        0.95,
         "Captions tell somebody's gender only if it has more than this share of both genders'"
         " probability; 0 always tells it.",
         low=0,
