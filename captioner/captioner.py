@@ -362,7 +362,7 @@ class Captioner:
         repeatable = repeatable_words_of(self.info)
         if repeatable is None:
             return None
-        return words_used_once(self.vocabulary, repeatable).to(self.device)
+        return words_used_once(self.vocabulary, tuple(repeatable)).to(self.device)
 
     def _clear_gender(self, decoding: Decoding) -> Adjust | None:
         """The rule for gendered words; None for no such rule."""

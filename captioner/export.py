@@ -194,7 +194,7 @@ def _about(captioner: Captioner) -> dict[str, Any]:
     repeatable = repeatable_words_of(captioner.info)
     once: list[int] = []
     if repeatable is not None:
-        once = words_used_once(captioner.vocabulary, repeatable).nonzero().flatten().tolist()
+        once = words_used_once(captioner.vocabulary, tuple(repeatable)).nonzero().flatten().tolist()
     return {
         "opset": OPSET,
         "image_size": captioner.preprocessing.size,

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from captioner.metrics.truth import gender, singular
 from captioner.network.vocabulary import Vocabulary
 
+GENDERS = ("male", "female")
 PRONOUNS = {
     "he": "male", "him": "male", "his": "male", "himself": "male",
     "she": "female", "her": "female", "hers": "female", "herself": "female",
@@ -32,32 +33,27 @@ class ClearGender(nn.Module):
     """
 
     ids: Tensor
+    genders: Tensor
     neutral: Tensor
     moves: Tensor
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         super().__init__()
         index = {word: place for place, word in enumerate(vocabulary.words)}
-        words = sorted(
-            (word for word in index if _gender(word) and _neutral(word) in {"", *index}),
-            key=_gender,
-            reverse=True,
-        )  # male ones first
+        words = [word for word in index if _gender(word) and _neutral(word) in {"", *index}]
         neutral = sorted({_neutral(word) for word in words} - {""})
-        self.males = sum(_gender(word) == "male" for word in words)
-        # (N, G): 0 where a word's probability goes to a neutral one
-        moves = torch.full((len(neutral), len(words)), -torch.inf)
-        for place, word in enumerate(words):
-            if _neutral(word):
-                moves[neutral.index(_neutral(word)), place] = 0
+        genders = torch.tensor([[_gender(word) == each for each in GENDERS] for word in words])
+        moves = torch.tensor([[_neutral(word) == other for other in neutral] for word in words])
         self.register_buffer("ids", torch.tensor([index[word] for word in words]).long())  # (G,)
         self.register_buffer("neutral", torch.tensor([index[word] for word in neutral]).long())
-        self.register_buffer("moves", moves)
+        # 1 for a word's gender, (G, 2), and for what its probability goes to, (G, N)
+        self.register_buffer("genders", genders.float().view(len(words), len(GENDERS)))
+        self.register_buffer("moves", moves.float().view(len(words), len(neutral)))
 
     @property
     def applies(self) -> bool:
         """Whether the vocabulary has words of both genders."""
-        return 0 < self.males < len(self.ids)
+        return bool((self.genders.sum(dim=0) > 0).all())
 
     def forward(self, logits: Tensor, clarity: float) -> Tensor:
         """The logits (B, K, V) of the next word, those of an unclear gender moved.
@@ -65,21 +61,16 @@ class ClearGender(nn.Module):
         Args:
             clarity: what share of both genders' probability a gender must exceed.
         """
-        own = logits[..., self.ids]  # (B, K, G)
-        male, female = own[..., : self.males], own[..., self.males :]
-        odds = male.logsumexp(-1, keepdim=True) - female.logsumexp(-1, keepdim=True)  # (B, K, 1)
-        unclear = torch.cat(
-            [
-                (odds.sigmoid() <= clarity).expand_as(male),
-                ((-odds).sigmoid() <= clarity).expand_as(female),
-            ],
-            dim=-1,
-        )  # (B, K, G)
-        moved = own.masked_fill(~unclear, -torch.inf).unsqueeze(-2) + self.moves  # (B, K, N, G)
-        neutral = torch.cat([logits[..., self.neutral].unsqueeze(-1), moved], dim=-1)
-        return logits.index_copy(-1, self.ids, own.masked_fill(unclear, -torch.inf)).index_copy(
-            -1, self.neutral, neutral.logsumexp(-1)
-        )
+        own, neutral = logits[..., self.ids], logits[..., self.neutral]  # (B, K, G), (B, K, N)
+        highest = logits.amax(dim=-1, keepdim=True)  # (B, K, 1)
+        weights = (own - highest).exp()  # (B, K, G)
+        sums = weights @ self.genders  # (B, K, 2)
+        unclear = (sums <= clarity * sums.sum(dim=-1, keepdim=True)).to(sums.dtype)
+        left_out = unclear @ self.genders.T  # (B, K, G) 1 for the words that are not used
+        moved = (weights * left_out) @ self.moves  # (B, K, N)
+        neutral = ((neutral - highest).exp() + moved).log() + highest
+        own = own.masked_fill(left_out > 0, -torch.inf)
+        return logits.index_copy(-1, self.ids, own).index_copy(-1, self.neutral, neutral)
 
 
 def _gender(word: str) -> str:

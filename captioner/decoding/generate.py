@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -181,7 +182,8 @@ def log_prob_step(
     return step
 
 
-def words_used_once(vocabulary: Vocabulary, repeatable: Iterable[str]) -> Tensor:
+@lru_cache(maxsize=4)  # a millisecond, for each search
+def words_used_once(vocabulary: Vocabulary, repeatable: tuple[str, ...]) -> Tensor:
     """True for the words that may not be repeated, (vocabulary,); special tokens are not words."""
     allowed = frozenset(repeatable)
     return torch.tensor(

@@ -62,7 +62,7 @@ def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[list[Hypot
     """The sentences that the search for each photo ends with, likeliest first."""
     config, model = run.config, run.validated_model
     decoding = Decoding(beam_size=config.beam_size, max_length=config.max_length)
-    once = words_used_once(run.vocabulary, run.repeatable).to(run.accelerator.device)
+    once = words_used_once(run.vocabulary, tuple(run.repeatable)).to(run.accelerator.device)
     told = ClearGender(run.vocabulary).to(run.accelerator.device)
     adjust = partial(told, clarity=config.gender_clarity) if told.applies else None
     sentences = []
