@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from captioner.checkpoint import (
 from captioner.confidence import ConfidenceModel, caption_confidence, rank
 from captioner.data.images import Source, open_image
 from captioner.decoding.gender import ClearGender
-from captioner.decoding.generate import Adjust, generate, words_used_once
+from captioner.decoding.generate import generate, words_used_once
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder
 from captioner.network.encoder import Encoder, LazyEncoder
@@ -314,11 +314,14 @@ class Captioner:
         """
         decoding = decoding or Decoding()
         prefix = self.vocabulary.encode_prefix(decoding.prefix)
-        model = self.confidence_model
-        if decoding.careful:
-            model = self.require_confidence("careful wording")
+        model = (
+            self.require_confidence("careful wording")
+            if decoding.careful
+            else self.confidence_model
+        )
         penalty = decoding.length_penalty
-        once, adjust = self._used_once(), self._clear_gender(decoding)
+        once = self._used_once()
+        adjust = self.gender_rule.at(self.gender_clarity(decoding))
 
         def search(rows: Tensor, excluded: Tensor | None = None) -> list[list[Hypothesis]]:
             with torch.inference_mode(), self.backend.threads():
@@ -363,11 +366,6 @@ class Captioner:
         if repeatable is None:
             return None
         return words_used_once(self.vocabulary, tuple(repeatable)).to(self.device)
-
-    def _clear_gender(self, decoding: Decoding) -> Adjust | None:
-        """The rule for gendered words; None for no such rule."""
-        clarity, rule = self.gender_clarity(decoding), self.gender_rule
-        return partial(rule, clarity=clarity) if clarity and rule.applies else None
 
     def _caption(
         self,

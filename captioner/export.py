@@ -18,12 +18,13 @@ from torch.nn import functional as F
 
 from captioner.backends.base import DecoderStart, DecoderStep, EncoderPart
 from captioner.captioner import Captioner
-from captioner.checkpoint import gender_clarity, repeatable_words_of
+from captioner.checkpoint import repeatable_words_of
 from captioner.decoding.generate import FORBIDDEN, words_used_once
 from captioner.network.colours import ColourShares
 from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import END, START
 from captioner.options import Model
+from captioner.types import Decoding
 from rnnkit.errors import UserError
 from rnnkit.files import replace_file, write_file
 
@@ -159,13 +160,11 @@ class _ClearStep(nn.Module):
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
         self.step = DecoderStep(captioner.decoder, attention=captioner.decoder.attends)
-        self.rule, self.clarity = captioner.gender_rule, gender_clarity(captioner.info)
+        self.adjust = captioner.gender_rule.at(captioner.gender_clarity(Decoding()))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         logits, *others = self.step(*inputs)
-        if self.clarity and self.rule.applies:
-            logits = self.rule(logits, self.clarity)
-        return logits, *others
+        return self.adjust(logits) if self.adjust else logits, *others
 
 
 @torch.no_grad()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +57,10 @@ class ClearGender(nn.Module):
     def applies(self) -> bool:
         """Whether the vocabulary has words of both genders."""
         return bool((self.genders.sum(dim=0) > 0).all())
+
+    def at(self, clarity: float) -> Callable[[Tensor], Tensor] | None:
+        """The rule with a clarity, for logits alone; None where it changes nothing."""
+        return partial(self, clarity=clarity) if clarity and self.applies else None
 
     def forward(self, logits: Tensor, clarity: float) -> Tensor:
         """The logits (B, K, V) of the next word, those of an unclear gender moved.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,7 @@ def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[list[Hypot
     config, model = run.config, run.validated_model
     decoding = Decoding(beam_size=config.beam_size, max_length=config.max_length)
     once = words_used_once(run.vocabulary, tuple(run.repeatable)).to(run.accelerator.device)
-    told = ClearGender(run.vocabulary).to(run.accelerator.device)
-    adjust = partial(told, clarity=config.gender_clarity) if told.applies else None
+    rule = ClearGender(run.vocabulary).to(run.accelerator.device)
     sentences = []
     for start in range(0, len(photos), size):
         chosen = np.arange(start, min(start + size, len(photos)))
@@ -76,6 +74,6 @@ def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[list[Hypot
                 decoding,
                 length_penalty=config.length_penalty,
                 once=once,
-                adjust=adjust,
+                adjust=rule.at(config.gender_clarity),
             )
     return sentences

@@ -96,9 +96,9 @@ export class Actions {
 
   /** Which photos have no caption in a file. `marks`: the file names errors. */
   #lacking(marks, name) {
-    const {waiting = 0, empty = 0, failed = 0} = Object.fromEntries(BY_HAND.map((status) =>
-      [status, this.album.list.filter((row) => row.status === status).length]));
-    const missing = marks ? waiting : waiting + failed, is = (number) => number === 1 ? 'is' : 'are';
+    const rows = (status) => this.album.list.filter((row) => row.status === status).length;
+    const missing = rows('waiting') + (marks ? 0 : rows('failed')), empty = rows('empty');
+    const is = (number) => number === 1 ? 'is' : 'are';
     const have = missing === 1 ? 'has' : 'have', fate = marks ? 'marked as errors' : 'left out';
     return [
       missing && `${count(missing, 'photo')} ${have} no caption and ${is(missing)} not in ${name}.`,
