@@ -86,6 +86,7 @@ SHADE_STEPS = """() => {
     return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
   });
 }"""
+IN_SIGHT = "() => document.querySelector('#caption-result').getBoundingClientRect().top >= 0"
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
 
@@ -196,6 +197,7 @@ def test_sampling_starts_tame_the_same_seed_draws_the_same_and_two_settings_stan
     page.get_by_role("button", name="Options").click()
     page.get_by_role("button", name="Caption again").click()
     shown(page, "There is no photo yet")
+    page.wait_for_function(IN_SIGHT)
     drop(page, tower)
     page.get_by_label("Sampling").first.check()
     assert page.get_by_label("number input for Temperature").first.input_value() == "0.7"
@@ -212,6 +214,8 @@ def test_sampling_starts_tame_the_same_seed_draws_the_same_and_two_settings_stan
     page.get_by_role("button", name="Caption again").click()
     captions = page.locator(".side-by-side .caption")
     captions.nth(1).wait_for()
+    page.wait_for_function(IN_SIGHT)
+    assert page.evaluate("document.activeElement.textContent").strip() == "Caption again"
     first, second = captions.all_inner_texts()
     assert first.lower() in results[0].lower() and second.startswith("A photo of ")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from html import escape
 from typing import Any
@@ -52,6 +53,10 @@ EMPTY = """
   <p class="fine">Afterwards, point at a word of the caption to see where the network looked for
   it.</p>
 </section>
+"""
+# The button is far below, on a phone several screens.
+SHOW_RESULT = """
+() => bring(document.querySelector('#caption-result :is(.caption, .notice)'), 'nearest')
 """
 CHOOSE_EXAMPLE = """
 element.addEventListener('click', ({target}) => {
@@ -137,8 +142,8 @@ def build(models: Models) -> None:
         index = whole_number(getattr(event, "index", None), "the example", 0, len(EXAMPLES) - 1)
         return str(EXAMPLES[index].lend())
 
-    for event, handler in ((photo.change, describe), (again.click, recaption)):
-        event(
+    def on(event: Any, handler: Callable[..., str]) -> Any:
+        return event(
             handler,
             [photo, comparing, *chosen.components, *compared.components],
             result,
@@ -149,6 +154,11 @@ def build(models: Models) -> None:
             show_progress="minimal",
             trigger_mode="always_last",
         )
+
+    on(photo.change, describe)
+    on(again.click, recaption).then(
+        None, js=SHOW_RESULT, api_visibility="private", queue=False, show_progress="hidden"
+    )
     examples.select(
         take_example, None, photo, api_visibility="private", queue=False, show_progress="hidden"
     )
