@@ -52,7 +52,8 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentence; with sample.
-            careful: Search again without colours, numbers and gendered words that are unsure.
+            careful: Leave out colours and numbers that the captioner is unsure of, and say "person"
+                unless the gender is almost certain.
             prefix: The caption begins with these words and goes on from them.
         """
         decoding = decoding_of(
@@ -89,7 +90,8 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentences; with sample.
-            careful: Search again without colours, numbers and gendered words that are unsure.
+            careful: Leave out colours and numbers that the captioner is unsure of, and say "person"
+                unless the gender is almost certain.
 
         Returns:
             The table (headers, and data with a row for each photo), and the same as a CSV file.

@@ -82,7 +82,7 @@ def options(*, candidates: bool = True) -> Options:
         [BEAM, SAMPLING],
         value=BEAM,
         label="Method",
-        info="Search for the likeliest sentence, or draw words at random.",
+        info="Search for a sentence that is likely and sure, or draw words at random.",
     )
     beam_size = gr.Slider(
         1,
@@ -130,7 +130,8 @@ def options(*, candidates: bool = True) -> Options:
     careful = gr.Checkbox(
         False,
         label="Careful wording",
-        info="Search again without the colours, numbers and gendered words that it is unsure of.",
+        info="Leave out colours and numbers that the captioner is unsure of, and say “person”"
+        " unless the gender is almost certain.",
     )
 
     prefix = gr.Textbox(
