@@ -101,6 +101,7 @@ def shades_legend() -> str:
         kind = "shade" if least else "shade unsure"
         items += f'<li><span class="{kind}" style="--share:{strength}%">{meant}</span></li>'
         least = below
+    items += f"<li>no shade: over {percent(least)}, or a word like “the”</li>"
     return f'<ul class="legend shades" aria-label="How sure a word is, by its shade">{items}</ul>'
 
 

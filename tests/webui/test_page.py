@@ -86,6 +86,15 @@ SHADE_STEPS = """() => {
     return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
   });
 }"""
+# The widths of the gaps between the caption's words, within lines.
+GAPS = """() => {
+  const boxes = [...document.querySelectorAll('.caption .word')].map((word) => {
+    const range = document.createRange();
+    range.selectNodeContents(word);
+    return range.getBoundingClientRect();
+  });
+  return boxes.slice(1).map((box, place) => box.left - boxes[place].right).filter((gap) => gap > 0);
+}"""
 IN_SIGHT = "() => document.querySelector('#caption-result').getBoundingClientRect().top >= 0"
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
@@ -127,7 +136,7 @@ def test_a_photo_dropped_gets_its_caption_with_candidates_and_a_line_and_can_be_
     page.locator(".candidates li").nth(1).wait_for(state="attached")
     assert page.locator(".candidates li").count() == 2
     number = page.locator(".candidates li .number").first.inner_text()
-    assert re.fullmatch(r"(< )?[\d.]+%", number)
+    assert re.fullmatch(r"(< )?[\d.]+% sure", number)
     assert " ".join(page.locator("button.word").all_inner_texts()).lower() == caption.lower()
     assert re.search(
         r"tf_efficientnetv2_b0.* CPU .*beam 3 · \d+\sms", page.locator(".line").inner_text()
@@ -218,6 +227,7 @@ def test_sampling_starts_tame_the_same_seed_draws_the_same_and_two_settings_stan
     assert page.evaluate("document.activeElement.textContent").strip() == "Caption again"
     first, second = captions.all_inner_texts()
     assert first.lower() in results[0].lower() and second.startswith("A photo of ")
+    assert page.locator(".shades").count() == 1  # and not below each
 
 
 def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_works(
@@ -514,6 +524,8 @@ def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> No
         page.locator("#caption-result").bounding_box()["y"]
         < page.locator("#examples").bounding_box()["y"]
     )
+    gaps = page.evaluate(GAPS)
+    assert len(gaps) > 2 and max(gaps) - min(gaps) < 1, "a short word stands apart"
     assert page.locator("footer").inner_text().strip() == "Use via API"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()

@@ -48,7 +48,8 @@ EMPTY = """
     <li><strong>See.</strong> A convolutional network turns the photo into a grid of regions.</li>
     <li><strong>Look.</strong> For each word, an attention layer decides which regions matter.</li>
     <li><strong>Write.</strong> An LSTM chooses the next word from what it sees and what it has
-    written. Beam search follows several sentences at a time and keeps the likeliest.</li>
+    written. Beam search follows several sentences at a time and keeps the one that is both
+    likely and sure.</li>
   </ol>
   <p class="fine">Afterwards, point at a word of the caption to see where the network looked for
   it.</p>
@@ -109,7 +110,7 @@ def build(models: Models) -> None:
                     compared = options()
                 again = gr.Button("Caption again", size="md")
 
-    def draw_captions(photo: Any, decoding: Decoding, title: str = "") -> str:
+    def look(photo: Any, decoding: Decoding) -> tuple[list[Caption], str, bool]:
         started = time.perf_counter()
         worker = models.captioner.get()
         if decoding.sample and decoding.seed is None:
@@ -117,7 +118,7 @@ def build(models: Models) -> None:
         attends = worker.captioner.decoder.attends
         captions = caption_photo(worker, photo, decoding, attention=attends)
         line = _line(worker.captioner, decoding, time.perf_counter() - started)
-        return _result(captions, line, title)
+        return captions, line, decoding.sample
 
     @shown_by(lambda why: notice(why, kind="problem"))  # the old caption is another photo's
     def describe(photo: Any, comparing: Any, *settings: Any) -> str:
@@ -126,11 +127,13 @@ def build(models: Models) -> None:
         half = len(settings) // 2
         first = chosen_decoding(*settings[:half])
         if not comparing:
-            return draw_captions(photo, first)
+            return _result(*look(photo, first))
         second = chosen_decoding(*settings[half:])
-        pair = draw_captions(photo, first, "These settings")
-        pair += draw_captions(photo, second, "The other settings")
-        return f'<div class="side-by-side">{pair}</div>'
+        captions, line, sampled = look(photo, first)
+        pair = _result(captions, line, sampled, "These settings")
+        pair += _result(*look(photo, second), "The other settings")
+        key = f'<section class="sentence">{_key(captions[0])}</section>'
+        return f'<div class="side-by-side">{pair}{key}</div>'
 
     @shown_by(lambda why: notice(why, kind="problem"))
     def recaption(photo: Any, *settings: Any) -> str:
@@ -199,11 +202,12 @@ def _line(captioner: Captioner, decoding: Decoding, seconds: float) -> str:
     )
 
 
-def _result(captions: list[Caption], line: str, title: str = "") -> str:
+def _result(captions: list[Caption], line: str, sampled: bool = False, title: str = "") -> str:
     """The best caption with all that belongs to it.
 
     Args:
-        title: what tells it from another one beside it.
+        sampled: the captions were drawn, and are in the order of their likelihood alone.
+        title: what tells it from another one beside it, with which it shares a key.
     """
     best, own = captions[0], "-".join(["caption", *title.lower().split()])
     play = ""
@@ -211,17 +215,26 @@ def _result(captions: list[Caption], line: str, title: str = "") -> str:
         name = "Play where it looked"
         play = f'<button type="button" class="small-button play" data-name="{name}">{name}</button>'
     heading = f"<h2>{escape(title)}</h2>" if title else ""
-    hint = "Point at a word, or choose it, to see where the network looked for it." if play else ""
-    legend = shades_legend() if best.word_confidence is not None else ""
     return (
         f'<section class="sentence">{heading}'
         f'<div class="caption" id="{own}" role="group" aria-label="Caption">{_shaded(best)}</div>'
         f'<div class="actions"><button type="button" class="small-button" data-copies="{own}">Copy'
         f"</button>{play}</div>"
-        f'<p class="fine">{hint} {_how_sure(best)}</p>{legend}'
-        f"{_candidates(captions[1:])}"
+        f'<p class="fine">{_how_sure(best)}</p>{"" if title else _key(best)}'
+        f"{_candidates(captions[1:], sampled)}"
         f'<p class="fine line" role="status">{escape(line)}</p></section>'
     )
+
+
+def _key(caption: Caption) -> str:
+    """What can be done with a caption's words, and what their shades mean."""
+    hint = legend = ""
+    if caption.attention is not None:
+        hint = "Point at a word, or choose it, to see where the network looked for it."
+    if caption.word_confidence is not None:
+        hint += " A word's shade says how sure the network is of it."
+        legend = shades_legend()
+    return f'<p class="fine">{hint}</p>{legend}'
 
 
 def _shaded(caption: Caption) -> str:
@@ -243,21 +256,21 @@ def _how_sure(caption: Caption) -> str:
     verdict = "<strong>Unsure.</strong> " if caption.confidence < UNSURE else ""
     return (
         f"{verdict}People would use about {percent(caption.confidence)} of these words for this"
-        f" photo. A word's shade says how sure the network is of it.{listed}"
+        f" photo.{listed}"
     )
 
 
-def _candidates(captions: list[Caption]) -> str:
+def _candidates(captions: list[Caption], sampled: bool) -> str:
     if not captions:
         return ""
+    rated = captions[0].confidence is not None
     items = "".join(
         f"<li><span>{escape(caption.text)}</span>"
-        f'<span class="number">{_percentage(caption)}</span></li>'
+        f'<span class="number">{_percentage(caption)}{" sure" if rated else ""}</span></li>'
         for caption in captions
     )
-    known = captions[0].confidence is not None
-    heading = "Other candidates, and how sure they are" if known else "Other candidates"
-    return f'<h2>{heading}</h2><ol class="candidates">{items}</ol>'
+    order = "likelihood" if sampled or not rated else "likelihood and confidence together"
+    return f'<h2>Other candidates, by {order}</h2><ol class="candidates">{items}</ol>'
 
 
 def _percentage(caption: Caption) -> str:

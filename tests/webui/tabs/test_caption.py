@@ -31,8 +31,10 @@ def test_the_page_says_in_words_how_sure_the_caption_and_its_candidates_are() ->
     other = Caption("a dog", -2.0, ("a", "dog"), word_confidence=(None, 0.31), confidence=0.31)
     html = _result([best, other], "by nobody")
     assert "People would use about 58% of these words" in html and "Unsure: &lt;blue&gt;." in html
-    assert "how sure they are</h2>" in html and ">31%<" in html and "probability" not in html
-    assert ">under 40%: unsure<" in html and ">70% to 90%<" in html
+    assert ">31% sure<" in html and "probability" not in html
+    assert "candidates, by likelihood and confidence together</h2>" in html
+    assert "candidates, by likelihood</h2>" in _result([best, other], "by nobody", True)
+    assert ">under 40%: unsure<" in html and ">70% to 90%<" in html and "shade: over 90%" in html
     assert "<strong>Unsure.</strong>" not in html
     assert "<strong>Unsure.</strong>" in _result([other], "by nobody")
 
