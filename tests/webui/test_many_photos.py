@@ -125,6 +125,7 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     press(page, "Show zoo/broken.jpg large")
     assert "amaged" in page.locator("dialog.large .frame").inner_text()
     page.keyboard.press("Escape")
+    page.locator(".filter:text-is('Empty 2')").wait_for()
     press(page, "Caption the other 2 photos")
     page.wait_for_function(CAPTIONED)
     tower_caption, lion = caption(page, "paris/tower.jpg"), caption(page, "zoo/lion.jpg")
@@ -312,6 +313,12 @@ def test_the_list_is_readable_named_and_large_enough_to_touch_on_a_phone_and_in_
         assert accessibility_faults(page) == []
         assert page.evaluate(SMALL_TARGETS) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    press(page, "Show good.jpg large")
+    tops = page.locator(".large .top button").evaluate_all(
+        "all => all.map((each) => each.offsetTop)"
+    )
+    assert len(tops) == 3 and len(set(tops)) == 1
+    page.keyboard.press("Escape")
     press(page, "Remove")
     page.locator("dialog button.danger").wait_for()
     press(page, "Cancel")

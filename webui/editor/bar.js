@@ -112,6 +112,7 @@ export class Bar {
     this.all.indeterminate = chosen > 0 && !this.all.checked;
     this.chosen.textContent = chosen ? `${chosen} selected` : 'Select all';
     this.remove.hidden = !chosen;
+    this.unsure.hidden = !rows.some(FILTERS.Unsure);
     for (const each of this.filters) {
       each.textContent = `${each.name} ${rows.filter(FILTERS[each.name]).length}`;
       each.ariaPressed = String(each.name === this.list.filter);

@@ -21,7 +21,8 @@ export class LargePhoto {
     const keys = make('p', {className: 'help keys'},
       'Enter or Page Down: next photo. Shift+Enter or Page Up: previous. Esc: close.');
     this.dialog = make('dialog', {className: 'large', 'aria-label': 'Photo and caption'},
-      make('div', {className: 'top'}, this.place, this.state, this.back, this.next, close),
+      make('div', {className: 'top'}, this.place, this.state,
+        make('div', {className: 'answers'}, this.back, this.next, close)),
       make('div', {className: 'frame'}, this.picture, this.missing), this.field, keys);
     this.dialog.addEventListener('keydown', (event) => this.#key(event));
     this.dialog.addEventListener('close', () => this.list.focus(this.#id));

@@ -8,7 +8,7 @@ export const FILTERS = {
   All: () => true,
   Edited: (row) => row.author === 'person' && row.status !== 'waiting',
   Unsure: (row) => row.status === 'unsure',
-  Empty: (row) => row.status === 'empty',
+  Empty: (row) => ['waiting', 'empty'].includes(row.status),
   Failed: (row) => row.status === 'failed',
 };
 
