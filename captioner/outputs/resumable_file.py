@@ -121,9 +121,9 @@ def _survey(
     """What the rows of a file are good for.
 
     Args:
-        lines: lines that a photo gets. The last photo in the file is done again if it has fewer, and
-            the file ends within a line or another photo has more; else its lines may be all that an
-            earlier run was asked for. If this is None, it is done again in any case.
+        lines: lines that a photo gets. The last photo in the file is done again if it has fewer,
+            and the file ends within a line or another photo has more; else its lines may be all
+            that an earlier run was asked for. If this is None, it is done again in any case.
     """
     done: set[str] = set()
     drop: set[str] = set()
