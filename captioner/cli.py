@@ -52,7 +52,7 @@ from rnnkit.settings import settings_from, with_flags
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-SEARCH = ("beam_size", "max_length")
+SEARCH = ("beam_size", "max_length", "careful", "gender_clarity")
 DECODING = (
     *("beam_size", "prefix", "min_length", "max_length", "length_penalty", "num_captions"),
     *("careful", "gender_clarity", "sample", "temperature", "top_p", "seed"),
@@ -319,7 +319,7 @@ def edit_command(
 
 
 @app.command("evaluate")
-@with_flags(Decoding, only=(*SEARCH, "careful", "gender_clarity"), panel="Decoding")
+@with_flags(Decoding, only=SEARCH, panel="Decoding")
 def evaluate_command(
     annotations: Annotated[Path, typer.Option(help=REFERENCES)],
     predictions: Annotated[Path | None, typer.Option(help=PREDICTIONS)] = None,
@@ -457,7 +457,12 @@ def explain_command(
     check_writable(output)
     captioner = Captioner.load(model, device=device, backend=backend)
     caption = captioner.caption(
-        image, beam_size=choice.beam_size, max_length=choice.max_length, attention=True
+        image,
+        beam_size=choice.beam_size,
+        max_length=choice.max_length,
+        careful=choice.careful,
+        gender_clarity=choice.gender_clarity,
+        attention=True,
     )
     draw_attention(image, caption, output)
     print(f"{photo}\t{caption.text}")

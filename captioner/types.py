@@ -21,7 +21,12 @@ class Decoding:
     Raises: UserError naming a value that is out of its range, or one that is only for sampling.
     """
 
-    beam_size: int = setting(3, "Sentences kept while searching; 1 is greedy.", low=1, high=100)
+    beam_size: int = setting(
+        3,
+        "Sentences kept while searching, at least as many as --num-captions; 1 is greedy.",
+        low=1,
+        high=100,
+    )
     num_captions: int = setting(1, "Candidates for each photo, best first.", low=1, high=100)
     max_length: int = setting(20, "Longest caption in words.", low=1, high=100)
     # None: the checkpoint's own, which was chosen on validation photos
@@ -46,14 +51,16 @@ class Decoding:
         None, "The same seed draws the same sentences; with --sample.", low=0, high=2**63 - 1
     )
     careful: bool = setting(
-        False, "Search again without colours, numbers and gendered words that are unsure."
+        False,
+        "Search again without the colours, numbers and gendered words that are unsure; a gender"
+        " must be almost certain.",
     )
     # None: the checkpoint's own
     gender_clarity: float | None = setting(
         None,
-        "A caption tells somebody's gender only if it has more than this share of both genders'"
-        " probability, and says person or child otherwise; 0 always tells it, 1 never; if not"
-        " given, the model's own.",
+        "A caption states a person's gender only if it has more than this share of the probability"
+        " of both genders together, and says person or child otherwise; 0 leaves the choice to the"
+        " network, 1 never states it; if not given, the model's own.",
         low=0,
         high=1,
     )

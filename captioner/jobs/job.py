@@ -362,6 +362,11 @@ def _final_summary(
             )
         if asked != 1 or summary.unsure:  # a single photo speaks for itself
             print_status(str(summary) if summary or done else TOO_EARLY)
+        if done and summary.skipped and not summary:
+            print_status(
+                "all photos have captions already; --existing overwrite replaces them, for instance"
+                " after a change of options"
+            )
 
     try:
         yield

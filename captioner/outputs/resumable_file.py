@@ -121,20 +121,25 @@ def _survey(
     """What the rows of a file are good for.
 
     Args:
-        lines: lines that a photo has; the last photo in the file is done again if it has fewer, and
-            in any case if this is None.
+        lines: lines that a photo gets. The last photo in the file is done again if it has fewer,
+            and the file ends within a line or another photo has more; else its lines may be all
+            that an earlier run was asked for. If this is None, it is done again in any case.
     """
     done: set[str] = set()
     drop: set[str] = set()
     cut = False
-    last, count = "", 0
+    last, count, most = "", 0, 0
     for record in records:
         if not record.whole:
             cut = True
             continue
-        last, count = record.key, count + 1 if record.key == last else 1
+        if record.key != last:
+            last, count, most = record.key, 0, max(most, count)
+        count += 1
         if record.key in wanted:
             (drop if record.error is not None else done).add(record.key)
+    if lines is not None and not cut:
+        lines = min(lines, most)
     if format.several_lines and last in done and (lines is None or count < lines):
         drop.add(last)
     return _Survey(done - drop, drop, cut)
@@ -162,8 +167,8 @@ class ResumableFile:
     object with each row.
 
     Args:
-        num_captions: captions for each photo; where each takes a line, fewer at the end of the file
-            are an incomplete row.
+        num_captions: captions for each photo; where each takes a line, the last photo in the file
+            may have fewer because a run was killed.
         made_by: what makes the captions, a model and its options; a .part is resumed only by the
             same.
         published: the output's own form, where that cannot grow; the rows then always grow beside

@@ -193,8 +193,8 @@ class TrainingConfig:
     length_penalty: float = setting(0.6, "Exponent of the length by which beam scores are divided.")
     gender_clarity: float = setting(
         0.95,
-        "Captions tell somebody's gender only if it has more than this share of both genders'"
-        " probability; 0 always tells it.",
+        "Captions state a person's gender only if it has more than this share of the probability of"
+        " both genders together; 0 leaves the choice to the network.",
         low=0,
         high=1,
     )

@@ -16,7 +16,14 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from captioner.checkpoint import KIND, VERSION, StoredParts, load_parts, read_parts
+from captioner.checkpoint import (
+    KIND,
+    VERSION,
+    StoredParts,
+    load_parts,
+    read_parts,
+    repeatable_words_of,
+)
 from captioner.data.annotations import Dataset, Example
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
@@ -139,7 +146,7 @@ def prepare_run(
         datasets,
         data_hash,
         vocabulary,
-        repeatable_words(_training_captions(datasets)),
+        _repeatable(datasets, config),
         training.with_captions(config.cross_entropy_references),
         training.with_captions(config.self_critical_references),
         validation,
@@ -203,6 +210,18 @@ def _training_captions(datasets: Sequence[Dataset]) -> Iterator[list[str]]:
     for dataset in datasets:
         for example in dataset.split("train"):
             yield from map(tokenize, example.captions)
+
+
+def _repeatable(datasets: Sequence[Dataset], config: TrainingConfig) -> list[str]:
+    """The words that a caption may repeat, also those of the checkpoint of --init.
+
+    A few training captions may have no example of what people repeat.
+    """
+    own = repeatable_words(_training_captions(datasets))
+    if not config.init:
+        return own
+    stored = read_config(initial_folder(config), kind=KIND, version=VERSION)
+    return sorted({*own, *(repeatable_words_of(stored) or ())})
 
 
 def _hash_data(vocabulary: Vocabulary, datasets: Sequence[Dataset]) -> str:
@@ -307,7 +326,7 @@ def _initial_parts(config: TrainingConfig) -> StoredParts | None:
     """
     if not config.init:
         return None
-    source = _initial_folder(config)
+    source = initial_folder(config)
     parts = read_parts(read_config(source, kind=KIND, version=VERSION), source=source)
     named = config.encoder != TrainingConfig.encoder
     if named and config.encoder != parts.encoder:
@@ -318,7 +337,7 @@ def _initial_parts(config: TrainingConfig) -> StoredParts | None:
     return parts
 
 
-def _initial_folder(config: TrainingConfig) -> Path:
+def initial_folder(config: TrainingConfig) -> Path:
     """The checkpoint of --init."""
     if config.init == BUNDLED:
         return Path(str(files("captioner") / "pretrained"))
@@ -369,7 +388,7 @@ def _build_network(
         )
     decoder = Decoder(replace(sizes, dropout=config.dropout))
     if config.init:
-        load_parts(_initial_folder(config), encoder=encoder, decoder=decoder)
+        load_parts(initial_folder(config), encoder=encoder, decoder=decoder)
     encoder.unfreeze(config.fine_tune_stages)
     return encoder, decoder
 

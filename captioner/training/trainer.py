@@ -25,9 +25,10 @@ from captioner.decoding.generate import FORBIDDEN, NoSentenceError, log_prob_ste
 from captioner.decoding.sampling import sample
 from captioner.network.vocabulary import END, PAD, START
 from captioner.training.batches import epoch_batches, epoch_steps
+from captioner.training.confidence import LEAST_WORDS
 from captioner.training.config import BUNDLED, TrainingConfig
 from captioner.training.loss import Batch, CaptionModel
-from captioner.training.preparation import Run, prepare_run
+from captioner.training.preparation import Run, initial_folder, prepare_run
 from captioner.training.self_critical import Reward, self_critical_targets, word_mask
 from captioner.training.validation import confidence_of_best, validate
 from rnnkit.cache import cache_folder
@@ -359,8 +360,17 @@ def _store_confidence(run: Run) -> None:
         return
     fitted = confidence_of_best(run)
     if fitted is None:
-        logger.info("too few validation captions to tell how sure the captioner is of its words")
-        return
+        logger.info(
+            "the validation captions have fewer than %d content words, too few to tell how sure the"
+            " captioner is of its words",
+            LEAST_WORDS,
+        )
+        if not run.config.init:
+            return
+        stored = read_config(initial_folder(run.config), kind=KIND, version=VERSION)
+        if (fitted := stored.get("confidence")) is None:
+            return
+        logger.info("it keeps the confidence of --init, which was fitted on other captions")
     update_config(run.folder.path, {"confidence": fitted})
 
 

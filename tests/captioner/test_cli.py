@@ -282,7 +282,9 @@ def test_evaluate_wants_predictions_or_photos_and_a_split_that_exists(
 
 def test_explain_draws_a_figure(command: Run, shapes: Shapes, tmp_path: Path) -> None:
     _, folder = shapes(1, 0)
-    code, out, _ = command("explain", folder / "0.png", "--output", tmp_path / "where.png")
+    code, out, _ = command(
+        "explain", folder / "0.png", "--output", tmp_path / "where.png", "--gender-clarity", 1
+    )
     assert code == 0
     assert out.startswith(f"{folder / '0.png'}\t")
     with Image.open(tmp_path / "where.png") as figure:

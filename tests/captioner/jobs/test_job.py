@@ -321,7 +321,8 @@ def test_sidecars_that_are_there_are_skipped_replaced_or_added_to(
     assert len(written) == 5 and all(data.count(b"\n") == 1 for data in written.values())
     first = photos / "0.txt"
     first.write_bytes(b"my own words \xff\r\nand more")  # as an editor may leave it
-    assert "captioned 0, skipped 5" in caption(photos, "--format", "sidecar")[2]
+    err = caption(photos, "--format", "sidecar")[2]
+    assert "captioned 0, skipped 5" in err and "--existing overwrite replaces them" in err
     assert first.read_bytes() == b"my own words \xff\r\nand more"
     for _ in range(2):  # the second time it is there already
         assert caption(photos, "--format", "sidecar", "--existing", "append")[0] == 0

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from captioner import Captioner
+from captioner.confidence import FEATURES, ConfidenceModel
 from captioner.data.annotations import read_dataset
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
@@ -606,6 +607,10 @@ def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
 ) -> None:
     files = shapes(8, 4)
     run(files, tmp_path / "first", SMALL)
+    sure = ConfidenceModel(0.5, dict.fromkeys(FEATURES, 0.0), {}).as_config()
+    update_config(
+        tmp_path / "first", {"confidence": sure, "decoding": {"repeatable": ["circle", "red"]}}
+    )
     first = Captioner.load(tmp_path / "first", device="cpu", backend="torch")
     run(
         files,
@@ -614,6 +619,9 @@ def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
     )
     second = Captioner.load(tmp_path / "second", device="cpu", backend="torch")
     assert second.vocabulary.words == first.vocabulary.words
+    assert {"circle", "red"} <= set(second.info["decoding"]["repeatable"])
+    # Four photos are too few to fit it on.
+    assert second.confidence_model == first.confidence_model is not None
     torch.testing.assert_close(
         second.decoder.key.weight, first.decoder.key.weight, atol=1e-4, rtol=0
     )
