@@ -52,8 +52,7 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentence; with sample.
-            careful: Leave out colours and numbers that the captioner is unsure of, and say "person"
-                unless the gender is almost certain.
+            careful: Leave out unsure colours and numbers, and genders that are not almost certain.
             prefix: The caption begins with these words and goes on from them.
         """
         decoding = decoding_of(
@@ -90,8 +89,7 @@ def build(models: Models) -> None:
             top_p: Draw only from the likeliest words whose probabilities add up to this; with
                 sample.
             seed: The same seed draws the same sentences; with sample.
-            careful: Leave out colours and numbers that the captioner is unsure of, and say "person"
-                unless the gender is almost certain.
+            careful: Leave out unsure colours and numbers, and genders that are not almost certain.
 
         Returns:
             The table (headers, and data with a row for each photo), and the same as a CSV file.

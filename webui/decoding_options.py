@@ -131,7 +131,7 @@ def options(*, candidates: bool = True) -> Options:
         False,
         label="Careful wording",
         info="Leave out colours and numbers that the captioner is unsure of, and say “person”"
-        " unless the gender is almost certain.",
+        " unless the gender is almost certain. Other words may change with them.",
     )
 
     prefix = gr.Textbox(

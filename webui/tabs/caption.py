@@ -232,7 +232,7 @@ def _key(caption: Caption) -> str:
     if caption.attention is not None:
         hint = "Point at a word, or choose it, to see where the network looked for it."
     if caption.word_confidence is not None:
-        hint += " A word's shade says how sure the network is of it."
+        hint += " Its shade says how sure the network is."
         legend = shades_legend()
     return f'<p class="fine">{hint}</p>{legend}'
 
