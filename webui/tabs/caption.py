@@ -132,8 +132,9 @@ def build(models: Models) -> None:
         captions, line, sampled = look(photo, first)
         pair = _result(captions, line, sampled, "These settings")
         pair += _result(*look(photo, second), "The other settings")
-        key = f'<section class="sentence">{_key(captions[0])}</section>'
-        return f'<div class="side-by-side">{pair}{key}</div>'
+        key = _key(captions[0])
+        pair += key and f'<section class="sentence">{key}</section>'
+        return f'<div class="side-by-side">{pair}</div>'
 
     @shown_by(lambda why: notice(why, kind="problem"))
     def recaption(photo: Any, *settings: Any) -> str:
@@ -232,9 +233,9 @@ def _key(caption: Caption) -> str:
     if caption.attention is not None:
         hint = "Point at a word, or choose it, to see where the network looked for it."
     if caption.word_confidence is not None:
-        hint += " Its shade says how sure the network is."
+        hint += " A word's shade says how sure the network is."
         legend = shades_legend()
-    return f'<p class="fine">{hint}</p>{legend}'
+    return hint and f'<p class="fine">{hint}</p>{legend}'
 
 
 def _shaded(caption: Caption) -> str:

@@ -41,4 +41,4 @@ def test_the_page_says_in_words_how_sure_the_caption_and_its_candidates_are() ->
 
 def test_a_model_that_does_not_know_how_sure_it_is_says_so_on_the_page() -> None:
     html = _result([Caption("a dog", -1.0, ("a", "dog"))], "by nobody")
-    assert "This model does not say how sure it is" in html and "--share" not in html
+    assert "This model does not say how sure it is" in html and "shade" not in html
