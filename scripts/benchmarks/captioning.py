@@ -2,7 +2,8 @@
 in turn with it.
 
     python scripts/benchmarks/captioning.py folder PHOTOS      photos a second, beside BLIP-base's
-                                                               architecture (bench extra)
+                                                               architecture (bench extra); with
+                                                               --model also of other checkpoints
     python scripts/benchmarks/captioning.py table PHOTOS       speed, memory and size beside two
                                                                other architectures (bench extra)
     python scripts/benchmarks/captioning.py latency PHOTOS     one photo at a time, warm; and one
@@ -54,36 +55,54 @@ Repeats = Annotated[int, typer.Option(help="Repetitions, of which the median cou
 
 
 @app.command()
-def folder(photos: Photos, count: int = 2000, repeats: Repeats = 5, blip_batches: int = 1) -> None:
+def folder(
+    photos: Photos,
+    count: int = 2000,
+    repeats: Repeats = 5,
+    blip_batches: int = 1,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Checkpoint, the bundled one if not given; several are run in turn."),
+    ] = None,
+) -> None:
     """`captioner caption FOLDER`, start-up included, beside BLIP-base's architecture with random
     weights on the same cores.
     """
     blip = _blip()
-    ours: list[float] = []
-    theirs: list[float] = []
+    models = model or [""]
+    speeds: dict[str, list[float]] = {each: [] for each in models}
+    ratios: dict[str, list[float]] = {each: [] for each in models}
     with tempfile.TemporaryDirectory() as directory:
-        folder, output = f"{directory}/photos", Path(directory, "captions.jsonl")
-        link_photos(photos, Path(folder), count)
+        folder = Path(directory, "photos")
+        link_photos(photos, folder, count)
         for _ in range(repeats):
-            started = time.perf_counter()
-            _command("caption", folder, "--format", "jsonl", "--output", str(output))
-            ours.append(count / (time.perf_counter() - started))
-            rows = output.read_text(encoding="utf-8").count('"status": "ok"')
-            output.unlink()
-            if rows != count:
-                raise UserError(f"only {rows} of {count} photos were captioned")
-            theirs.append(blip(blip_batches))
-            print(
-                f"captioner {ours[-1]:7.1f} photos/s, BLIP-base {theirs[-1]:.3f}, ratio"
-                f" {ours[-1] / theirs[-1]:.0f}",
-                flush=True,
-            )
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    speeds = (
-        f"captioner {statistics.median(ours):.1f} photos/s, BLIP-base"
-        f" {statistics.median(theirs):.3f}"
-    )
-    print(f"median of {repeats}: {speeds}, ratio {ratio:.0f}")
+            theirs = blip(blip_batches)
+            for each in models:
+                speeds[each].append(_photos_a_second(folder, count, each))
+                ratios[each].append(speeds[each][-1] / theirs)
+                print(
+                    f"{each or 'bundled'}: {speeds[each][-1]:.1f} photos/s, BLIP-base"
+                    f" {theirs:.3f}, ratio {ratios[each][-1]:.0f}",
+                    flush=True,
+                )
+    for each in models:
+        print(
+            f"median of {repeats}, {each or 'bundled'}: {statistics.median(speeds[each]):.1f}"
+            f" photos/s, ratio {statistics.median(ratios[each]):.0f}"
+        )
+
+
+def _photos_a_second(folder: Path, count: int, model: str) -> float:
+    output = folder.with_name("captions.jsonl")
+    chosen = ["--model", model] if model else []
+    started = time.perf_counter()
+    _command("caption", str(folder), "--format", "jsonl", "--output", str(output), *chosen)
+    seconds = time.perf_counter() - started
+    rows = output.read_text(encoding="utf-8").count('"status": "ok"')
+    output.unlink()
+    if rows != count:
+        raise UserError(f"only {rows} of {count} photos were captioned")
+    return count / seconds
 
 
 def _blip() -> Callable[[int], float]:
