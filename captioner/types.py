@@ -21,13 +21,13 @@ class Decoding:
     Raises: UserError naming a value that is out of its range, or one that is only for sampling.
     """
 
-    beam_size: int = setting(
-        3,
-        "Sentences kept while searching, at least as many as --num-captions; 1 is greedy.",
+    beam_size: int = setting(3, "Sentences kept while searching; 1 is greedy.", low=1, high=100)
+    num_captions: int = setting(
+        1,
+        "Candidates for each photo, best first; more than --beam-size widen the search.",
         low=1,
         high=100,
     )
-    num_captions: int = setting(1, "Candidates for each photo, best first.", low=1, high=100)
     max_length: int = setting(20, "Longest caption in words.", low=1, high=100)
     # None: the checkpoint's own, which was chosen on validation photos
     length_penalty: float | None = setting(
