@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 from rnnkit.command_line import run_app
 from rnnkit.errors import UserError
 
-COLOURS = 256  # keeps the files small
+COLOURS = 256  # as many as a palette holds; without one the files would be larger
 EDITED = "000000229997.jpg"  # the example that the captioner gets wrong
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SETTLED = """() => {

@@ -86,15 +86,6 @@ SHADE_STEPS = """() => {
     return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
   });
 }"""
-# The widths of the gaps between the caption's words, within lines.
-GAPS = """() => {
-  const boxes = [...document.querySelectorAll('.caption .word')].map((word) => {
-    const range = document.createRange();
-    range.selectNodeContents(word);
-    return range.getBoundingClientRect();
-  });
-  return boxes.slice(1).map((box, place) => box.left - boxes[place].right).filter((gap) => gap > 0);
-}"""
 IN_SIGHT = "() => document.querySelector('#caption-result').getBoundingClientRect().top >= 0"
 TABS = ("Caption", "Many photos", "Write", "Read", "Inside", "Score")
 Visit = Callable[..., Any]
@@ -524,8 +515,6 @@ def test_a_phones_width_is_enough_for_every_tab(visit: Visit, tower: Path) -> No
         page.locator("#caption-result").bounding_box()["y"]
         < page.locator("#examples").bounding_box()["y"]
     )
-    gaps = page.evaluate(GAPS)
-    assert len(gaps) > 2 and max(gaps) - min(gaps) < 1, "a short word stands apart"
     assert page.locator("footer").inner_text().strip() == "Use via API"
     for tab in TABS:
         page.get_by_role("tab", name=tab, exact=True).click()
