@@ -27,8 +27,14 @@ COLOURS = _words(
     "black white grey red pink orange yellow green blue purple brown tan beige gold silver blond"
     " maroon teal turquoise violet navy"
 )
-MALE = _words("man boy guy gentleman male father son brother husband groom")
-FEMALE = _words("woman girl lady female mother daughter sister wife bride")
+MALE = _words(
+    "man boy guy gentleman male father dad son brother grandfather husband boyfriend groom dude"
+    " cowboy policeman fireman fisherman businessman cameraman baseman groomsman"
+)
+FEMALE = _words(
+    "woman girl lady female mother mom daughter sister grandmother wife girlfriend bride bridesmaid"
+    " cowgirl policewoman businesswoman waitress ballerina"
+)
 NUMBERS = _words("two three four five six seven eight nine ten")
 FUNCTION_WORDS = _words(
     "a an the one this that these those some any each every all both other another several many"
@@ -55,6 +61,8 @@ def singular(word: str) -> str:
     """
     if word in _IRREGULAR:
         return _IRREGULAR[word]
+    if len(word) > 4 and word.endswith("men"):
+        return f"{word[:-3]}man"
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith(("ches", "shes", "sses", "xes")):

@@ -104,6 +104,7 @@ def test_each_sentence_of_each_photo_is_judged_by_itself() -> None:
         (("man", "person", "dog"), False),
         (("hund", "mann"), False),
         (("his", "her", "their"), True),
+        (("dad", "mom", "person"), True),
     ],
 )
 def test_a_vocabulary_without_both_genders_or_neutral_words_has_no_such_rule(

@@ -20,6 +20,7 @@ from rnnkit.metrics.tokenizer import tokenize
         ("dog", "dogs"), ("woman", "women"), ("bench", "benches"), ("puppy", "puppies"),
         ("dress", "dresses"), ("leaf", "leaves"), ("person", "people"), ("grey", "gray"),
         ("frisbee", "frisbees"), ("box", "boxes"), ("ride", "rides"), ("bus", "buses"),
+        ("policeman", "policemen"), ("gentleman", "gentlemen"),
     ],
 )  # fmt: skip
 def test_both_numbers_of_a_word_count_as_one(one: str, many: str) -> None:
@@ -53,6 +54,7 @@ def test_a_gendered_word_is_judged_by_its_gender_and_only_where_one_is_told() ->
         "content": [("man", False)], "colour": [], "gendered": [("man", True)],
     }  # fmt: skip
     assert told.judge(["woman"])["gendered"] == [("woman", False)]
+    assert told.judge(["policemen", "mom"])["gendered"] == [("policeman", True), ("mom", False)]
     assert References([tokenize("a person jumping")]).judge(["woman"])["gendered"] == []
 
 
