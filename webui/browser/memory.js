@@ -5,7 +5,9 @@ const CONTROLS = 'textarea, input[type=number], input[type=text], input[type=che
 const kept = JSON.parse(sessionStorage.getItem('typed') ?? '{}');
 const known = new WeakSet();
 
-const nameOf = (control) => control.ariaLabel || control.closest('label, fieldset')?.innerText || control.id;
+// Not innerText, which has other spaces while the options are folded away.
+const textOf = (label) => label?.textContent.trim().replace(/\s+/g, ' ');
+const nameOf = (control) => control.ariaLabel || textOf(control.closest('label, fieldset')) || control.id;
 const stateOf = (control) => (/checkbox|radio/.test(control.type) ? control.checked : control.value);
 const controlsOf = (part) => {
   const times = {};
@@ -43,8 +45,9 @@ const restore = () => {
     for (const [name, control] of controlsOf(part)) {
       if (known.has(control)) continue;
       known.add(control);
-      // After the component has written its own first value.
-      if (name in kept) requestAnimationFrame(() => requestAnimationFrame(() => typeAgain(control, kept[name])));
+      // After the component has written its own first value; until then `keep` may keep that one.
+      const state = kept[name];
+      if (name in kept) requestAnimationFrame(() => requestAnimationFrame(() => typeAgain(control, state)));
     }
   }
 };
