@@ -39,6 +39,7 @@ def build(models: Models) -> None:
         seed: int | None = None,
         careful: bool = False,
         prefix: str = "",
+        gender_clarity: float | None = None,
     ) -> str:
         """Write a sentence about a photo.
 
@@ -54,6 +55,8 @@ def build(models: Models) -> None:
             seed: The same seed draws the same sentence; with sample.
             careful: Leave out unsure colours and numbers, and genders that are not almost certain.
             prefix: The caption begins with these words and goes on from them.
+            gender_clarity: State a gender only if it has more than this share of both genders'
+                probability; 0 guesses, 1 never states it.
         """
         decoding = decoding_of(
             beam_size=beam_size,
@@ -64,6 +67,7 @@ def build(models: Models) -> None:
             seed=seed,
             careful=careful,
             prefix=prefix,
+            gender_clarity=gender_clarity,
         )
         return caption_photo(models.captioner.get(), photo, decoding)[0].text
 
@@ -76,6 +80,7 @@ def build(models: Models) -> None:
         top_p: float = 1.0,
         seed: int | None = None,
         careful: bool = False,
+        gender_clarity: float | None = None,
     ) -> tuple[dict[str, Any], FileData]:
         """Write a sentence about each of several photos, or of those in a ZIP; a photo that cannot
         be used gets a note that says why.
@@ -90,6 +95,8 @@ def build(models: Models) -> None:
                 sample.
             seed: The same seed draws the same sentences; with sample.
             careful: Leave out unsure colours and numbers, and genders that are not almost certain.
+            gender_clarity: State a gender only if it has more than this share of both genders'
+                probability; 0 guesses, 1 never states it.
 
         Returns:
             The table (headers, and data with a row for each photo), and the same as a CSV file.
@@ -102,6 +109,7 @@ def build(models: Models) -> None:
             top_p=top_p,
             seed=seed,
             careful=careful,
+            gender_clarity=gender_clarity,
         )
         if not photos:
             raise UserError("there are no photos")

@@ -8,9 +8,12 @@ from typing import Any
 import gradio as gr
 
 from captioner import Decoding
+from rnnkit.errors import UserError
 from webui.services.captioning import decoding_of
 
 BEAM, SAMPLING = "Beam search", "Sampling"
+# When a caption states a gender, and the clarity that this asks for; None is the model's own.
+GENDERS = {"If clear": None, "Best guess": 0.0, "Never": 1.0}
 
 
 @dataclass
@@ -26,6 +29,7 @@ class Options:
     seed: gr.Textbox
     careful: gr.Checkbox
     prefix: gr.Textbox
+    gender: gr.Radio
 
     @property
     def components(self) -> list[gr.Component]:
@@ -40,6 +44,7 @@ class Options:
             self.seed,
             self.careful,
             self.prefix,
+            self.gender,
         ]
 
 
@@ -53,11 +58,14 @@ def chosen_decoding(
     seed: Any,
     careful: Any = False,
     prefix: Any = "",
+    gender: Any = "If clear",
 ) -> Decoding:
     """The decoding that the components' values ask for.
 
     Raises: UserError naming a setting that is not a number or out of its range.
     """
+    if gender not in list(GENDERS):  # a client may send a value without a hash
+        raise UserError(f"“Man or woman” must be one of {', '.join(GENDERS)}")
     sampling = method == SAMPLING  # otherwise three of the components are hidden
     return decoding_of(
         beam_size=beam_size,
@@ -69,6 +77,7 @@ def chosen_decoding(
         seed=seed if sampling else None,
         careful=careful,
         prefix=prefix,
+        gender_clarity=GENDERS[gender],
     )
 
 
@@ -133,7 +142,12 @@ def options(*, candidates: bool = True) -> Options:
         info="Leave out colours and numbers that the captioner is unsure of, and say “person”"
         " unless the gender is almost certain. Other words may change with them.",
     )
-
+    gender = gr.Radio(
+        list(GENDERS),
+        value="If clear",
+        label="Man or woman",
+        info="When a caption states a gender. Otherwise it says “person” or “child”.",
+    )
     prefix = gr.Textbox(
         "",
         label="Begin with",
@@ -154,5 +168,14 @@ def options(*, candidates: bool = True) -> Options:
         show_progress="hidden",
     )
     return Options(
-        method, beam_size, num_captions, max_length, temperature, top_p, seed, careful, prefix
+        method=method,
+        beam_size=beam_size,
+        num_captions=num_captions,
+        max_length=max_length,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        careful=careful,
+        prefix=prefix,
+        gender=gender,
     )

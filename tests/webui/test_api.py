@@ -26,6 +26,7 @@ from charlm import CharLM
 from tests.webui.conftest import Server, connect
 from tests.webui.test_many_photos import make_zip
 from tests.webui.test_page import write_score_files
+from webui.example_photos import FOLDER
 
 CAPTION: list[Any] = [3, 20, False, 1.0, 1.0, None]
 
@@ -97,6 +98,18 @@ def test_caption_gives_the_sentence_that_the_captioner_gives(client: Client, tow
         client.predict(handle_file(tower), api_name="/caption")
         == Captioner.load(device="cpu").caption(tower).text
     )
+
+
+def test_a_caller_chooses_when_a_caption_states_a_gender(client: Client) -> None:
+    photo = FOLDER / "000000011511.jpg"
+    captioner = Captioner.load(device="cpu")
+    captions = [captioner.caption(photo, gender_clarity=clarity).text for clarity in (0, 1)]
+    assert captions[0] != captions[1]
+    for clarity, expected in enumerate(captions):
+        settings = {"gender_clarity": clarity}
+        assert client.predict(handle_file(photo), api_name="/caption", **settings) == expected
+        table, _ = client.predict([handle_file(photo)], api_name="/caption_many", **settings)
+        assert expected in table["data"][0]
 
 
 def test_twenty_visitors_at_once_each_get_their_own_caption(

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from captioner import Captioner
 from tests.webui.conftest import READY, Server
 from tests.webui.looks import PALE_TEXT, accessibility_faults, lasting_faults
-from webui.example_photos import EXAMPLES
+from webui.example_photos import EXAMPLES, FOLDER
 
 # A small model is done before a test has found the button.
 STOP_AT_ONCE = """() => {
@@ -219,6 +220,20 @@ def test_sampling_starts_tame_the_same_seed_draws_the_same_and_two_settings_stan
     first, second = captions.all_inner_texts()
     assert first.lower() in results[0].lower() and second.startswith("A photo of ")
     assert page.locator(".shades").count() == 1  # and not below each
+
+
+def test_a_visitor_chooses_when_a_caption_says_man_or_woman(visit: Visit) -> None:
+    page, photo = visit(), FOLDER / "000000011511.jpg"
+    page.get_by_role("button", name="Options").click()
+    drop(page, photo)
+    for choice, clarity in (("Best guess", 0), ("Never", 1)):
+        page.locator("#caption-options").get_by_label(choice).first.check()
+        page.get_by_role("button", name="Caption again").click()
+        caption = Captioner.load(device="cpu").caption(photo, gender_clarity=clarity)
+        page.locator(".caption").get_by_text(re.compile(f"^{caption.text}$", re.I)).wait_for()
+    page.reload()
+    chosen = page.locator("#caption-options").get_by_label("Never").first
+    page.wait_for_function("(radio) => radio.checked", arg=chosen.element_handle())
 
 
 def test_a_file_that_is_not_a_photo_is_refused_in_a_sentence_and_the_page_still_works(

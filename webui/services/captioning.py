@@ -22,6 +22,7 @@ def decoding_of(
     seed: Any,
     careful: Any = False,
     prefix: Any = "",
+    gender_clarity: Any = None,
 ) -> Decoding:
     """Settings as a client sent them; an empty seed or None draws another sentence each time.
 
@@ -40,6 +41,9 @@ def decoding_of(
         seed=None if seed is None or seed == "" else whole_number(seed, "the seed") % 2**63,
         careful=bool(careful),
         prefix=" ".join(prefix.split()),
+        gender_clarity=(
+            None if gender_clarity is None else real_number(gender_clarity, "the gender clarity")
+        ),
     )
 
 

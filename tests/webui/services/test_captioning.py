@@ -39,6 +39,16 @@ def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
+    ("chosen", "clarity"), [("If clear", None), ("Best guess", 0), ("Never", 1)]
+)
+def test_the_page_asks_when_to_state_a_gender(chosen: str, clarity: float | None) -> None:
+    shown = (3, 1, 20, 0.7, 0.9, "", False, "", chosen)
+    assert chosen_decoding(BEAM, *shown) == Decoding(gender_clarity=clarity)
+    with pytest.raises(UserError, match="must be one of If clear, Best guess, Never"):
+        chosen_decoding(BEAM, *shown[:-1], "Always")
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"beam_size": None}, "the beam size must be a whole number"),
@@ -50,6 +60,8 @@ def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
         ({"temperature": float("nan")}, "temperature must be from 0.01 to 100, not nan"),
         ({"top_p": {}}, "top-p must be a number"),
         ({"seed": "abc"}, "the seed must be a whole number"),
+        ({"gender_clarity": "clear"}, "the gender clarity must be a number"),
+        ({"gender_clarity": 2}, "gender-clarity must be from 0 to 1, not 2.0"),
         ({"prefix": 3}, "the words to begin with must be text"),
     ],
 )
