@@ -74,15 +74,21 @@ def check_ranges(settings: Any) -> None:
         value, allowed = getattr(settings, field.name), field.metadata
         if value is None or not allowed:
             continue
-        fits = (
+        if not _fits(value, allowed):
+            raise UserError(f"{_flag(field.name)} must be {_range(allowed)}, not {value!r}")
+
+
+def _fits(value: Any, allowed: Mapping[str, Any]) -> bool:
+    try:
+        return (
             (allowed["low"] is None or value >= allowed["low"])
             and (allowed["high"] is None or value <= allowed["high"])
             and (allowed["above"] is None or value > allowed["above"])
             and (allowed["below"] is None or value < allowed["below"])
             and (not allowed["choices"] or value in allowed["choices"])
         )
-        if not fits:
-            raise UserError(f"{_flag(field.name)} must be {_range(allowed)}, not {value!r}")
+    except TypeError:  # text in place of a number
+        return False
 
 
 def _range(allowed: Mapping[str, Any]) -> str:

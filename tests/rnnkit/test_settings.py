@@ -141,6 +141,7 @@ class Oven:
     [
         ({"cups": 0}, "cups must be from 1 to 1,000, not 0"),
         ({"cups": 1001}, "cups must be from 1 to 1,000, not 1001"),
+        ({"cups": "many"}, "cups must be from 1 to 1,000, not 'many'"),
         ({"share": 1.0}, "share must be at least 0 and below 1, not 1.0"),
         ({"share": float("nan")}, "share must be at least 0 and below 1, not nan"),
         ({"heat": 0.0}, "heat must be above 0, not 0.0"),
