@@ -257,7 +257,7 @@ def test_a_request_that_fits_nothing_is_answered_by_a_sentence_and_prints_no_tra
             return 200, error.partial.decode()
 
     event = json.loads(answer("call/caption", {"data": []})[1])["event_id"]
-    assert "needed: 9, got: 0" in answer(f"call/caption/{event}")[1]
+    assert "needed: 10, got: 0" in answer(f"call/caption/{event}")[1]
     for path, body in (
         ("call/nowhere", {"data": []}),
         ("call/v2/nowhere", {"photo": 1}),
