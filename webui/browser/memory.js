@@ -3,7 +3,7 @@
 // that is written to before it is drawn puts back that value whenever a handler has read it.
 const CONTROLS = 'textarea, input[type=number], input[type=text], input[type=checkbox], input[type=radio]';
 const kept = JSON.parse(sessionStorage.getItem('typed') ?? '{}');
-const known = new WeakSet();
+const met = new WeakSet(), known = new WeakSet(); // controls that were seen, and those whose value counts
 
 // Not innerText, which has other spaces while the options are folded away.
 const textOf = (label) => label?.textContent.trim().replace(/\s+/g, ' ');
@@ -43,11 +43,13 @@ document.addEventListener('click', keep);  // buttons that fill in or put back
 const restore = () => {
   for (const part of document.querySelectorAll('.remembered')) {
     for (const [name, control] of controlsOf(part)) {
-      if (known.has(control)) continue;
-      known.add(control);
-      // After the component has written its own first value; until then `keep` may keep that one.
-      const state = kept[name];
-      if (name in kept) requestAnimationFrame(() => requestAnimationFrame(() => typeAgain(control, state)));
+      if (met.has(control)) continue;
+      met.add(control);
+      // After the component has written its own first value, which is not to be kept.
+      requestAnimationFrame(() => requestAnimationFrame(() => {
+        if (name in kept) typeAgain(control, kept[name]);
+        known.add(control);
+      }));
     }
   }
 };
