@@ -224,7 +224,11 @@ def test_another_text_asked_for_while_a_prompt_is_read_is_the_only_one(
     page.get_by_role("button", name="Continue").click()
     page.get_by_text("40 characters").wait_for()  # whatever the first had to say came before
     assert page.evaluate("window.seen") == ["And who "]
-    assert len(page.locator("#text .text").text_content()) == len("And who will") + 140
+    page.wait_for_function(
+        "(length) => document.querySelector('#text .text').textContent.length === length",
+        arg=len("And who will") + 140,
+    )
+    assert page.evaluate("window.seen") == ["And who "]
 
 
 def test_a_text_can_be_stopped_while_its_prompt_is_read(
