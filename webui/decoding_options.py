@@ -62,7 +62,7 @@ def chosen_decoding(
 ) -> Decoding:
     """The decoding that the components' values ask for.
 
-    Raises: UserError naming a setting that is not a number or out of its range.
+    Raises: UserError naming a setting that is not a number, out of its range or not on offer.
     """
     if gender not in list(GENDERS):  # a client may send a value without a hash
         raise UserError(f"“Man or woman” must be one of {', '.join(GENDERS)}")
