@@ -11,6 +11,7 @@ from rnnkit.settings import check_ranges, setting
 
 LARGEST = 1_000_000
 BUNDLED = "bundled"  # a value of init
+LENGTH_PENALTY, GENDER_CLARITY = 0.6, 0.95  # of runs that start from nothing
 
 
 @dataclass(frozen=True)
@@ -190,11 +191,16 @@ class TrainingConfig:
     max_length: int = setting(
         20, "Longest caption in words, in validation and sampling.", low=1, high=LARGEST
     )
-    length_penalty: float = setting(0.6, "Exponent of the length by which beam scores are divided.")
-    gender_clarity: float = setting(
-        0.95,
+    length_penalty: float | None = setting(
+        None,
+        "Exponent of the length by which beam scores are divided; that of --init if not given, else"
+        f" {LENGTH_PENALTY}.",
+    )
+    gender_clarity: float | None = setting(
+        None,
         "Captions state a person's gender only if it has more than this share of the probability of"
-        " both genders together; 0 leaves the choice to the network.",
+        " both genders together; 0 leaves the choice to the network. That of --init if not given,"
+        f" else {GENDER_CLARITY}.",
         low=0,
         high=1,
     )

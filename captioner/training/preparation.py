@@ -20,6 +20,8 @@ from captioner.checkpoint import (
     KIND,
     VERSION,
     StoredParts,
+    gender_clarity,
+    length_penalty,
     load_parts,
     read_parts,
     repeatable_words_of,
@@ -30,7 +32,7 @@ from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.encoder import Encoder
 from captioner.network.vocabulary import SPECIAL, Vocabulary, repeatable_words
 from captioner.training.batches import TrainingSet
-from captioner.training.config import BUNDLED, TrainingConfig
+from captioner.training.config import BUNDLED, GENDER_CLARITY, LENGTH_PENALTY, TrainingConfig
 from captioner.training.feature_cache import photo_views
 from captioner.training.loss import CaptionModel
 from rnnkit.checkpoint import load_weights, read_config
@@ -63,6 +65,8 @@ class Run:
     data_hash: str
     vocabulary: Vocabulary
     repeatable: list[str]  # words that a caption may repeat
+    length_penalty: float
+    gender_clarity: float
     training: TrainingSet
     rewarded: TrainingSet  # those of them that the self-critical phase learns from
     validation: dict[str, TrainingSet]  # by data set
@@ -147,6 +151,7 @@ def prepare_run(
         data_hash,
         vocabulary,
         _repeatable(datasets, config),
+        *_penalty_and_clarity(config),
         training.with_captions(config.cross_entropy_references),
         training.with_captions(config.self_critical_references),
         validation,
@@ -222,6 +227,18 @@ def _repeatable(datasets: Sequence[Dataset], config: TrainingConfig) -> list[str
         return own
     stored = read_config(initial_folder(config), kind=KIND, version=VERSION)
     return sorted({*own, *(repeatable_words_of(stored) or ())})
+
+
+def _penalty_and_clarity(config: TrainingConfig) -> tuple[float, float]:
+    """The length penalty and the gender clarity of the run's captions."""
+    penalty, clarity = LENGTH_PENALTY, GENDER_CLARITY
+    if config.init:
+        stored = read_config(initial_folder(config), kind=KIND, version=VERSION)
+        penalty, clarity = length_penalty(stored), gender_clarity(stored)
+    return (
+        penalty if config.length_penalty is None else config.length_penalty,
+        clarity if config.gender_clarity is None else config.gender_clarity,
+    )
 
 
 def _hash_data(vocabulary: Vocabulary, datasets: Sequence[Dataset]) -> str:

@@ -342,8 +342,8 @@ def _checkpoint_info(run: Run, record: dict[str, Any]) -> dict[str, Any]:
     sizes = asdict(run.model.decoder.config)
     return {
         "decoding": {
-            "length_penalty": run.config.length_penalty,
-            "gender_clarity": run.config.gender_clarity,
+            "length_penalty": run.length_penalty,
+            "gender_clarity": run.gender_clarity,
             "repeatable": run.repeatable,
         },
         # With --init, sizes come from a checkpoint.

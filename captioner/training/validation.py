@@ -72,8 +72,8 @@ def _sentences(run: Run, photos: TrainingSet, size: int = 64) -> list[list[Hypot
                 model.decoder,
                 model.features(inputs),
                 decoding,
-                length_penalty=config.length_penalty,
+                length_penalty=run.length_penalty,
                 once=once,
-                adjust=rule.at(config.gender_clarity),
+                adjust=rule.at(run.gender_clarity),
             )
     return sentences

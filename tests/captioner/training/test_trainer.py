@@ -608,18 +608,22 @@ def test_training_goes_on_from_another_checkpoint_with_its_vocabulary(
     files = shapes(8, 4)
     run(files, tmp_path / "first", SMALL)
     sure = ConfidenceModel(0.5, dict.fromkeys(FEATURES, 0.0), {}).as_config()
-    update_config(
-        tmp_path / "first", {"confidence": sure, "decoding": {"repeatable": ["circle", "red"]}}
-    )
+    decoding = {"repeatable": ["circle", "red"], "length_penalty": 0.75, "gender_clarity": 0.8}
+    update_config(tmp_path / "first", {"confidence": sure, "decoding": decoding})
     first = Captioner.load(tmp_path / "first", device="cpu", backend="torch")
     run(
         files,
         tmp_path / "second",
-        replace(SMALL, init=str(tmp_path / "first"), learning_rate=1e-9, epochs=1),
+        replace(
+            SMALL, init=str(tmp_path / "first"), learning_rate=1e-9, epochs=1, gender_clarity=0.9
+        ),
     )
     second = Captioner.load(tmp_path / "second", device="cpu", backend="torch")
     assert second.vocabulary.words == first.vocabulary.words
-    assert {"circle", "red"} <= set(second.info["decoding"]["repeatable"])
+    decoding = second.info["decoding"]
+    assert {"circle", "red"} <= set(decoding["repeatable"])
+    assert decoding["length_penalty"] == 0.75  # the first's
+    assert decoding["gender_clarity"] == 0.9  # what was asked for
     # Four photos are too few to fit it on.
     assert second.confidence_model == first.confidence_model is not None
     torch.testing.assert_close(
