@@ -247,6 +247,8 @@ class Captioner:
         Args:
             batch_size: photos computed at the same time.
         """
+        if batch_size < 1:
+            raise UserError(f"batch-size must be at least 1, not {batch_size}")
         choice = _for_one(decoding)
         captions = []
         for batch in _batches(photos, batch_size):

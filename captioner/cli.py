@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from captioner.captioner import Captioner
+from captioner.checkpoint import repeatable_words_of
 from captioner.data.annotations import Example, read_dataset
 from captioner.data.images import open_image
 from captioner.evaluation.caption_split import captions_by_id, describe_decoding, locate_photos
@@ -422,11 +423,10 @@ def _caption_examples(
 
 
 def _describe(captioner: Captioner, decoding: Decoding) -> str:
-    repeatable = captioner.info.get("decoding", {}).get("repeatable")
     return describe_decoding(
         decoding,
         length_penalty=captioner.length_penalty,
-        no_repeats=repeatable is not None,
+        no_repeats=repeatable_words_of(captioner.info) is not None,
         gender_clarity=captioner.gender_clarity(decoding),
     )
 

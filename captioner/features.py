@@ -69,7 +69,7 @@ def features_command(
                 pass
     done, failed = len(file.names), len(photos) + len(photos.unread) - len(file.names)
     print_status(
-        f"features of {done} photos in '{output}', failed {failed};"
+        f"photos with features in '{output}': {done}; failed: {failed};"
         f" {duration(time.monotonic() - started)}"
     )
     if failed:

@@ -19,6 +19,7 @@ from rnnkit.errors import UserError, either
 
 Settings = TypeVar("Settings")
 Values = dict[str, Any]  # by the field's name
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def setting(
@@ -190,7 +191,7 @@ def _given(kind: type, config: Path | None, flags: Values) -> Values:
         if float in kinds and type(value) is int:
             values[name] = float(value)
         elif type(value) not in kinds:
-            raise UserError(f"setting '{name}' must be {kinds[0].__name__}, not {value!r}")
+            raise UserError(f"setting '{name}' must be {_KINDS[kinds[0]]}, not {value!r}")
     return values
 
 
@@ -209,7 +210,11 @@ def _read(config: Path) -> Values:
 def _renamed(kind: type, values: Mapping[str, Any]) -> Values:
     """The same settings under today's names and values."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    names = {field.metadata["formerly"]: name for name, field in fields.items() if field.metadata}
+    names = {
+        field.metadata["formerly"]: name
+        for name, field in fields.items()
+        if field.metadata.get("formerly")
+    }
     renamed = {names.get(name, name): value for name, value in values.items()}
     for name, value in renamed.items():
         former = fields[name].metadata.get("former_values", {}) if name in fields else {}

@@ -24,7 +24,7 @@ import typer
 
 from captioner import Captioner, Decoding
 from captioner.confidence import ConfidenceModel
-from captioner.data.annotations import Example, read_dataset
+from captioner.data.annotations import Example, read_dataset, with_names_of_their_own
 from captioner.evaluation.caption_split import encode_photos
 from captioner.evaluation.report import judge
 from captioner.network.vocabulary import repeatable_words
@@ -72,14 +72,15 @@ def make(
     ] = 0.95,
 ) -> None:
     """Choose the length penalty, score the captioner and store it."""
+    if len(annotations) != len(images):
+        raise UserError(f"{len(annotations)} --annotations but {len(images)} --images")
     captioner = Captioner.load(run)
-    datasets = {
-        file.parent.name: read_dataset(file, folder)
-        for file, folder in zip(annotations, images, strict=True)
-    }
+    datasets = with_names_of_their_own(
+        [read_dataset(file, folder) for file, folder in zip(annotations, images, strict=True)]
+    )
     learned = (
         tokenize(caption)
-        for dataset in datasets.values()
+        for dataset in datasets
         for example in dataset.split("train")
         for caption in example.captions
     )
@@ -89,9 +90,9 @@ def make(
         "gender_clarity": gender_clarity,
     }
     sets: dict[str, Photos] = {}
-    for name, dataset in datasets.items():
+    for dataset in datasets:
         before = sum(len(photos.examples) for photos in sets.values())
-        sets[name] = _encode(captioner, dataset.split("val"), before)
+        sets[dataset.name] = _encode(captioner, dataset.split("val"), before)
     captioner.info["decoding"]["length_penalty"] = choose_penalty(captioner, sets, beam_size)
     written = write(captioner, sets, beam_size)
     models = fit_halves(written)

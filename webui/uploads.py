@@ -140,12 +140,17 @@ def receive(value: Any, *, limit: int = MAX_PHOTO) -> Upload:
         raise UserError("addresses are not fetched: send the file itself")
     else:
         upload = Upload(name, _uploaded_file(text, name))
+    refuse_larger(upload, limit)
+    return upload
+
+
+def refuse_larger(upload: Upload, limit: int) -> None:
+    """Raises: UserError if a file has more bytes than the limit."""
     if upload.size > limit:
         raise UserError(
             f"{upload.name} has {upload.size / MEGABYTE:.0f} MB, more than the limit of"
             f" {limit // MEGABYTE} MB"
         )
-    return upload
 
 
 def name_of(value: Any) -> str:

@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ class Dataset:
     def split(self, name: str) -> list[Example]:
         """The examples of one split."""
         return [example for example in self.examples if example.split == name]
+
+
+def with_names_of_their_own(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
+    """Data sets that are numbered if two have one name, because scores are kept by name."""
+    if len({dataset.name for dataset in datasets}) == len(datasets):
+        return datasets
+    return [replace(d, name=f"{d.name}-{number}") for number, d in enumerate(datasets, 1)]
 
 
 def image_id(path: Path) -> int | str:

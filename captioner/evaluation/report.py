@@ -185,8 +185,7 @@ def judge(
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     if len(examples) < 2:
         raise UserError(
-            f"{len(examples)} images cannot be judged: CIDEr weighs words by how few images have"
-            " them, and needs at least two"
+            "at least two images are needed: CIDEr weighs words by how few images have them"
         )
     more, left_out = java_scores(predictions, references) if java else ({}, {})
     scores = score_captions(predictions, references, bootstrap=bootstrap, seed=seed, more=more)

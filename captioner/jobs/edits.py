@@ -18,7 +18,7 @@ from captioner.outputs.csv_layout import CsvLayout, as_it_was, defused
 from captioner.outputs.image_folders import NAME as METADATA
 from captioner.outputs.resumable_file import refuse_other_parts
 from captioner.outputs.sidecars import EXTENSION, sidecar_names, with_dot
-from captioner.outputs.text_around import TextAround
+from captioner.outputs.text_around import TextAround, check_line
 from captioner.outputs.text_formats import Csv, json_line
 from rnnkit.errors import UserError, either, problem
 from rnnkit.files import write_file
@@ -45,7 +45,8 @@ class Edit:
         if self.replace is None and not self.around and not self.dedupe:
             raise UserError("nothing to do: give --replace, --prepend, --append or --dedupe")
         if self.replace is not None:
-            TextAround(*self.replace)  # neither may have a line break
+            for text in self.replace:
+                check_line(text, "--replace")
             if not self.replace[0].strip():
                 raise UserError("--replace needs words to look for")
 

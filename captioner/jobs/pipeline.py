@@ -16,6 +16,7 @@ import numpy as np
 from captioner.data.images import ImageError
 from captioner.outputs.text_around import TextAround
 from captioner.types import Caption, CaptionResult, Decoding, EncodedPicture
+from rnnkit.errors import UserError
 
 Features = TypeVar("Features")
 Encoded = TypeVar("Encoded", covariant=True)
@@ -92,7 +93,10 @@ def encode_photos(
 
     Yields: the photos of a batch; for each of them None, or the reason why it cannot be used; the
         features of those that can, or None if none can.
+    Raises: UserError for a batch of nothing.
     """
+    if batch_size < 1:
+        raise UserError(f"batch-size must be at least 1, not {batch_size}")
     coming = iter(photos)
     pool, second = ThreadPoolExecutor(workers, "decode"), ThreadPoolExecutor(1, "encode")
 

@@ -68,7 +68,7 @@ def print_existing(found: Iterable[tuple[Path, tuple[Caption, ...]]], photos: in
         having, total = having + bool(captions), total + len(captions)
         for text in [caption.text for caption in captions] or [""]:
             print(f"{_shown(photo)}\t{text}")
-    print_status(f"{having} of {photos} photos have captions, {total} in all")
+    print_status(f"photos with captions: {having} of {photos}; captions: {total}")
 
 
 def _shown(photo: Path) -> str:

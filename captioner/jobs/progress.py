@@ -95,11 +95,11 @@ def print_status(message: str) -> None:
 
 def duration(seconds: float) -> str:
     """3 h 20 min, 5 min 10 s or 7.3 s."""
-    if seconds < 60:
+    if seconds < 59.95:  # which would be 60.0
         return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {seconds % 60:.0f} s"
+        return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -59,6 +59,21 @@ class CsvLayout:
         added = tuple(cell for name, cell in named if name not in ROW_COLUMNS)
         return [ours.get(name, "") for name in ROW_COLUMNS], added
 
+    def is_whole(self, line: bytes) -> bool:
+        """Whether a line without its line break has all of its row.
+
+        A row that we wrote ends with a number, which may have lost digits.
+
+        Raises: ValueError as for `split`.
+        """
+        cells = _cells(line.decode(), self.mark)
+        if len(cells) != len(self.columns):
+            return False
+        row = dict(zip(self.columns, cells, strict=True))
+        if self.columns[-1] != "confidence" or row["status"] == "error":
+            return True
+        return not row["score"] or bool(re.fullmatch(r"\d[.,]\d{4}", row["confidence"]))
+
     def join(self, cells: Sequence[str], added: Iterable[str] = ()) -> bytes:
         """The line of these cells; see `split`."""
         ours, rest = dict(zip(ROW_COLUMNS, cells, strict=True)), iter(added)

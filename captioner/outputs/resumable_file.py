@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from rnnkit.errors import UserError, problem
 from rnnkit.files import replace_file
 from rnnkit.run_lock import RunLock
 
+logger = logging.getLogger(__name__)
 EXISTING = ("skip", "overwrite", "append", "prepend")
 Line = TypeVar("Line", bound=str | bytes)
 
@@ -92,7 +94,7 @@ def plan_resumption(
         expected = lines_each if growing == output else None
         survey = _survey(rows(source) if source else iter(()), format, wanted, expected)
     else:
-        survey = _Survey(done=frozenset(), drop=wanted, cut=False)
+        survey = _Survey(done=frozenset(), drop=wanted, cut=False, ended=True)
     old: dict[str, tuple[Caption, ...]] = {}
     if if_exists != "skip" and output.exists():
         for record in rows(output):
@@ -102,7 +104,8 @@ def plan_resumption(
         photos = PathList(str(photo) for photo in photos if format.key(photo) not in survey.done)
     if resumes:
         # Others may have laid out a file with a footer differently: it is written as we do.
-        rewrite = survey.cut or bool(survey.drop) or format.footer != b""
+        sound = survey.ended and not survey.cut and not survey.drop
+        rewrite = not sound or format.footer != b""
     else:
         rewrite = source is not None
     return ResumePlan(photos, source, rewrite, survey.drop, old)
@@ -113,6 +116,7 @@ class _Survey:
     done: AbstractSet[str]  # photos that need nothing more
     drop: AbstractSet[str]  # photos whose rows go: failures, and a row that may be incomplete
     cut: bool  # the file ends within a row
+    ended: bool  # its last whole row has its line break
 
 
 def _survey(
@@ -127,12 +131,13 @@ def _survey(
     """
     done: set[str] = set()
     drop: set[str] = set()
-    cut = False
+    cut, ended = False, True
     last, count, most = "", 0, 0
     for record in records:
         if not record.whole:
             cut = True
             continue
+        ended = record.ended
         if record.key != last:
             last, count, most = record.key, 0, max(most, count)
         count += 1
@@ -142,7 +147,7 @@ def _survey(
         lines = min(lines, most)
     if format.several_lines and last in done and (lines is None or count < lines):
         drop.add(last)
-    return _Survey(done - drop, drop, cut)
+    return _Survey(done - drop, drop, cut, ended)
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -247,8 +252,16 @@ class ResumableFile:
             temporary.touch(0o600)  # it may be private
             with _GrowingFile(temporary, self.format) as file:
                 for record in records:
-                    if record.whole and record.key not in plan.drop:
+                    if not record.whole:
+                        self._tell_of_the_end(source, record.data)
+                    elif record.key not in plan.drop:
                         file.add(record.data)
+
+    def _tell_of_the_end(self, source: Path, data: bytes) -> None:
+        """Say what is left out, because somebody may have written it and not a killed run."""
+        if not (self.format.header + self.format.footer).startswith(data):
+            shown = data.strip().decode(errors="replace")
+            logger.warning("left out the end of '%s', which is not a whole row: %s", source, shown)
 
     def __call__(self, row: CaptionResult) -> None:
         assert self._file is not None
@@ -456,7 +469,8 @@ def _check_end(path: Path, data: bytes, format: Format, wanted: AbstractSet[str]
     shown = data.strip()[:60].decode(errors="replace")
     raise UserError(
         f"'{path}' ends with '{shown}', which is not a whole row or part of one of these photos:"
-        " run the command that wrote it, repair the file, or choose another --output"
+        " end it with a line break if it is whole, run the command that wrote it, repair the file,"
+        " or choose another --output"
     )
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from captioner.types import Caption
 from rnnkit.errors import UserError
 
 _CLOSING = ",.;:!?)]}"
+
+
+def check_line(text: str, flag: str) -> None:
+    """Raises: UserError naming the flag if its text does not fit into a line of a caption file."""
+    if "\t" in text or len(text.splitlines()) > 1 or text != text.rstrip("\r\n"):
+        raise UserError(f"the text of {flag} has a tab or a line break: leave that out")
+    if not text.isascii() and text.encode(errors="replace").decode() != text:
+        raise UserError(f"the text of {flag} is not UTF-8")
 
 
 @dataclass(frozen=True)
@@ -18,18 +27,15 @@ class TextAround:
     punctuation mark: "sks" and "a dog" give "sks a dog", "a dog" and ", oil on canvas" give "a dog,
     oil on canvas".
 
-    Raises: UserError for text that does not fit into a line of a caption file.
+    Raises: UserError for text that does not fit into a line.
     """
 
     before: str = ""
     after: str = ""
 
     def __post_init__(self) -> None:
-        for name, text in (("--prepend", self.before), ("--append", self.after)):
-            if "\t" in text or len(text.splitlines()) > 1 or text != text.rstrip("\r\n"):
-                raise UserError(f"the text of {name} has a tab or a line break: leave that out")
-            if not text.isascii() and text.encode(errors="replace").decode() != text:
-                raise UserError(f"the text of {name} is not UTF-8")
+        check_line(self.before, "--prepend")
+        check_line(self.after, "--append")
 
     def __bool__(self) -> bool:
         return bool(self.before or self.after)
@@ -38,9 +44,10 @@ class TextAround:
         return _joined(_joined(self.before, text), self.after)
 
     def once(self, text: str) -> str:
-        """The same, without the part that the text begins or ends with already."""
-        before = "" if text.startswith(self.before.strip()) else self.before
-        after = "" if text.endswith(self.after.strip()) else self.after
+        """The same, without the part that the text begins or ends with already, as whole words."""
+        own = re.escape(self.before.strip()), re.escape(self.after.strip())
+        before = "" if re.match(rf"{own[0]}(?!\B\w)", text) else self.before
+        after = "" if re.search(rf"(?<!\w\B){own[1]}\Z", text) else self.after
         return _joined(_joined(before, text), after)
 
     def around(self, caption: Caption) -> Caption:

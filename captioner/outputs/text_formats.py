@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -29,6 +29,7 @@ class Record:
         captions: without words, and without a score (nan) if the format keeps none; none of a
             photo whose caption was unsure.
         whole: False for the end of a file whose run was killed while it wrote.
+        ended: False for a last row that lacks its line break in the file; `data` has it.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Record:
     captions: tuple[Caption, ...] = ()
     error: str | None = None
     whole: bool = True
+    ended: bool = True
 
 
 class Format:
@@ -71,7 +73,14 @@ class Format:
         Raises: ValueError, KeyError or TypeError at a whole line that is not a row.
         """
         for line in stream:
-            yield self.decode(line) if line.endswith(b"\n") else Record("", line, whole=False)
+            yield self.decode(line) if line.endswith(b"\n") else self.unended(line)
+
+    def unended(self, line: bytes) -> Record:
+        """The last line of a file, without its line break.
+
+        It is a whole row if that can be seen: other programs may leave the line break out.
+        """
+        return Record("", line, whole=False)
 
     def decode(self, data: bytes) -> Record:
         """One row from its bytes in the file."""
@@ -128,6 +137,12 @@ class Jsonl(Format):
     def decode(self, data: bytes) -> Record:
         return read_json_row(json.loads(data), data)
 
+    def unended(self, line: bytes) -> Record:
+        try:
+            return replace(self.decode(line + b"\n"), ended=False)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return super().unended(line)
+
 
 class Csv(Format):
     """A header, then a line for each caption or failure.
@@ -153,11 +168,11 @@ class Csv(Format):
         try:
             with path.open("rb") as stream:
                 header = stream.readline(LONGEST_HEADER)
-            if header == self.header or not header.endswith(b"\n"):
-                return self
-            return Csv(CsvLayout.of(header), safe=self._safe)
+            if header != self.header and header.endswith(b"\n"):
+                return Csv(CsvLayout.of(header), safe=self._safe)
         except (OSError, ValueError):  # reading the rows will say what is wrong
-            return self
+            pass
+        return Csv(self._layout, safe=self._safe)  # which learns more from the file's rows
 
     def key(self, path: Path) -> str:
         name = super().key(path)
@@ -198,7 +213,15 @@ class Csv(Format):
                     yield self.decode(record)
                 record = b""
         if record:
-            yield Record("", record, whole=False)
+            yield self.unended(record)
+
+    def unended(self, line: bytes) -> Record:
+        try:
+            if self._layout.is_whole(line):
+                return replace(self.decode(line + self._layout.newline.encode()), ended=False)
+        except ValueError:
+            pass
+        return super().unended(line)
 
     def decode(self, data: bytes) -> Record:
         (path, caption, score, status, error, sure), added = self._layout.split(data)

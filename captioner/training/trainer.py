@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from captioner.checkpoint import KIND, VERSION, load_parts, save_captioner
-from captioner.data.annotations import Dataset
+from captioner.data.annotations import Dataset, with_names_of_their_own
 from captioner.decoding.generate import FORBIDDEN, NoSentenceError, log_prob_step
 from captioner.decoding.sampling import sample
 from captioner.network.vocabulary import END, PAD, START
@@ -94,7 +94,7 @@ def train(
         accelerator.wait_for_everyone()
         resuming = resuming or (resume and (output / STATE).exists())
         run = prepare_run(
-            _with_names_of_their_own(datasets),
+            with_names_of_their_own(datasets),
             folder,
             config,
             accelerator,
@@ -108,13 +108,6 @@ def train(
             _store_confidence(run)
         leave_together(accelerator)
         return run.progress.best or {}
-
-
-def _with_names_of_their_own(datasets: Sequence[Dataset]) -> Sequence[Dataset]:
-    """Number the data sets if two have one name, because scores are kept by name."""
-    if len({dataset.name for dataset in datasets}) == len(datasets):
-        return datasets
-    return [replace(d, name=f"{d.name}-{number}") for number, d in enumerate(datasets, 1)]
 
 
 def _warn_of_few_steps(run: Run) -> None:

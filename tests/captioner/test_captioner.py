@@ -84,6 +84,8 @@ def test_one_picture_gives_a_caption_and_a_list_gives_a_list_in_its_order(
         caption.text for caption in alone
     ]
     assert captioner.caption([]) == []
+    with pytest.raises(UserError, match="batch-size must be at least 1, not 0"):
+        captioner.caption(photos, batch_size=0)
 
 
 def test_paths_bytes_files_and_pillow_pictures_are_captioned_alike(photos: list[Path]) -> None:

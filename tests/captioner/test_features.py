@@ -34,7 +34,13 @@ def test_features_are_the_encoders_and_a_photo_that_cannot_be_read_is_named_and_
     fixed = ("--model", untrained, "--backend", "torch", "--device", "cpu", "--batch-size", 2)
     whole, means = tmp_path / "all.safetensors", tmp_path / "means.npy"
     code, out, said = captioner_command("features", photos, "--output", whole, *fixed)
-    assert code == 1 and out == "" and "bad.jpg" in said and "features of 5 photos" in said
+    assert (
+        code == 1
+        and out == ""
+        and "bad.jpg" in said
+        and "photos with features in" in said
+        and ": 5; failed: 1;" in said
+    )
     features, names = read(whole)
     good = sorted(path for path in photos.iterdir() if path.name != "bad.jpg")
     assert names == [str(path) for path in good]

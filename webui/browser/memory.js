@@ -3,7 +3,8 @@
 // that is written to before it is drawn puts back that value whenever a handler has read it.
 const CONTROLS = 'textarea, input[type=number], input[type=text], input[type=checkbox], input[type=radio]';
 const kept = JSON.parse(sessionStorage.getItem('typed') ?? '{}');
-const met = new WeakSet(), known = new WeakSet(); // controls that were seen, and those whose value counts
+const met = new WeakSet(), typed = new WeakSet(), known = new WeakSet(); // seen, used, and of a value that counts
+const first = {};  // what the components wrote themselves
 
 // Not innerText, which has other spaces while the options are folded away.
 const textOf = (label) => label?.textContent.trim().replace(/\s+/g, ' ');
@@ -30,9 +31,12 @@ const typeAgain = (control, state) => {
 const keep = ({target}) => {
   const part = target.closest?.('.remembered');
   if (!part) return;
+  typed.add(target);
   setTimeout(() => {
     for (const [name, control] of controlsOf(part)) {
-      if (known.has(control)) kept[name] = stateOf(control);
+      if (!known.has(control)) continue;
+      if (stateOf(control) === first[name]) delete kept[name];
+      else kept[name] = stateOf(control);
     }
     sessionStorage.setItem('typed', JSON.stringify(kept));
   });
@@ -47,6 +51,7 @@ const restore = () => {
       met.add(control);
       // After the component has written its own first value, which is not to be kept.
       requestAnimationFrame(() => requestAnimationFrame(() => {
+        if (!typed.has(control)) first[name] ??= stateOf(control);
         if (name in kept) typeAgain(control, kept[name]);
         known.add(control);
       }));

@@ -24,6 +24,7 @@ from webui.uploads import (
     is_zip,
     name_of,
     receive,
+    refuse_larger,
     unpack,
 )
 from webui.workers import CaptionWorker
@@ -41,11 +42,6 @@ class Entry:
     caption: str | None = None  # None: not captioned; an empty caption is a caption too
     score: float = math.nan
     error: str = ""
-
-    @property
-    def done(self) -> bool:
-        """Captioned, or known to be unusable."""
-        return self.caption is not None or bool(self.error)
 
     @property
     def cells(self) -> list[str]:
@@ -136,7 +132,7 @@ def _entries_of(value: Any, folder: Path, budget: Budget) -> list[Entry]:
             else Entry(name, error=reason_as_note(where))
             for name, where in members
         ]
-    receive(value, limit=MAX_PHOTO)
+    refuse_larger(upload, MAX_PHOTO)
     if is_caption_file(upload.name) and budget.caption_files:
         budget.caption_files -= 1
     else:
@@ -147,9 +143,9 @@ def _entries_of(value: Any, folder: Path, budget: Budget) -> list[Entry]:
 def _on_disk(upload: Upload, folder: Path) -> Path:
     if isinstance(upload.source, Path):
         return upload.source
-    path = Path(tempfile.mkstemp(dir=folder)[1])
-    path.write_bytes(upload.source)
-    return path
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.write(upload.source)
+    return Path(file.name)
 
 
 def _check_number(photos: int, most: int) -> None:

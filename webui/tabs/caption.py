@@ -245,7 +245,7 @@ def _shaded(caption: Caption) -> str:
 
 
 def _how_sure(caption: Caption) -> str:
-    """The confidence in words: of the sentence, of the words that are unsure, and a legend."""
+    """The confidence in words: of the sentence, and which of its words are unsure."""
     if caption.word_confidence is None or caption.confidence is None:
         return (
             f"The probability of exactly this sentence is {percent(math.exp(caption.log_prob))};"

@@ -151,6 +151,7 @@ def test_rows_of_csv_tsv_and_metadata_are_edited_in_their_own_layout(
         ("a.tsv", "a.jpg\ta dog\n", (), "nothing to do: give --replace, --prepend"),
         ("a.tsv", "a.jpg\ta dog\n", ("--replace", "a dog", ""), "would become an empty caption"),
         ("a.tsv", "a.jpg\ta dog\n", ("--append", "x\ny"), "--append has a tab or a line break"),
+        ("a.tsv", "a.jpg\ta dog\n", ("--replace", "a\tb", "c"), "--replace has a tab"),
         ("a.tsv", "a.jpg\ta dog\nnonsense\n", ("--dedupe",), "line 2 has 0 tabs, not one"),
         ("a.csv", "path,text\na,b\n", ("--dedupe",), "the first line must name the columns path"),
         ("a.jsonl", '{"path": "a"}\n', ("--dedupe",), "line 1: 'status' is missing"),

@@ -364,7 +364,7 @@ def test_sidecars_go_to_their_own_folder_and_two_photos_of_one_sidecar_are_refus
     code, out, err = caption(photos, *options[:4], "--print-existing")
     lines = [line.split("\t") for line in out.splitlines()]
     assert [text for _, text in lines] == ["", "", *(texts[name].strip() for name in sorted(texts))]
-    assert code == 0 and "3 of 5 photos have captions, 3 in all" in err
+    assert code == 0 and "photos with captions: 3 of 5; captions: 3" in err
 
 
 def test_a_dry_run_shows_the_captions_that_a_photo_would_keep(
@@ -558,9 +558,11 @@ def test_reasons_are_counted_without_what_is_the_photos_own(
 
 
 def test_durations_are_said_as_people_say_them() -> None:
-    assert [duration(seconds) for seconds in (0.04, 59.94, 75, 3600 * 3 + 120)] == [
+    assert [duration(seconds) for seconds in (0.04, 59.94, 59.97, 75, 359.7, 10920)] == [
         "0.0 s",
         "59.9 s",
+        "1 min 0 s",
         "1 min 15 s",
+        "6 min 0 s",
         "3 h 2 min",
     ]

@@ -308,7 +308,8 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
         format,
         [row_of(Path("a.jpg"), ["a dog"]), row_of(Path("b.jpg"), ["precious"])],
     )
-    cut = (tmp_path / "rows").read_bytes()[:-1]
+    # Without its line break alone, a row of jsonl is still seen to be whole.
+    cut = (tmp_path / "rows").read_bytes()[: -2 if format == "jsonl" else -1]
     (tmp_path / "rows").write_bytes(cut)
     with pytest.raises(
         UserError,
@@ -316,6 +317,47 @@ def test_an_end_that_no_run_of_these_photos_left_is_not_thrown_away(
     ):
         open_output(format, tmp_path / "rows", sys.stdout, [Path("a.jpg"), Path("c.jpg")])
     assert (tmp_path / "rows").read_bytes() == cut
+
+
+@pytest.mark.parametrize(
+    ("format", "last"),
+    [
+        ("jsonl", '{"path": "b.jpg", "caption": "my own words", "status": "ok", "edited": true}'),
+        ("csv", "b.jpg,my own words,,ok,,"),
+        ("csv", "b.jpg,my own words,-0.5000,ok,,0.7123"),
+    ],
+)
+def test_a_last_row_that_is_whole_but_for_its_line_break_stays(
+    format: str, last: str, tmp_path: Path
+) -> None:
+    output = tmp_path / "rows"
+    run(output, format, [row_of(Path("a.jpg"), ["a dog"])])
+    before = output.read_bytes() + last.encode()
+    output.write_bytes(before)
+    rows = [row_of(Path(f"{name}.jpg"), ["a cat"]) for name in "bc"]
+    assert run(output, format, rows) == [Path("c.jpg")]
+    assert output.read_bytes() == before + b"\n" + ROW_FORMATS[format].encode(rows[-1])
+
+
+@pytest.mark.parametrize(
+    ("format", "last"),
+    [
+        ("tsv", "b.jpg\ta cat and"),
+        ("jsonl", '{"path": "b.jpg", "caption": "a cat and'),
+        ("csv", "b.jpg,a cat and"),
+        ("csv", "b.jpg,a cat and,-0.5,ok,,0.71"),
+    ],
+)
+def test_the_end_of_a_file_is_told_before_its_photo_is_captioned_again(
+    format: str, last: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "rows"
+    run(output, format, [row_of(Path("a.jpg"), ["a dog"])])
+    output.write_bytes(output.read_bytes() + last.encode())
+    rows = [row_of(Path(f"{name}.jpg"), ["a cat and a dog"]) for name in "ab"]
+    assert run(output, format, rows) == [Path("b.jpg")]
+    assert said(output, format) == {"a.jpg": ["a dog"], "b.jpg": ["a cat and a dog"]}
+    assert last in caplog.text and "not a whole row" in caplog.text
 
 
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:

@@ -26,6 +26,14 @@ def test_a_space_joins_text_and_caption_where_one_is_missing(
     assert around("a dog") == expected == around.once(around("a dog"))
 
 
+def test_only_whole_words_count_as_text_that_is_there() -> None:
+    around = TextAround("art", "sea").once
+    assert around("artist at work overseas") == "art artist at work overseas sea"
+    assert around("art, on the sea") == "art, on the sea"
+    assert TextAround("sks,", ", oil").once("sks,a dog, oil") == "sks,a dog, oil"
+    assert TextAround("a", "").once("animals in a field") == "a animals in a field"
+
+
 def test_words_that_were_put_around_a_caption_have_no_confidence() -> None:
     caption = Caption("a dog", -1.0, ("a", "dog"), word_confidence=(None, 0.5), confidence=0.5)
     found = TextAround("by sks,", "now").around(caption)

@@ -123,6 +123,12 @@ def test_five_hundred_photos_of_one_name_have_sidecars_that_a_file_system_takes(
     assert len(set(sidecars)) == 500 and max(len(name.encode()) for name in sidecars) <= 255
 
 
+def test_photos_that_came_as_text_leave_no_file_open(tmp_path: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    entries = gather(data_urls([f"{number}.jpg" for number in range(20)]), tmp_path)
+    assert len(entries) == 20 and len(list(Path("/dev/fd").iterdir())) == before
+
+
 class Wordless:
     """Stands in for a worker whose captioner finds no words."""
 
@@ -134,9 +140,9 @@ class Wordless:
 
 def test_a_photo_whose_caption_is_empty_is_done_and_has_its_score(tmp_path: Path) -> None:
     entries = gather(data_urls(["a.jpg", "b.jpg"]), tmp_path)
-    assert not any(entry.done for entry in entries)
+    assert all(entry.caption is None for entry in entries)
     list(caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()))
-    assert all(entry.done and entry.cells[1:] == ["", ""] for entry in entries)
+    assert all(entry.caption == "" and not entry.error for entry in entries)
     assert [entry.score for entry in entries] == [-1.5, -1.5]
 
 
@@ -162,4 +168,4 @@ def test_a_run_that_is_stopped_leaves_the_other_photos_alone(tmp_path: Path) -> 
     entries = gather(data_urls([f"{number}.jpg" for number in range(400)]), tmp_path)
     for _ in caption_entries(cast(CaptionWorker, Wordless()), entries, Decoding()):
         break
-    assert [entry.done for entry in entries] == [True] + [False] * 399
+    assert [entry.caption for entry in entries] == [""] + [None] * 399
