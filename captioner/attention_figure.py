@@ -16,20 +16,15 @@ from rnnkit.files import write_file
 # The endings of the files that matplotlib can write.
 FIGURE_FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())
 
+DARKEST = 0.25  # brightness of places where the network did not look at all
 
-def overlay(photo: Image.Image, weights: np.ndarray, *, floor: float = 0.25) -> Image.Image:
-    """The photo, dark where the network did not look.
 
-    Args:
-        weights: attention of one word (rows, columns).
-        floor: brightness of places where it did not look at all.
-    """
-    scaled = weights / max(float(weights.max()), 1e-9)
-    mask = Image.fromarray((255 * scaled).astype(np.uint8)).resize(
-        photo.size, Image.Resampling.BICUBIC
-    )
-    light = floor + (1 - floor) * np.asarray(mask, dtype=np.float32)[..., None] / 255
-    return Image.fromarray((np.asarray(photo, dtype=np.float32) * light).astype(np.uint8))
+def overlay(photo: Image.Image, weights: np.ndarray) -> Image.Image:
+    """The photo, as bright as the attention of one word (rows, columns) is high."""
+    brightness = DARKEST + (1 - DARKEST) * weights / max(float(weights.max()), 1e-9)
+    mask = Image.fromarray(np.rint(255 * brightness).astype(np.uint8))
+    mask = mask.resize(photo.size, Image.Resampling.BICUBIC)
+    return Image.composite(photo, Image.new("RGB", photo.size), mask)
 
 
 def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns: int = 5) -> None:

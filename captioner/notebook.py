@@ -13,7 +13,6 @@ from PIL import Image
 from captioner.data.images import ImageError, Source, open_image
 
 PHOTO_SIDE, WORD_SIDE = 320, 112  # pixels of the longer side
-DARKEST = 0.25  # brightness of a region that was not looked at
 
 
 def caption_html(
@@ -32,9 +31,12 @@ def caption_html(
     shown = _image(picture, PHOTO_SIDE, text)
     if attention is None:
         return f"<figure>{shown}{sentence}</figure>"
+    from captioner.attention_figure import overlay  # matplotlib takes a second to import
+
+    small = _reduced(picture, WORD_SIDE)
     looked = "".join(
         "<figure style='display:inline-block;margin:4px;text-align:center'>"
-        f"{_image(_masked(picture, grid), WORD_SIDE, word)}"
+        f"{_image(overlay(small, grid), WORD_SIDE, word)}"
         f"<figcaption>{escape(word)}</figcaption></figure>"
         for word, grid in zip(words, attention, strict=True)
     )
@@ -50,20 +52,14 @@ def _open(photo: Source | None) -> Image.Image | None:
         return None
 
 
-def _masked(picture: Image.Image, grid: np.ndarray) -> Image.Image:
-    """The picture, dark where a word's attention (rows, columns) is low."""
-    brightness = DARKEST + (1 - DARKEST) * grid / max(float(grid.max()), 1e-9)
-    mask = Image.fromarray(np.rint(255 * brightness).astype(np.uint8))
+def _reduced(picture: Image.Image, side: int) -> Image.Image:
     small = picture.copy()
-    small.thumbnail((WORD_SIDE, WORD_SIDE))
-    mask = mask.resize(small.size, Image.Resampling.BICUBIC)
-    return Image.composite(small, Image.new("RGB", small.size), mask)
+    small.thumbnail((side, side))
+    return small
 
 
 def _image(picture: Image.Image, side: int, description: str) -> str:
-    small = picture.copy()
-    small.thumbnail((side, side))
     encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=85)
+    _reduced(picture, side).save(encoded, "JPEG", quality=85)
     data = base64.b64encode(encoded.getvalue()).decode()
     return f"<img src='data:image/jpeg;base64,{data}' alt='{escape(description)}'>"

@@ -56,9 +56,9 @@ def chosen_decoding(
     temperature: Any,
     top_p: Any,
     seed: Any,
-    careful: Any = False,
-    prefix: Any = "",
-    gender: Any = "If clear",
+    careful: Any,
+    prefix: Any,
+    gender: Any,
 ) -> Decoding:
     """The decoding that the components' values ask for.
 

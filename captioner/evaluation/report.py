@@ -106,9 +106,6 @@ class Report:
         columns = ["", "score", "95 % interval", "nltk's", "people's", "95 % interval"]
         return Table(above, columns, rows, [*left_out, self.counts, *self.words])
 
-    def __str__(self) -> str:
-        return self.table().text()
-
     @property
     def heading(self) -> str:
         """What was judged, and whether it is only a subset."""
@@ -230,10 +227,6 @@ class Comparison:
             "test": TEST,
         }
 
-    def p_value(self, metric: str) -> float | None:
-        """How often chance alone would make as great a difference; None without a bootstrap."""
-        return _p_value(*self._pairs()[metric])
-
     def _pairs(self) -> dict[str, tuple[_Measured, _Measured]]:
         """Every metric that both reports have."""
         one, other = _measured(self.first), _measured(self.second)
@@ -275,9 +268,6 @@ class Comparison:
             above, ["", "A", "95 % interval", "B", "95 % interval", "B - A", "p"], rows, below
         )
 
-    def __str__(self) -> str:
-        return self.table().text()
-
 
 @dataclass(frozen=True)
 class _Measured:
@@ -298,6 +288,7 @@ def _measured(report: Report) -> dict[str, _Measured]:
 
 
 def _p_value(one: _Measured, other: _Measured) -> float | None:
+    """How often chance alone would make as great a difference; None without a bootstrap."""
     if one.drawn is None or other.drawn is None:
         return None
     drawn = other.drawn - one.drawn

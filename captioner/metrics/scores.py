@@ -17,7 +17,6 @@ from captioner.metrics.rouge import rouge_l
 from rnnkit.metrics.bleu import bleu, bleu_counts
 from rnnkit.metrics.bootstrap import interval, resample
 from rnnkit.metrics.ngrams import Tokens
-from rnnkit.metrics.tokenizer import tokenize
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,8 @@ class Scores:
 
 
 def score_captions(
-    predictions: Mapping[str, str] | Sequence[Tokens],
-    references: Mapping[str, Sequence[str]] | Sequence[Sequence[Tokens]],
+    predictions: Sequence[Tokens],
+    references: Sequence[Sequence[Tokens]],
     *,
     bootstrap: int = 0,
     seed: int = 0,
@@ -51,23 +50,13 @@ def score_captions(
     """Score captions against references.
 
     Args:
-        predictions, references: by image, as text (tokenised here), or token lists in the same
-            order.
+        predictions, references: tokenised, of the images in the same order.
         bootstrap: resamples of the images for the intervals, 0 for none; 1000 is usual.
         more: other metrics; each takes indices of images, possibly with repeats, and returns
             their score as a corpus.
 
     Raises: ValueError for fewer than two images, a prediction without references or the reverse.
     """
-    if isinstance(predictions, Mapping) and isinstance(references, Mapping):
-        if predictions.keys() != references.keys():
-            raise ValueError("predictions and references are not of the same images")
-        keys = list(predictions)
-        predictions, references = (
-            [tokenize(predictions[key]) for key in keys],
-            [[tokenize(text) for text in references[key]] for key in keys],
-        )
-    assert not isinstance(predictions, Mapping) and not isinstance(references, Mapping)
     if len(predictions) != len(references) or not all(references):
         raise ValueError(
             "predictions and references are not of the same images: each image needs a caption and"

@@ -20,7 +20,7 @@ from webui.services.albums import Albums
 from webui.sites import Names, SiteGuard
 from webui.workers import Models
 
-SETTINGS = ["Beam search", 3, 1, 20, 1, 1, "", False]
+SETTINGS = ["Beam search", 3, 1, 20, 1, 1, "", False, "", "If clear"]
 
 
 class Parrot:

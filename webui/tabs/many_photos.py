@@ -22,7 +22,8 @@ const load = (name) => import(new URL(`photos/script/${name}`, document.baseURI)
 %s.map(load);
 load('main.js').then(({start}) => start(element));
 """
-KEPT = "many-photos-settings"  # where the browser's tab keeps them over a reload
+# The editor needs the settings too, so they are kept here over a reload, and not as .remembered.
+KEPT = "many-photos-settings"  # where the browser's tab keeps them
 REMEMBER = f"""(...values) => {{
   window.captionSettings = values;
   sessionStorage.setItem('{KEPT}', JSON.stringify(values));

@@ -60,7 +60,7 @@ def test_captions_of_other_images_score_little() -> None:
 
 
 def test_the_report_says_what_a_reader_must_know() -> None:
-    text = str(judged(PERFECT | {"1": "A dog", "2": "a dog!"}, bootstrap=100))
+    text = judged(PERFECT | {"1": "A dog", "2": "a dog!"}, bootstrap=100).table().text()
     for said in (
         "small.json, split test: 4 images\n",
         "captions: beam 3",
@@ -131,7 +131,7 @@ def test_the_report_says_which_words_people_support_and_how_far_people_support_e
     }  # fmt: skip
     low, high = support["captions"]["intervals"]["content"]
     assert low <= support["captions"]["values"]["content"] <= high
-    text = str(report)
+    text = report.table().text()
     assert "content words supported" in text and "people's" in text
     assert "content words a caption: 3.50, people's 3.00" in text
     assert "most often unsupported: boat 1 of 2" in text
@@ -148,7 +148,7 @@ def test_a_subset_is_called_one_at_the_top() -> None:
         bootstrap=0,
     )
     assert (
-        str(report).splitlines()[0]
+        report.table().text().splitlines()[0]
         == "small.json, split test: SUBSET, 3 of 4 images: 1 without a caption"
     )
 
@@ -165,7 +165,7 @@ def test_captions_shorter_than_four_words_cost_by_nltks_definition_and_not_by_co
 
 def test_without_resamples_there_are_no_intervals() -> None:
     report = judged(bootstrap=0)
-    assert report.as_json()["intervals"] == {} and "interval" not in str(report)
+    assert report.as_json()["intervals"] == {} and "interval" not in report.table().text()
 
 
 def test_one_image_cannot_be_judged() -> None:
@@ -288,7 +288,7 @@ def test_a_comparison_shows_both_the_differences_and_how_likely_chance_is() -> N
             found["second"]["values"][name] - value
         )
         assert 0 < found["differences"][name]["p_value"] <= 1
-    text = str(comparison)
+    text = comparison.table().text()
     assert "B - A" in text and "p: paired bootstrap over images, two-sided, 200 draws" in text
 
 
@@ -300,7 +300,9 @@ def test_a_captioner_compared_with_itself_differs_by_nothing_and_by_chance() -> 
 def test_without_resamples_a_comparison_has_no_p_values() -> None:
     comparison = Comparison(judged(bootstrap=0), judged(bootstrap=0))
     assert {found["p_value"] for found in comparison.as_json()["differences"].values()} == {None}
-    assert "bootstrap" not in str(comparison) and "interval" not in str(comparison)
+    assert (
+        "bootstrap" not in comparison.table().text() and "interval" not in comparison.table().text()
+    )
 
 
 # --- METEOR and SPICE -----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def test_numbers_of_any_kind_and_an_empty_seed_are_understood() -> None:
 
 
 def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
-    hidden = (3, 1, 20, 0.5, 0.9, "7", False, "  a photo  of ")
+    hidden = (3, 1, 20, 0.5, 0.9, "7", False, "  a photo  of ", "If clear")
     assert chosen_decoding(BEAM, *hidden) == Decoding(prefix="a photo of")
     assert chosen_decoding(SAMPLING, *hidden) == Decoding(
         sample=True, temperature=0.5, top_p=0.9, seed=7, prefix="a photo of"
