@@ -22,6 +22,14 @@ OPENED = """() => {
 CAPTIONED = """() => document.querySelector('.photo-bar .running').hidden
   && document.querySelector('.photo-row') && !document.querySelector('[data-status=waiting]')"""
 SAVED = "() => document.querySelector('.saving').textContent === 'Saved'"
+# A run shows only once the server has answered, and perhaps only for a moment.
+WATCH_RUN = """() => {
+  const running = document.querySelector('.photo-bar .running');
+  window.ran = false;
+  new MutationObserver(() => { window.ran ||= !running.hidden; })
+    .observe(running, {attributes: true});
+}"""
+RAN = "() => window.ran && document.querySelector('.photo-bar .running').hidden"
 SMALL_TARGETS = """() => [...document.querySelectorAll('#photos button, #photos label')]
   .filter((control) => control.checkVisibility())
   .filter((control) => {
@@ -57,7 +65,7 @@ def make_zip(folder: Path, tower: Path) -> Path:
 
 def photo_of_its_own(tower: Path, number: int) -> bytes:
     """The tower, as another file."""
-    return tower.read_bytes() + bytes([number])
+    return tower.read_bytes() + number.to_bytes(2)
 
 
 def open_list(visit: Visit, *files: Path, width: int = 1280) -> Any:
@@ -119,7 +127,7 @@ def test_captions_are_edited_in_place_and_every_download_has_the_last_edit(
     press(page, "Skip it")
     row(page, "own.jpg").get_by_text("From file").wait_for()
     assert caption(page, "own.jpg").input_value() == "a caption of my own"
-    assert page.locator(".sum").inner_text().startswith("5 photos, 0.")
+    page.wait_for_function("document.querySelector('.sum').innerText.startsWith('5 photos, 0.')")
     assert "Failed" in row(page, "broken.jpg").inner_text()
     assert "outside of the ZIP" in row(page, "escape.jpg").inner_text()
     press(page, "Show zoo/broken.jpg large")
@@ -184,30 +192,30 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
 ) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for number in range(150):
+        for number in range(300):  # so many that a fast machine can still be stopped
             archive.writestr(f"{number:03}.jpg", photo_of_its_own(tower, number))
     page = open_list(visit, path)
-    press(page, "Caption 150 photos")
+    press(page, "Caption 300 photos")
     page.wait_for_function(
         "() => ['ok', 'unsure'].includes(document.querySelector('.photo-row').dataset.status)"
     )
     caption(page, "001.jpg").fill("edited during the run")  # its photo is done
-    caption(page, "149.jpg").fill("edited before its turn")  # and this one is not
+    caption(page, "299.jpg").fill("edited before its turn")  # and this one is not
     page.wait_for_function(
         "() => /a second, .* left/.test(document.querySelector('.pace').innerText)"
     )
     press(page, "Stop")
     page.locator(".photo-bar .running").wait_for(state="hidden")
     left = page.locator('.photo-row[data-status="waiting"]').count()
-    assert 0 < left < 149
+    assert 0 < left < 299
     page.wait_for_function(SAVED)
-    assert len(records(page)) == 150 - left
+    assert len(records(page)) == 300 - left
     told = page.locator(".message").first.inner_text()
     assert told.startswith(f"{left} photo") and told.endswith("not in captions.jsonl.")
     found = records(page)
     assert found["001.jpg"]["caption"] == "edited during the run" and found["001.jpg"]["edited"]
-    assert found["149.jpg"]["caption"] == "edited before its turn"
-    assert len(found) == 150 - left
+    assert found["299.jpg"]["caption"] == "edited before its turn"
+    assert len(found) == 300 - left
 
     for name in ("000.jpg", "001.jpg"):
         page.get_by_label(f"Select {name}").check()
@@ -215,8 +223,9 @@ def test_an_edit_made_during_a_run_stays_and_captioning_again_asks_first(
     page.get_by_role("heading", name="One caption is yours").wait_for()
     press(page, "Cancel")
     press(page, "Caption 2 selected")
+    page.evaluate(WATCH_RUN)
     press(page, "Keep mine, caption the other one")
-    page.wait_for_function("() => !document.querySelector('.photo-bar .running:not([hidden])')")
+    page.wait_for_function(RAN)
     assert caption(page, "001.jpg").input_value() == "edited during the run"
     press(page, "Caption 2 selected")
     press(page, "Replace 2 captions")
@@ -327,5 +336,8 @@ def test_the_list_is_readable_named_and_large_enough_to_touch_on_a_phone_and_in_
     page.locator("#photo-settings").get_by_label("Sampling").check()
     page.locator("#photo-settings").get_by_label("Seed").fill("7")
     page.keyboard.press("Escape")
+    page.wait_for_function(
+        "JSON.parse(sessionStorage['many-photos-settings'] ?? '[]').includes('7')"
+    )
     reload(page)
-    assert page.evaluate("window.captionSettings.includes('7')")
+    page.wait_for_function("window.captionSettings?.includes('7')")

@@ -135,11 +135,13 @@ def build(models: Models) -> None:
         if turn.over:
             yield nothing
             return
-        end: dict[Any, Any] = {line: _line(worker, draft.characters - before, draft)}
+        last = _line(worker, draft.characters - before, draft)
         if turn.stopped:
-            stopped = notice("Stopped. Continue picks up from here.")
-            end = {line: stopped} | shown(draft, draft.written)
-        yield working(False) | end | {likeliest: _likeliest(draft)}
+            last = notice("Stopped. Continue picks up from here.")
+        # With the text once more, because the page may lose an update that another one follows at
+        # once.
+        end = {line: last, likeliest: _likeliest(draft)}
+        yield working(False) | shown(draft, draft.written) | end
 
     @in_words
     def start(
