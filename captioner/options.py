@@ -32,11 +32,15 @@ Prepend = Annotated[
 ]
 Append = Annotated[str, typer.Option(metavar="TEXT", help="Put TEXT after every new caption.")]
 Extension = Annotated[
-    str | None, typer.Option(help="What sidecars' names end with, such as .caption; else .txt.")
+    str | None,
+    typer.Option(
+        help="What sidecars' names end with, such as .caption; else .txt. Implies sidecars."
+    ),
 ]
 SidecarFolder = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for sidecars, with the photos' tree; else they go beside the photos."
+        help="Folder for sidecars, with the photos' tree; else they go beside the photos. Implies"
+        " sidecars."
     ),
 ]

@@ -24,7 +24,8 @@ class Decoding:
     beam_size: int = setting(3, "Sentences kept while searching; 1 is greedy.", low=1, high=100)
     num_captions: int = setting(
         1,
-        "Candidates for each photo, best first; more than --beam-size widen the search.",
+        "Captions for each photo, best first. If more than --beam-size, the search keeps as many"
+        " sentences.",
         low=1,
         high=100,
     )
@@ -53,7 +54,7 @@ class Decoding:
     careful: bool = setting(
         False,
         "Search again without the colours, numbers and gendered words that are unsure; a gender"
-        " must be almost certain.",
+        " must be almost certain, unless --gender-clarity says otherwise.",
     )
     # None: the checkpoint's own
     gender_clarity: float | None = setting(

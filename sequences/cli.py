@@ -84,7 +84,7 @@ def classify(
     format: Format = "tsv",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Say which label each text has: text, label and probability, a line a text."""
+    """Say which label each text has: a line with text, label and probability."""
     from sequences.answers import label_fields
     from sequences.classifier import Classifier
 
@@ -114,7 +114,7 @@ def tag(
     format: Format = "tsv",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Tag each word: a word and its tag a line, a blank line between sentences."""
+    """Tag each word: a line with the word and its tag, and a blank line between sentences."""
     from sequences.answers import tag_fields
     from sequences.network.crf import is_bio
     from sequences.tagger import Tagger
@@ -195,7 +195,7 @@ def forecast(
     output: Annotated[Path | None, typer.Option(help="PNG of the series and its forecast.")] = None,
     format: Format = "csv",
 ) -> None:
-    """Train on a series and say what comes next: step and value, a row a step.
+    """Train on a series and say what comes next: a row with each step and its value.
 
     The error one step ahead on the last third, and that of simple baselines, goes to stderr.
     """
@@ -359,7 +359,8 @@ def train_tag(
     train_file: Annotated[
         Path,
         typer.Argument(
-            metavar="TRAIN", help="A word, a tab and its tag a line; a blank line after a sentence."
+            metavar="TRAIN",
+            help="Lines of a word, a tab and its tag; a blank line after each sentence.",
         ),
     ],
     dev: Dev,

@@ -12,8 +12,9 @@ from rnnkit.errors import UserError
 from webui.services.captioning import decoding_of
 
 BEAM, SAMPLING = "Beam search", "Sampling"
+GUESS = "Best guess"
 # When a caption states a gender, and the clarity that this asks for; None is the model's own.
-GENDERS = {"If clear": None, "Best guess": 0.0, "Never": 1.0}
+GENDERS = {"If clear": None, GUESS: 0.0, "Never": 1.0}
 
 
 @dataclass
@@ -77,7 +78,7 @@ def chosen_decoding(
         seed=seed if sampling else None,
         careful=careful,
         prefix=prefix,
-        gender_clarity=GENDERS[gender],
+        gender_clarity=None if careful and gender == GUESS else GENDERS[gender],
     )
 
 
@@ -146,12 +147,14 @@ def options(*, candidates: bool = True) -> Options:
         list(GENDERS),
         value="If clear",
         label="Man or woman",
-        info="When a caption states a gender. Otherwise it says “person” or “child”.",
+        info="Whether to say man, woman, boy or girl: if it is clear, always (not with careful"
+        " wording), or never, but “person” or “child”. Other words may change with it.",
     )
     prefix = gr.Textbox(
         "",
         label="Begin with",
-        info="The caption begins with these words and goes on from them.",
+        info="The caption begins with these words and goes on from them. Its confidence"
+        " leaves them out.",
         placeholder="a photo of",
     )
 

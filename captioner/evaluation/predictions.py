@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def read_predictions(
     for prediction in predictions:
         image = ids.find(prediction.image)
         if image is None:
-            unknown.append(f"'{prediction.image}' ({prediction.place})")
+            if prediction.caption is not None:
+                unknown.append(f"'{prediction.image}' ({prediction.place})")
         elif prediction.caption is None:
             (unsure if prediction.unsure else failed).add(image)
         elif image in places:
@@ -88,22 +89,30 @@ def read_predictions(
         str(example.image_id) for example in examples if str(example.image_id) not in captions
     ]
     if missing and not allow_missing:
-        counts = {
-            "failed": len(failed.intersection(missing)),
-            "unsure": len(unsure.intersection(missing)),
-        }
-        marked = [f"{count} marked as {status}" for status, count in counts.items() if count]
-        why = f" ({', '.join(marked)})" if marked else ""
-        raise UserError(
-            f"'{path}' has no captions for {len(missing)} of {len(examples)} images, for example"
-            f" {', '.join(missing[:3])}{why}",
-            hint="use --split if it is of another split, or --allow-missing to score the rest",
-        )
+        raise _missing(path, missing, len(examples), {"failed": failed, "unsure": unsure})
     return {
         str(example.image_id): captions[str(example.image_id)]
         for example in examples
         if str(example.image_id) in captions
     }
+
+
+def _missing(
+    path: Path, missing: Sequence[str], images: int, marked: Mapping[str, set[str]]
+) -> UserError:
+    """The error for images without a caption.
+
+    Args:
+        marked: by status, images that the file says have none.
+    """
+    counts = {status: len(having.intersection(missing)) for status, having in marked.items()}
+    told = [f"{count} marked as {status}" for status, count in counts.items() if count]
+    why = f" ({', '.join(told)})" if told else ""
+    return UserError(
+        f"'{path}' has no captions for {len(missing)} of {images} images, for example"
+        f" {', '.join(missing[:3])}{why}",
+        hint="use --split if it is of another split, or --allow-missing to score the rest",
+    )
 
 
 class _Images:

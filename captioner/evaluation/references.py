@@ -62,7 +62,7 @@ def choose_split(dataset: Dataset, split: str | None) -> tuple[list[Example], st
         return dataset.examples, chosen
     if not dataset.has_splits:
         raise UserError(
-            f"'{dataset.name}' has no split '{chosen}': its format names no splits",
+            f"'{dataset.name}' has no split '{chosen}', because its format names none",
             hint="use --split all",
         )
     examples = dataset.split(chosen)

@@ -105,7 +105,7 @@ def _check_options(job: CaptionJob) -> None:
         check_writable(job.review)
         check_sheet(job.review)
     if job.csv_safe and (job.format != "csv" or job.embed or job.runner == "ray"):
-        raise UserError("--csv-safe is about --format csv: leave it out")
+        raise UserError("--csv-safe is for --format csv: leave it out")
 
 
 def _run_locally(job: CaptionJob, photos: PathList, summary: Summary) -> None:

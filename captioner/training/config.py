@@ -205,7 +205,7 @@ class TrainingConfig:
         high=1,
     )
     validation_photos: int = setting(
-        0, "Photos of each data set to validate on; 0 takes all.", low=0
+        0, "How many photos of each data set to validate on; 0 takes them all.", low=0
     )
     mixed_precision: str = setting("bf16", "bf16 or no.", choices=("bf16", "no"))
     seed: int = setting(1, "Seed of all randomness.", low=0, high=2**32 - 1)

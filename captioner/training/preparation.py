@@ -255,9 +255,9 @@ def _check_enough_photos(training: int, held_out: Sequence[int], processes: int)
     """Raises: UserError if there are too few photos to train on, or none can be validated on."""
     if training < processes or max(held_out, default=0) < 2:
         raise UserError(
-            f"{training} photos to train on and {sum(held_out)} to validate on; at least"
-            f" {processes} (one for each process) and 2 of one data set are needed: add photos, or"
-            " give more of them the split that has too few"
+            f"too few photos, {training} to train on and {sum(held_out)} to validate on: training"
+            f" needs at least {processes} (one for each process), and validation 2 of one data set",
+            hint="add photos, or give more of them the split that has too few",
         )
 
 

@@ -102,6 +102,8 @@ def train(
             resuming=resuming,
         )
         if not resuming and accelerator.is_main_process:
+            held_out = sum(map(len, run.validation.values()))
+            logger.info("photos to train on: %d; to validate on: %d", len(run.training), held_out)
             _warn_of_few_steps(run)
         train_epochs(run)
         if accelerator.is_main_process and run.progress.best:
@@ -115,8 +117,8 @@ def _warn_of_few_steps(run: Run) -> None:
     steps = epochs * (len(run.training) // min(run.config.batch_size, len(run.training)))
     if steps < FEW_STEPS and not run.config.init:
         logger.warning(
-            "%d steps are too few to learn to write sentences from nothing: add photos or --epochs,"
-            " or start from the bundled captioner with --init %s",
+            "so few steps, %d, do not teach a network to write sentences from nothing: add photos"
+            " or --epochs, or start from the bundled captioner with --init %s",
             steps,
             BUNDLED,
         )
@@ -311,7 +313,7 @@ def _validate_and_keep(run: Run, record: dict[str, Any]) -> None:
     run.folder.log(record)
     run.folder.draw(PANELS)
     scores = ", ".join(
-        f"{name} CIDEr-D {values['cider_d']:.3f} BLEU-4 {values['bleu_4']:.3f}"
+        f"{name} CIDEr-D {100 * values['cider_d']:.1f} BLEU-4 {100 * values['bleu_4']:.1f}"
         for name, values in record["validation"].items()
     )
     logger.info(

@@ -139,7 +139,7 @@ def test_photos_in_deeper_folders_need_recursive(command: Run, shapes: Shapes) -
             ("PHOTO", "--seed", "0"),
             "seed 0 is for sampling, but the likeliest sentence is searched",
         ),
-        (("PHOTO", "--csv-safe"), "--csv-safe is about --format csv: leave it out"),
+        (("PHOTO", "--csv-safe"), "--csv-safe is for --format csv: leave it out"),
     ],
 )
 def test_wrong_usage_is_one_message_and_exit_code_two(

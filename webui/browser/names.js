@@ -1,10 +1,12 @@
 // What Gradio's components lack: words that say what can be done, names for those who cannot see
 // them, and no button around a button.
-const WORDS = {'Drop File Here': 'Drop a file here', '- or -': 'or', 'Click to Upload': 'choose or paste one'};
+const A_FILE = {'Drop File Here': 'Drop a file here', '- or -': 'or', 'Click to Upload': 'choose or paste one'};
+const PHOTOS = {'Drop File Here': 'Drop photos here', '- or -': 'or', 'Click to Upload': 'choose them'};
 const mend = (root) => {
-  for (const area of root.querySelectorAll('.takes-a-file [data-testid=upload-text]')) {
+  for (const area of root.querySelectorAll(':is(.takes-a-file, .takes-photos) [data-testid=upload-text]')) {
+    const named = area.closest('.takes-photos') ? PHOTOS : A_FILE;
     for (const part of [...area.childNodes, ...(area.querySelector('.or')?.childNodes ?? [])]) {
-      const words = WORDS[part.nodeValue?.trim()];
+      const words = named[part.nodeValue?.trim()];
       if (words) part.nodeValue = ` ${words} `;
     }
   }

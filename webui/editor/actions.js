@@ -77,10 +77,13 @@ export class Actions {
 
   async remove(ids) {
     const photos = count(ids.length, 'photo');
-    const edited = ids.filter((id) => this.album.rows.get(id).author === 'person').length;
+    const own = ids.filter((id) => {
+      const {author, caption} = this.album.rows.get(id);
+      return author !== 'model' && caption;
+    }).length;
     const captions = ids.length === 1 ? 'Its caption goes too' : 'Their captions go too';
-    const yours = ids.length === 1 ? ', with your edits' : `, ${edited} of them edited`;
-    const text = `${captions}${edited ? yours : ''}. This cannot be undone.`;
+    const yours = ids.length === 1 ? ', which is yours' : `, ${own} of them yours`;
+    const text = `${captions}${own ? yours : ''}. This cannot be undone.`;
     const answers = [[`Remove ${photos}`, 'yes']];
     const answer = await ask(this.root, `Remove ${photos}?`, text, answers, {destroys: true});
     if (answer) await this.album.remove(ids);

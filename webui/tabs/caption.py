@@ -108,6 +108,12 @@ def build(models: Models) -> None:
                 with gr.Column(elem_id="other-options"):  # style.css shows it with the checkbox
                     gr.HTML("<h2>The other settings</h2>", container=False, apply_default_css=False)
                     compared = options()
+                gr.HTML(
+                    '<p class="fine">Changes hold for the next photo, and for this one once you'
+                    " press “Caption again”.</p>",
+                    container=False,
+                    apply_default_css=False,
+                )
                 again = gr.Button("Caption again", size="md")
 
     def look(photo: Any, decoding: Decoding) -> tuple[list[Caption], str, bool]:
@@ -233,7 +239,7 @@ def _key(caption: Caption) -> str:
     if caption.attention is not None:
         hint = "Point at a word, or choose it, to see where the network looked for it."
     if caption.word_confidence is not None:
-        hint += " A word's shade says how sure the network is."
+        hint += " A word's shade says how sure the network is that people would use it."
         legend = shades_legend()
     return hint and f'<p class="fine">{hint}</p>{legend}'
 

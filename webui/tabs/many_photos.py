@@ -38,6 +38,11 @@ RECALL = f"""() => {{
 def build() -> None:
     """Draw the tab."""
     with gr.Column(elem_id="photo-settings"):
+        gr.HTML(
+            '<p class="fine">These hold for the photos that are captioned from now on.</p>',
+            container=False,
+            apply_default_css=False,
+        )
         chosen = options(candidates=False)
     gr.HTML(
         f'<div class="photo-editor" data-unsure="{percent(UNSURE)}">'

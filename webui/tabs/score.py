@@ -80,6 +80,7 @@ def build(models: Models) -> None:
                     file_types=["image"],
                     file_count="multiple",
                     elem_id="score-photos",
+                    elem_classes="takes-photos",
                     height=150,
                 )
             with gr.Row(elem_classes="buttons"):

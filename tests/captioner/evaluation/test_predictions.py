@@ -257,6 +257,11 @@ def test_images_may_lack_a_caption_only_where_that_is_allowed(tmp_path: Path) ->
     }
 
 
+def test_a_photo_that_failed_may_be_one_without_references(tmp_path: Path) -> None:
+    rows = jsonl({"path": "text.jpg", "status": "error", "error": "not a picture"}, *ROWS)
+    assert read(tmp_path, rows, "r.jsonl") == CAPTIONS
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

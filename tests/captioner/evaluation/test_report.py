@@ -198,7 +198,7 @@ def test_a_split_that_is_not_there_is_refused_and_those_that_are_named() -> None
         choose_split(
             Dataset("d", examples("train", "train", "val", "train"), has_splits=True), None
         )
-    with pytest.raises(UserError, match="its format names no splits: use --split all"):
+    with pytest.raises(UserError, match="because its format names none: use --split all"):
         choose_split(Dataset("d", examples("train", "val")), "val")
 
 

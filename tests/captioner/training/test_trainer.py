@@ -341,7 +341,7 @@ def test_more_processes_than_photos_are_refused(
     monkeypatch.setattr("accelerate.Accelerator.num_processes", 5)
     with pytest.raises(
         UserError,
-        match=r"4 photos to train on and 2 to validate on; at least 5 \(one for each process\)",
+        match=r"4 to train on and 2 to validate on: training needs at least 5 \(one for each",
     ):
         run(shapes(4, 2), tmp_path / "run", SMALL)
 
@@ -353,8 +353,8 @@ def test_too_few_photos_are_refused_before_any_feature_is_computed(
     with pytest.raises(
         UserError,
         match=(
-            f"{counts[0]} photos to train on and {counts[1]} to validate on; at least 1 .* and 2 of"
-            " one data set are needed"
+            f"{counts[0]} to train on and {counts[1]} to validate on: training needs at least 1 .*"
+            " validation 2 of one data set"
         ),
     ):
         run(shapes(*counts), tmp_path / "run", SMALL)

@@ -44,6 +44,9 @@ def test_what_the_page_hides_while_it_searches_does_not_count() -> None:
 def test_the_page_asks_when_to_state_a_gender(chosen: str, clarity: float | None) -> None:
     shown = (3, 1, 20, 0.7, 0.9, "", False, "", chosen)
     assert chosen_decoding(BEAM, *shown) == Decoding(gender_clarity=clarity)
+    careful = (*shown[:6], True, *shown[7:])  # with which no gender is guessed
+    clarity = None if chosen == "Best guess" else clarity
+    assert chosen_decoding(BEAM, *careful) == Decoding(careful=True, gender_clarity=clarity)
     with pytest.raises(UserError, match="must be one of If clear, Best guess, Never"):
         chosen_decoding(BEAM, *shown[:-1], "Always")
 
