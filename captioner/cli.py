@@ -443,7 +443,7 @@ def explain_command(
 ) -> None:
     """Draw where the network looked while it wrote each word."""
     # matplotlib takes a second to import.
-    from captioner.attention_figure import FIGURE_FORMATS, draw_attention
+    from captioner.figures.attention import FIGURE_FORMATS, draw_attention
 
     choice = settings_from(Decoding, None, decoding)
 

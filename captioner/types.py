@@ -146,7 +146,7 @@ class Caption:
 
     def _repr_html_(self) -> str:
         """In a notebook: the sentence, with the photo and each word's attention if known."""
-        from captioner.notebook import caption_html
+        from captioner.figures.notebook import caption_html
 
         return caption_html(self.text, self.words, self.attention, self.photo)
 

@@ -130,6 +130,7 @@ def build(models: Models) -> None:
             turn=turn,
         )
         yield working(True) | {line: "", likeliest: EMPTY}
+        written = draft.written
         for written in growing:
             yield shown(draft, written)
         if turn.over:
@@ -137,11 +138,11 @@ def build(models: Models) -> None:
             return
         last = _line(worker, draft.characters - before, draft)
         if turn.stopped:
-            last = notice("Stopped. Continue picks up from here.")
+            last, written = notice("Stopped. Continue picks up from here."), draft.written
         # With the text once more, because the page may lose an update that another one follows at
         # once.
         end = {line: last, likeliest: _likeliest(draft)}
-        yield working(False) | shown(draft, draft.written) | end
+        yield working(False) | shown(draft, written) | end
 
     @in_words
     def start(

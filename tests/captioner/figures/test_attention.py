@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from captioner.attention_figure import draw_attention, overlay
+from captioner.figures.attention import draw_attention
+from captioner.figures.overlay import overlay
 from captioner.types import Caption
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from captioner.data.images import ImageError, Source, open_image
+from captioner.figures.overlay import overlay
 
 PHOTO_SIDE, WORD_SIDE = 320, 112  # pixels of the longer side
 
@@ -31,8 +32,6 @@ def caption_html(
     shown = _image(picture, PHOTO_SIDE, text)
     if attention is None:
         return f"<figure>{shown}{sentence}</figure>"
-    from captioner.attention_figure import overlay  # matplotlib takes a second to import
-
     small = _reduced(picture, WORD_SIDE)
     looked = "".join(
         "<figure style='display:inline-block;margin:4px;text-align:center'>"

@@ -5,26 +5,16 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 from PIL import Image
 
+from captioner.figures.overlay import overlay
 from captioner.types import Caption
 from rnnkit.files import write_file
 
 # The endings of the files that matplotlib can write.
 FIGURE_FORMATS = frozenset(f".{ending}" for ending in FigureCanvasBase.get_supported_filetypes())
-
-DARKEST = 0.25  # brightness of places where the network did not look at all
-
-
-def overlay(photo: Image.Image, weights: np.ndarray) -> Image.Image:
-    """The photo, as bright as the attention of one word (rows, columns) is high."""
-    brightness = DARKEST + (1 - DARKEST) * weights / max(float(weights.max()), 1e-9)
-    mask = Image.fromarray(np.rint(255 * brightness).astype(np.uint8))
-    mask = mask.resize(photo.size, Image.Resampling.BICUBIC)
-    return Image.composite(photo, Image.new("RGB", photo.size), mask)
 
 
 def draw_attention(photo: Image.Image, caption: Caption, path: Path, *, columns: int = 5) -> None:
