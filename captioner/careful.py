@@ -1,26 +1,28 @@
 """Careful wording: searching again without the colours, numbers and gendered words that are unsure.
 
 No word is cut out of a sentence or replaced in it: the search itself goes another way, to "a
-person" or to a shirt without a colour.
+person" or to a shirt without a colour. It says nothing else that the first sentence did not say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 
 import torch
 from torch import Tensor
 
 from captioner.confidence import ConfidenceModel
 from captioner.decoding.gender import PRONOUNS
-from captioner.metrics.truth import COLOURS, NUMBERS, gender, singular
-from captioner.network.vocabulary import Vocabulary
+from captioner.metrics.truth import COLOURS, NUMBERS, gender, is_content, singular
+from captioner.network.vocabulary import SPECIAL, Vocabulary
 from rnnkit.beam_search import Hypothesis
 
 THRESHOLD = 0.5  # chosen on validation photos: docs/scores.md
 CAREFUL_CLARITY = 0.98  # how clear a gender must be for careful wording
 ROUNDS = 3  # of searches in which single words are excluded; then their whole kind is
 KINDS = ("colour", "number", "gender")
+NEUTRAL = frozenset(("person", "child"))  # what a gendered word may become
 
 # (images (A,), their excluded words (A, vocabulary)) -> sentences of each image, best first
 Search = Callable[[Tensor, Tensor], list[list[Hypothesis]]]
@@ -36,19 +38,26 @@ def search_carefully(
 ) -> list[list[Hypothesis]]:
     """Sentences without colours, numbers and gendered words that are less sure than a threshold.
 
+    Another sentence about an image has no content words but those of its first ones and, in place
+    of a gendered word, of NEUTRAL.
+
     Args:
         search: finds other sentences for some of the images.
         sentences: of each image, best first, as the search found them at first.
     """
     found = [list(group) for group in sentences]
     excluded = torch.zeros(len(found), len(vocabulary), dtype=torch.bool)  # (B, V)
-    avoidable = _AvoidableWords(vocabulary)
+    avoidable, content = _AvoidableWords(vocabulary), _ContentWords(vocabulary)
     waiting = list(range(len(found)))
     for number in range(ROUNDS + len(KINDS)):  # after which none of them is left
         again = []
         for image in waiting:
             unsure = _unsure_words(found[image], model, vocabulary, threshold)
             if unsure:
+                said = {word for each in sentences[image] for word in _lemmas(each, vocabulary)}
+                if any(_kind(word) == "gender" for word in said):
+                    said |= NEUTRAL
+                excluded[image] |= content.without(said)
                 ids = avoidable.with_kind if number >= ROUNDS else avoidable.with_word
                 excluded[image, [index for word in unsure for index in ids(word)]] = True
                 again.append(image)
@@ -59,6 +68,10 @@ def search_carefully(
             found[image] = group
         waiting = again
     return found
+
+
+def _lemmas(sentence: Hypothesis, vocabulary: Vocabulary) -> list[str]:
+    return [singular(word) for word in vocabulary.tokens(sentence.ids)]
 
 
 def _unsure_words(
@@ -81,6 +94,24 @@ def _kind(lemma: str) -> str:
     if lemma in NUMBERS:
         return "number"
     return "gender" if gender(lemma) or lemma in PRONOUNS else ""
+
+
+class _ContentWords:
+    """The content words of a vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._size = len(vocabulary)
+        self._ids: dict[str, list[int]] = {}  # by lemma
+        for index, word in enumerate(vocabulary.words):
+            if index >= len(SPECIAL) and is_content(word):
+                self._ids.setdefault(singular(word), []).append(index)
+
+    def without(self, lemmas: AbstractSet[str]) -> Tensor:
+        """True for all of them but those of the lemmas, (vocabulary,)."""
+        others = torch.zeros(self._size, dtype=torch.bool)
+        others[[index for own in self._ids.values() for index in own]] = True
+        others[[index for lemma in lemmas for index in self._ids.get(lemma, ())]] = False
+        return others
 
 
 class _AvoidableWords:

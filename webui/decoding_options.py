@@ -140,8 +140,9 @@ def options(*, candidates: bool = True) -> Options:
     careful = gr.Checkbox(
         False,
         label="Careful wording",
-        info="Leave out colours and numbers that the captioner is unsure of, and say “person”"
-        " unless the gender is almost certain. Other words may change with them.",
+        info="Leave out colours and numbers that the captioner is unsure of, and say nothing new in"
+        " their place. Say “person” unless the gender is almost certain; other words may change"
+        " with it.",
     )
     gender = gr.Radio(
         list(GENDERS),

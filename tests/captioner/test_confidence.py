@@ -12,7 +12,7 @@ import torch
 from captioner import Captioner, Decoding
 from captioner.careful import CAREFUL_CLARITY
 from captioner.confidence import FEATURES, ConfidenceModel, caption_confidence, word_features
-from captioner.metrics.truth import singular
+from captioner.metrics.truth import is_content, singular
 from captioner.network.backbones import create_encoder
 from captioner.network.decoder import Decoder, DecoderConfig
 from captioner.network.vocabulary import END, SPECIAL, Vocabulary
@@ -210,6 +210,8 @@ def test_careful_wording_avoids_what_is_unsure_and_leaves_other_captions_alone(
             changed += 1
             if "man" in before.words:
                 assert "his" not in after.words
+            said = {singular(word) for word in before.words} | {"person", "child"}
+            assert {singular(word) for word in after.words if is_content(word)} <= said
         else:
             assert (before.text, before.score) == (after.text, after.score)
     assert changed > 0

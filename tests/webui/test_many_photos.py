@@ -335,6 +335,10 @@ def test_the_list_is_readable_named_and_large_enough_to_touch_on_a_phone_and_in_
     press(page, "Settings")
     page.locator("#photo-settings").get_by_label("Sampling").check()
     page.locator("#photo-settings").get_by_label("Seed").fill("7")
+    assert page.evaluate(  # nothing stands beside what can be seen
+        """() => [...document.querySelectorAll('#photo-settings, #photo-settings .form')]
+          .every((part) => part.scrollWidth <= part.clientWidth)"""
+    )
     page.keyboard.press("Escape")
     page.wait_for_function(
         "JSON.parse(sessionStorage['many-photos-settings'] ?? '[]').includes('7')"
