@@ -1,7 +1,7 @@
 """Careful wording: searching again without the colours, numbers and gendered words that are unsure.
 
 No word is cut out of a sentence or replaced in it: the search itself goes another way, to "a
-person" or to a shirt without a colour. It says nothing else that the first sentence did not say.
+person" or to a shirt without a colour. It says nothing that the first sentence did not say.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def search_carefully(
 ) -> list[list[Hypothesis]]:
     """Sentences without colours, numbers and gendered words that are less sure than a threshold.
 
-    Another sentence about an image has no content words but those of its first ones and, in place
-    of a gendered word, of NEUTRAL.
+    The new sentences about an image have no content words but those of the first ones and, if
+    there is a gendered word among them, NEUTRAL.
 
     Args:
         search: finds other sentences for some of the images.

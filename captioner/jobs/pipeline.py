@@ -93,7 +93,7 @@ def encode_photos(
 
     Yields: the photos of a batch; for each of them None, or the reason why it cannot be used; the
         features of those that can, or None if none can.
-    Raises: UserError for a batch of nothing.
+    Raises: UserError if batch_size is less than 1.
     """
     if batch_size < 1:
         raise UserError(f"batch-size must be at least 1, not {batch_size}")

@@ -259,8 +259,9 @@ class ResumableFile:
 
     def _tell_of_the_end(self, source: Path, data: bytes) -> None:
         """Say what is left out, because somebody may have written it and not a killed run."""
-        if not (self.format.header + self.format.footer).startswith(data):
-            shown = data.strip().decode(errors="replace")
+        rest = data.removeprefix(self.format.separator)
+        if not self.format.header.startswith(data) and not self.format.footer.startswith(rest):
+            shown = rest.strip().decode(errors="replace")
             logger.warning("left out the end of '%s', which is not a whole row: %s", source, shown)
 
     def __call__(self, row: CaptionResult) -> None:

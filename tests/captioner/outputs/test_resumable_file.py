@@ -360,6 +360,18 @@ def test_the_end_of_a_file_is_told_before_its_photo_is_captioned_again(
     assert last in caplog.text and "not a whole row" in caplog.text
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_of_a_cut_footer_nothing_is_told(
+    cut: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = tmp_path / "rows"
+    run(output, "coco", [row_of(Path("1.jpg"), ["a dog"])])
+    output.write_bytes(output.read_bytes()[:-cut])
+    rows = [row_of(Path(f"{number}.jpg"), ["a dog"]) for number in (1, 2)]
+    assert run(output, "coco", rows)[-1:] == [Path("2.jpg")]
+    assert caplog.text == ""
+
+
 def test_a_part_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "rows.overwrite.part").write_bytes(b"a download")
     with pytest.raises(UserError, match=r"rows\.overwrite\.part' "):
