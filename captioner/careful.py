@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def search_carefully(
     """
     found = [list(group) for group in sentences]
     excluded = torch.zeros(len(found), len(vocabulary), dtype=torch.bool)  # (B, V)
-    avoidable, content = _AvoidableWords(vocabulary), _ContentWords(vocabulary)
+    avoidable, content = _word_lists(vocabulary)
     waiting = list(range(len(found)))
     for number in range(ROUNDS + len(KINDS)):  # after which none of them is left
         again = []
@@ -100,16 +101,16 @@ class _ContentWords:
     """The content words of a vocabulary."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._size = len(vocabulary)
+        self._all = torch.zeros(len(vocabulary), dtype=torch.bool)  # (V,)
         self._ids: dict[str, list[int]] = {}  # by lemma
         for index, word in enumerate(vocabulary.words):
             if index >= len(SPECIAL) and is_content(word):
+                self._all[index] = True
                 self._ids.setdefault(singular(word), []).append(index)
 
     def without(self, lemmas: AbstractSet[str]) -> Tensor:
         """True for all of them but those of the lemmas, (vocabulary,)."""
-        others = torch.zeros(self._size, dtype=torch.bool)
-        others[[index for own in self._ids.values() for index in own]] = True
+        others = self._all.clone()
         others[[index for lemma in lemmas for index in self._ids.get(lemma, ())]] = False
         return others
 
@@ -132,3 +133,8 @@ class _AvoidableWords:
     def with_kind(self, word: str) -> list[int]:
         """Ids of all words of a word's kind."""
         return [index for index, _, kind in self._words if kind == _kind(word)]
+
+
+@lru_cache(maxsize=4)  # five milliseconds, for each batch
+def _word_lists(vocabulary: Vocabulary) -> tuple[_AvoidableWords, _ContentWords]:
+    return _AvoidableWords(vocabulary), _ContentWords(vocabulary)
